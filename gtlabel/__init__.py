@@ -1,0 +1,1 @@
+"""gtlabel: from unlabeled pictures to a classifier on a camera."""

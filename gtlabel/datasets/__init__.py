@@ -1,0 +1,1 @@
+"""From the manifests of many jobs to class folders and channels."""

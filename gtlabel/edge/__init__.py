@@ -1,0 +1,1 @@
+"""From a trained artifact to a camera that answers."""

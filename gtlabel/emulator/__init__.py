@@ -1,0 +1,1 @@
+"""AWS's protocol on this machine: moto, with the engine, a trainer and devices behind it."""

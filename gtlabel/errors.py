@@ -1,0 +1,294 @@
+"""Every error gtlabel raises on purpose.
+
+    GtlabelError
+    ├── UriError                      not an S3 address            (ValueError)
+    ├── SettingsError                 gtlabel.toml, GTLABEL_*, flags (ValueError)
+    ├── MissingExtraError             an optional part is not installed
+    ├── StorageError                  S3 said no
+    │   ├── BucketNotFoundError                                    (LookupError)
+    │   ├── ObjectNotFoundError                                    (LookupError)
+    │   └── StorageDeniedError
+    ├── TemplateError                 a worker template
+    ├── ImageError                    pictures that cannot be labeled
+    │   └── NoImagesError                                          (LookupError)
+    ├── ClassListError                the classes of a job or dataset (ValueError)
+    ├── ManifestError                 a manifest
+    │   ├── ManifestLineError         one line of it               (ValueError)
+    │   └── MissingLabelError         a record without that label  (LookupError)
+    ├── DatasetError                  consolidation
+    ├── RequestError                  a request the service would refuse (ValueError)
+    ├── LabelingJobError
+    │   ├── JobNameTakenError
+    │   ├── JobNotFoundError                                       (LookupError)
+    │   └── JobEndedError             failed, stopped, or not done in time
+    ├── TrainingError
+    │   ├── TrainingJobNameTakenError
+    │   ├── TrainingJobNotFoundError                               (LookupError)
+    │   └── TrainingEndedError        failed, stopped, or not done in time
+    ├── ArtifactError                 a model.tar.gz and what is in it (ValueError)
+    │   └── ConversionError           an operator we do not convert
+    ├── EdgeError
+    │   ├── BundleError               a bundle that does not hold what it promises
+    │   ├── RecipeError               a Greengrass recipe          (ValueError)
+    │   ├── ComponentVersionTakenError
+    │   └── DeploymentEndedError      failed, or not done in time
+    ├── EngineError                   our own Ground Truth
+    │   └── LeaseError                an answer that cannot be taken
+    └── EmulatorError
+        ├── PortInUseError
+        ├── EmulatorNotReadyError
+        └── MotoContractError         a moto that this release does not know
+
+Facts are attributes for programs; the message is one sentence for people: what, where, and the next
+step where there is one.
+"""
+
+from __future__ import annotations
+
+
+class GtlabelError(Exception):
+    """Something that gtlabel foresaw; its message can be shown to a person as it is."""
+
+
+class UriError(GtlabelError, ValueError):
+    """A text that is not an S3 address."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text!r} is not an S3 address; write it as s3://bucket/key")
+        self.text = text
+
+
+class SettingsError(GtlabelError, ValueError):
+    """A setting that is missing, misspelled or impossible."""
+
+
+class MissingExtraError(GtlabelError):
+    """A part of gtlabel that was not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional part; install it with: pip install 'gtlabel[{extra}]'")
+        self.extra = extra
+
+
+class StorageError(GtlabelError):
+    """S3 refused, or did not have, what was asked for."""
+
+
+class BucketNotFoundError(StorageError, LookupError):
+    """There is no such bucket, or not in this region and account."""
+
+    def __init__(self, bucket: str) -> None:
+        super().__init__(f"the bucket {bucket!r} does not exist; check its name, --region and --profile")
+        self.bucket = bucket
+
+
+class ObjectNotFoundError(StorageError, LookupError):
+    """There is no such object."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(f"there is nothing at {uri}")
+        self.uri = uri
+
+
+class StorageDeniedError(StorageError):
+    """The credentials may not do this to that object."""
+
+    def __init__(self, action: str, uri: str) -> None:
+        super().__init__(
+            f"these credentials lack {action} on {uri}; add it to the policy of the user or role"
+        )
+        self.action = action
+        self.uri = uri
+
+
+class TemplateError(GtlabelError):
+    """A worker template that cannot be found or used."""
+
+
+class ImageError(GtlabelError):
+    """Pictures that cannot be labeled."""
+
+
+class NoImagesError(ImageError, LookupError):
+    """A place without a single usable picture."""
+
+
+class ClassListError(GtlabelError, ValueError):
+    """A list of classes that cannot be labeled with."""
+
+
+class ManifestError(GtlabelError):
+    """A manifest that cannot be used."""
+
+
+class ManifestLineError(ManifestError, ValueError):
+    """One line of a manifest that is not a record."""
+
+    def __init__(self, manifest: str, line: int, reason: str) -> None:
+        super().__init__(f"{manifest}, line {line}: {reason}")
+        self.manifest = manifest
+        self.line = line
+        self.reason = reason
+
+
+class MissingLabelError(ManifestError, LookupError):
+    """A record that does not hold the label asked for."""
+
+
+class DatasetError(GtlabelError):
+    """Labels that do not make a dataset."""
+
+
+class RequestError(GtlabelError, ValueError):
+    """A request that the service would refuse, found before it was sent.
+
+    Attributes:
+        problems: one sentence for each field that is wrong.
+    """
+
+    def __init__(self, operation: str, problems: list[str]) -> None:
+        super().__init__(f"{operation} would be refused: " + "; ".join(problems))
+        self.operation = operation
+        self.problems = problems
+
+
+class LabelingJobError(GtlabelError):
+    """A labeling job that could not be created, found or finished."""
+
+
+class JobNameTakenError(LabelingJobError):
+    """The account already has a labeling job of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"a labeling job named {name!r} already exists; "
+            "job names are never freed, so pick another with --name"
+        )
+        self.name = name
+
+
+class JobNotFoundError(LabelingJobError, LookupError):
+    """The account has no labeling job of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no labeling job named {name!r}; see `gtlabel jobs list`")
+        self.name = name
+
+
+class JobEndedError(LabelingJobError):
+    """A labeling job that ended, or kept running, other than was waited for.
+
+    Attributes:
+        status: `Failed`, `Stopped`, or the status at the time-out.
+        timed_out: whether the job may still be running.
+    """
+
+    def __init__(self, name: str, status: str, reason: str = "", *, timed_out: bool = False) -> None:
+        if timed_out:
+            sentence = f"the labeling job {name!r} was still {status} when the time was up; it goes on"
+        else:
+            sentence = f"the labeling job {name!r} ended as {status}"
+        super().__init__(f"{sentence}: {reason}" if reason else sentence)
+        self.name = name
+        self.status = status
+        self.timed_out = timed_out
+
+
+class TrainingError(GtlabelError):
+    """A training job that could not be created, found or finished."""
+
+
+class TrainingJobNameTakenError(TrainingError):
+    """The account already has a training job of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"a training job named {name!r} already exists; pick another with --name")
+        self.name = name
+
+
+class TrainingJobNotFoundError(TrainingError, LookupError):
+    """The account has no training job of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no training job named {name!r}")
+        self.name = name
+
+
+class TrainingEndedError(TrainingError):
+    """A training job that ended, or kept running, other than was waited for."""
+
+    def __init__(self, name: str, status: str, reason: str = "", *, timed_out: bool = False) -> None:
+        if timed_out:
+            sentence = f"the training job {name!r} was still {status} when the time was up; it goes on"
+        else:
+            sentence = f"the training job {name!r} ended as {status}"
+        super().__init__(f"{sentence}: {reason}" if reason else sentence)
+        self.name = name
+        self.status = status
+        self.timed_out = timed_out
+
+
+class ArtifactError(GtlabelError, ValueError):
+    """A model artifact that does not hold what it should."""
+
+
+class ConversionError(ArtifactError):
+    """A network that cannot be converted."""
+
+
+class EdgeError(GtlabelError):
+    """The road to a device."""
+
+
+class BundleError(EdgeError):
+    """A bundle that does not hold what it promises."""
+
+
+class RecipeError(EdgeError, ValueError):
+    """A component recipe that Greengrass, or one of its nuclei, would refuse."""
+
+
+class ComponentVersionTakenError(EdgeError):
+    """The component version exists and holds something else."""
+
+    def __init__(self, name: str, version: str) -> None:
+        super().__init__(
+            f"version {version} of the component {name} exists with other content; use a higher --version"
+        )
+        self.name = name
+        self.version = version
+
+
+class DeploymentEndedError(EdgeError):
+    """A deployment that a device did not bring to a good end."""
+
+
+class EngineError(GtlabelError):
+    """Our own Ground Truth."""
+
+
+class LeaseError(EngineError):
+    """An answer, or another word about a task, that cannot be taken."""
+
+
+class EmulatorError(GtlabelError):
+    """AWS's protocol on this machine."""
+
+
+class PortInUseError(EmulatorError):
+    """Something else listens on the port."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(
+            f"port {port} on {host} is in use; stop what listens there or pick another with --port"
+        )
+        self.host = host
+        self.port = port
+
+
+class EmulatorNotReadyError(EmulatorError):
+    """The emulator did not come up, or went away."""
+
+
+class MotoContractError(EmulatorError):
+    """The installed moto lacks something that the emulator leans on."""

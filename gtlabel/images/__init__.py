@@ -1,0 +1,1 @@
+"""Pictures as bytes: finding, checking and uploading them."""

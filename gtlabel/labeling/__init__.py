@@ -1,0 +1,1 @@
+"""Labeling jobs: what they need, asking for them, following them."""

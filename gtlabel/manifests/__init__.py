@@ -1,0 +1,1 @@
+"""Manifests: JSON Lines, one picture a line."""

@@ -1,0 +1,1 @@
+"""Trained artifacts: read, written, converted, fed."""

@@ -1,0 +1,153 @@
+"""The few things we do to S3."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gtlabel.errors import BucketNotFoundError, ObjectNotFoundError, StorageDeniedError, StorageError
+from gtlabel.uris import S3Uri
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+    from types_boto3_s3 import S3Client
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object of a listing: its address, its size in bytes and its ETag without quotes."""
+
+    uri: S3Uri
+    size: int
+    etag: str
+
+
+def list_objects(s3: S3Client, prefix: S3Uri) -> Iterator[StoredObject]:
+    """Yield the objects under a prefix in key order, one page in memory at a time.
+
+    Raises:
+        BucketNotFoundError: if the bucket does not exist.
+        StorageDeniedError: if the credentials may not list it.
+    """
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=prefix.bucket, Prefix=prefix.key)
+    with _explained("s3:ListBucket", prefix):
+        for page in pages:
+            for item in page.get("Contents", ()):
+                yield StoredObject(
+                    S3Uri.of(prefix.bucket, item["Key"]), item["Size"], item["ETag"].strip('"')
+                )
+
+
+def read(s3: S3Client, uri: S3Uri) -> bytes:
+    """The whole object.
+
+    Raises:
+        ObjectNotFoundError: if there is none.
+    """
+    with _explained("s3:GetObject", uri):
+        return s3.get_object(Bucket=uri.bucket, Key=uri.key)["Body"].read()
+
+
+def read_range(s3: S3Client, uri: S3Uri, start: int, length: int) -> bytes:
+    """`length` bytes from `start` on; fewer when the object ends before."""
+    with _explained("s3:GetObject", uri):
+        span = f"bytes={start}-{start + length - 1}"
+        return s3.get_object(Bucket=uri.bucket, Key=uri.key, Range=span)["Body"].read()
+
+
+def read_lines(s3: S3Client, uri: S3Uri) -> Iterator[bytes]:
+    """Yield the lines of an object without their ends, holding one chunk at a time.
+
+    Raises:
+        ObjectNotFoundError: if there is none.
+    """
+    with _explained("s3:GetObject", uri):
+        yield from s3.get_object(Bucket=uri.bucket, Key=uri.key)["Body"].iter_lines(chunk_size=1 << 16)
+
+
+def write(s3: S3Client, uri: S3Uri, body: bytes, content_type: str = "application/octet-stream") -> None:
+    """Write an object. S3 shows it whole or not at all."""
+    with _explained("s3:PutObject", uri):
+        s3.put_object(Bucket=uri.bucket, Key=uri.key, Body=body, ContentType=content_type)
+
+
+def write_lines(s3: S3Client, uri: S3Uri, lines: Iterable[bytes]) -> int:
+    """Write lines, each ended by a newline, as one object; return how many there were.
+
+    More than 8 MB are sent in parts while the lines are still being made, so memory stays flat. When
+    making a line raises, nothing appears at `uri`.
+    """
+    stream = _LineStream(lines)
+    with _explained("s3:PutObject", uri):
+        s3.upload_fileobj(
+            io.BufferedReader(stream, 1 << 20),
+            uri.bucket,
+            uri.key,
+            ExtraArgs={"ContentType": "application/jsonlines"},
+        )
+    return stream.count
+
+
+def copy(s3: S3Client, source: S3Uri, target: S3Uri) -> None:
+    """Copy an object inside S3; the bytes do not pass through this machine."""
+    with _explained("s3:GetObject", source):
+        s3.copy({"Bucket": source.bucket, "Key": source.key}, target.bucket, target.key)
+
+
+def exists(s3: S3Client, uri: S3Uri) -> bool:
+    """Whether there is an object at exactly this address."""
+    try:
+        with _explained("s3:GetObject", uri):
+            s3.head_object(Bucket=uri.bucket, Key=uri.key)
+    except ObjectNotFoundError:
+        return False
+    return True
+
+
+class _LineStream(io.RawIOBase):
+    """Lines as a file that can be read once, counting them."""
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        self._lines = iter(lines)
+        self._rest = b""
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        room = memoryview(buffer).cast("B")
+        filled = 0
+        while filled < len(room):
+            if not self._rest:
+                line = next(self._lines, None)
+                if line is None:
+                    break
+                self.count += 1
+                self._rest = line + b"\n"
+            taken = self._rest[: len(room) - filled]
+            room[filled : filled + len(taken)] = taken
+            self._rest = self._rest[len(taken) :]
+            filled += len(taken)
+        return filled
+
+
+@contextmanager
+def _explained(action: str, uri: S3Uri) -> Iterator[None]:
+    """Turn S3's answers that mean something into our errors."""
+    from botocore.exceptions import ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code == "NoSuchBucket":
+            raise BucketNotFoundError(uri.bucket) from error
+        if code in ("NoSuchKey", "404", "NotFound"):
+            raise ObjectNotFoundError(uri) from error
+        if code in ("AccessDenied", "403", "Forbidden"):
+            raise StorageDeniedError(action, uri) from error
+        raise StorageError(f"{uri}: {error.response['Error'].get('Message', code)} ({code})") from error
