@@ -1,0 +1,1 @@
+"""pytest fixtures: AWS accounts that cost nothing."""
