@@ -25,6 +25,7 @@
     │   ├── TrainingJobNameTakenError
     │   ├── TrainingJobNotFoundError                               (LookupError)
     │   └── TrainingEndedError        failed, stopped, or not done in time
+    ├── RecordIOError                 a channel's bytes            (ValueError)
     ├── ArtifactError                 a model.tar.gz and what is in it (ValueError)
     │   └── ConversionError           an operator we do not convert
     ├── EdgeError
@@ -226,6 +227,18 @@ class TrainingEndedError(TrainingError):
         self.name = name
         self.status = status
         self.timed_out = timed_out
+
+
+class RecordIOError(GtlabelError, ValueError):
+    """Bytes that are not RecordIO.
+
+    Attributes:
+        record: which one, counted from 0.
+    """
+
+    def __init__(self, record: int, reason: str) -> None:
+        super().__init__(f"RecordIO record {record} cannot be used: {reason}")
+        self.record = record
 
 
 class ArtifactError(GtlabelError, ValueError):
