@@ -1,0 +1,62 @@
+"""Every failure as one sentence and an exit code.
+
+0 done · 1 refused or wrong · 2 the command line is wrong · 3 the job failed · 4 the job was stopped ·
+5 the time was up · 130 interrupted
+"""
+
+from __future__ import annotations
+
+from gtlabel.errors import DeploymentEndedError, GtlabelError, JobEndedError, TrainingEndedError
+
+FAILED, STOPPED, TIMED_OUT, INTERRUPTED = 3, 4, 5, 130
+
+
+def explain(error: Exception) -> tuple[str, int] | None:
+    """The sentence and the exit code for an error, or None for one that is a bug of ours."""
+    if isinstance(error, (JobEndedError, TrainingEndedError)):
+        if error.timed_out:
+            return str(error), TIMED_OUT
+        return str(error), STOPPED if error.status == "Stopped" else FAILED
+    if isinstance(error, DeploymentEndedError):
+        return str(error), FAILED
+    if isinstance(error, GtlabelError):
+        return str(error), 1
+    return _from_libraries(error)
+
+
+def _from_libraries(error: Exception) -> tuple[str, int] | None:
+    # Asked by name, so that a command that never met these libraries does not load them to fail.
+    library = type(error).__module__.partition(".")[0]
+    if library == "pydantic_core":
+        return _from_pydantic(error), 1
+    if library in ("botocore", "boto3"):
+        return _from_botocore(error), 1
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}", 1
+    return None
+
+
+def _from_pydantic(error: Exception) -> str:
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problems = []
+    for problem in error.errors(include_url=False):
+        field = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        problems.append(f"{field}: {message}" if field else message)
+    return "; ".join(problems)
+
+
+def _from_botocore(error: Exception) -> str:
+    from botocore import exceptions
+
+    if isinstance(error, (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)):
+        return "there are no AWS credentials; set up a profile with `aws configure` and name it with --profile"
+    if isinstance(error, exceptions.EndpointConnectionError):
+        return f"nothing answers: {str(error).rstrip('.')}; check --endpoint-url, --region and the network"
+    if isinstance(error, exceptions.ClientError):
+        answer = error.response["Error"]
+        return f"{error.operation_name} was refused: {answer.get('Message', '')} ({answer.get('Code', '?')})"
+    return str(error).rstrip(".")

@@ -1,0 +1,62 @@
+"""The command line as a whole: its commands, and what happens when one fails."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from gtlabel.cli import consolidate, demo, deploy, jobs, label, local, train
+from gtlabel.cli.failures import INTERRUPTED, explain
+from gtlabel.cli.output import put, say
+
+app = typer.Typer(
+    name="gtlabel",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From unlabeled pictures to a classifier on a camera: label, consolidate, train, deploy.",
+    epilog="Try it on real pictures: gtlabel demo",
+)
+app.command("demo")(demo.demo)
+app.command("label")(label.label)
+app.add_typer(jobs.app, name="jobs")
+app.command("consolidate")(consolidate.consolidate)
+app.command("train")(train.train)
+app.command("deploy")(deploy.deploy)
+app.add_typer(local.app, name="local")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        put(f"gtlabel {version('gtlabel')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that belong to no command."""
+
+
+def main() -> None:
+    """Run the command line; print an error once, without a traceback, and leave with its exit code."""
+    try:
+        app()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            say("gtlabel: interrupted; what was finished stays, and the same command may be run again")
+        raise
+    except Exception as error:
+        explained = explain(error)
+        if explained is None:
+            raise
+        sentence, code = explained
+        say(f"gtlabel: {sentence}")
+        sys.exit(code)

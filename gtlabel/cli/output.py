@@ -1,0 +1,78 @@
+"""The only place that prints. Data goes to stdout, talk to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any
+
+
+class Format(StrEnum):
+    """How a command prints its result."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def say(sentence: str) -> None:
+    """Tell the person at the terminal something; programs do not read it."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def put(text: str) -> None:
+    """Print a result that is a text."""
+    print(text, flush=True)
+
+
+def put_json(value: Any) -> None:
+    """Print a result as JSON. What JSON has no word for is printed as its text."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str), flush=True)
+
+
+def put_fields(fields: dict[str, Any]) -> None:
+    """Print a result as lines of a name and a value."""
+    width = max(len(name) for name in fields)
+    for name, value in fields.items():
+        print(f"{name.replace('_', ' '):<{width}}  {value}", flush=True)
+
+
+def put_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
+    """Print a result as a table; the columns named in `right` are numbers."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=column in right)
+    for row in rows:
+        # Text, not markup: a job or a class may well be named "[red]".
+        table.add_row(*(Text(str(cell)) for cell in row))
+    # A pipe has no width of its own: nothing is cut or wrapped there.
+    Console(width=None if sys.stdout.isatty() else 10_000).print(table, soft_wrap=not sys.stdout.isatty())
+
+
+@contextmanager
+def progress(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr, shown only on a terminal.
+
+    Yields a function that takes the number done and the number in all; 0 in all means not known yet.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)

@@ -1,0 +1,207 @@
+"""Labeling jobs: create, find, follow, stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from gtlabel.errors import JobEndedError, JobNameTakenError, JobNotFoundError, LabelingJobError
+from gtlabel.labeling.request import LabelingJobRequest
+from gtlabel.uris import S3Uri
+
+if TYPE_CHECKING:
+    from types_boto3_sagemaker import SageMakerClient
+    from types_boto3_sagemaker.type_defs import DescribeLabelingJobResponseTypeDef
+
+ENDED = frozenset({"Completed", "Failed", "Stopped"})
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """How many images a job has labeled, by whom, and how many it has not."""
+
+    labeled: int
+    by_people: int
+    by_machine: int
+    failed: int
+    unlabeled: int
+
+    @property
+    def total(self) -> int:
+        """All images, as far as the service has counted them: 0 right after the start."""
+        return self.labeled + self.failed + self.unlabeled
+
+    @property
+    def done(self) -> int:
+        """Images that the job will not come back to."""
+        return self.labeled + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class LabelingJob:
+    """A labeling job as the service describes it."""
+
+    name: str
+    arn: str
+    status: str
+    counters: Counters
+    created: datetime
+    attribute: str
+    manifest: S3Uri | None
+    classes: S3Uri | None
+    output: S3Uri
+    output_manifest: S3Uri | None
+    failure_reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
+        return {**asdict(self), "created": self.created.isoformat()}
+
+
+def create_labeling_job(sagemaker: SageMakerClient, request: LabelingJobRequest) -> str:
+    """Start a labeling job and return its ARN.
+
+    Workers can take tasks as soon as this returns, and are paid for them.
+
+    Raises:
+        JobNameTakenError: if the account ever had a job of that name.
+        RequestError: if the service would refuse the request; nothing was sent then.
+    """
+    parameters = request.to_boto()
+    try:
+        return sagemaker.create_labeling_job(**parameters)["LabelingJobArn"]
+    except sagemaker.exceptions.ResourceInUse as error:
+        raise JobNameTakenError(request.name) from error
+
+
+def describe_labeling_job(sagemaker: SageMakerClient, name: str) -> LabelingJob:
+    """Look a job up.
+
+    Raises:
+        JobNotFoundError: if the account has no job of that name.
+    """
+    from botocore.exceptions import ClientError
+
+    try:
+        return _job(sagemaker.describe_labeling_job(LabelingJobName=name))
+    except ClientError as error:
+        # The model declares ResourceNotFound; some of AWS's own tools see ValidationException instead.
+        code = error.response["Error"]["Code"]
+        message = error.response["Error"].get("Message", "")
+        if code == "ResourceNotFound" or (code == "ValidationException" and "not found" in message.lower()):
+            raise JobNotFoundError(name) from error
+        raise
+
+
+def job_exists(sagemaker: SageMakerClient, name: str) -> bool:
+    """Whether the name is taken. Names are compared without regard to case, and never freed."""
+    try:
+        describe_labeling_job(sagemaker, name)
+    except JobNotFoundError:
+        return False
+    return True
+
+
+def list_labeling_jobs(
+    sagemaker: SageMakerClient, *, status: str | None = None, name_contains: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield the account's jobs, newest first, as plain JSON values: name, status, counters, created."""
+    filters: dict[str, Any] = {"SortBy": "CreationTime", "SortOrder": "Descending"}
+    if status:
+        filters["StatusEquals"] = status
+    if name_contains:
+        filters["NameContains"] = name_contains
+    for page in sagemaker.get_paginator("list_labeling_jobs").paginate(**filters):
+        for item in page["LabelingJobSummaryList"]:
+            counters = item["LabelCounters"]
+            yield {
+                "name": item["LabelingJobName"],
+                "status": item["LabelingJobStatus"],
+                "labeled": counters.get("TotalLabeled", 0),
+                "failed": counters.get("FailedNonRetryableError", 0),
+                "unlabeled": counters.get("Unlabeled", 0),
+                "created": item["CreationTime"].isoformat(),
+            }
+
+
+def wait_for_labeling_job(
+    sagemaker: SageMakerClient,
+    name: str,
+    *,
+    timeout: float | None = None,
+    poll: float = 15.0,
+    on_change: Callable[[LabelingJob], None] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> LabelingJob:
+    """Follow a job until it is completed, and return it.
+
+    A completed job may still have images that failed: look at `counters.failed`.
+
+    Args:
+        sagemaker: the client.
+        name: the job's name.
+        timeout: seconds after which to give up; the job goes on.
+        poll: seconds between two looks.
+        on_change: called after each look.
+        sleep: waits that many seconds.
+        clock: tells the seconds passed.
+
+    Raises:
+        JobNotFoundError: if there is no such job.
+        JobEndedError: if it failed, was stopped, or was not done in time.
+    """
+    start = clock()
+    while True:
+        job = describe_labeling_job(sagemaker, name)
+        if on_change is not None:
+            on_change(job)
+        if job.status == "Completed":
+            return job
+        if job.status in ENDED:
+            raise JobEndedError(name, job.status, job.failure_reason)
+        if timeout is not None and clock() - start + poll > timeout:
+            raise JobEndedError(name, job.status, timed_out=True)
+        sleep(poll)
+
+
+def stop_labeling_job(sagemaker: SageMakerClient, name: str) -> None:
+    """Stop a job for good. What was labeled so far is written out; the job cannot be resumed.
+
+    Raises:
+        JobNotFoundError: if there is no such job.
+        LabelingJobError: if it has ended already.
+    """
+    job = describe_labeling_job(sagemaker, name)
+    if job.status in ENDED:
+        raise LabelingJobError(f"the labeling job {name!r} has already ended as {job.status}")
+    sagemaker.stop_labeling_job(LabelingJobName=name)
+
+
+def _job(answer: DescribeLabelingJobResponseTypeDef) -> LabelingJob:
+    counters = answer["LabelCounters"]
+    source = answer["InputConfig"]["DataSource"].get("S3DataSource", {}).get("ManifestS3Uri")
+    classes = answer.get("LabelCategoryConfigS3Uri")
+    output = answer.get("LabelingJobOutput", {}).get("OutputDatasetS3Uri")
+    return LabelingJob(
+        name=answer["LabelingJobName"],
+        arn=answer["LabelingJobArn"],
+        status=answer["LabelingJobStatus"],
+        counters=Counters(
+            labeled=counters.get("TotalLabeled", 0),
+            by_people=counters.get("HumanLabeled", 0),
+            by_machine=counters.get("MachineLabeled", 0),
+            failed=counters.get("FailedNonRetryableError", 0),
+            unlabeled=counters.get("Unlabeled", 0),
+        ),
+        created=answer["CreationTime"],
+        attribute=answer.get("LabelAttributeName", answer["LabelingJobName"]),
+        manifest=S3Uri(source) if source else None,
+        classes=S3Uri(classes) if classes else None,
+        output=S3Uri(answer["OutputConfig"]["S3OutputPath"]),
+        output_manifest=S3Uri(output) if output else None,
+        failure_reason=answer.get("FailureReason", ""),
+    )
