@@ -22,6 +22,7 @@
     │   ├── JobNotFoundError                                       (LookupError)
     │   └── JobEndedError             failed, stopped, or not done in time
     ├── TrainingError
+    │   ├── TrainingRegionError       no built-in algorithm there  (LookupError)
     │   ├── TrainingJobNameTakenError
     │   ├── TrainingJobNotFoundError                               (LookupError)
     │   └── TrainingEndedError        failed, stopped, or not done in time
@@ -197,6 +198,18 @@ class JobEndedError(LabelingJobError):
 
 class TrainingError(GtlabelError):
     """A training job that could not be created, found or finished."""
+
+
+class TrainingRegionError(TrainingError, LookupError):
+    """A region where AWS does not offer the built-in algorithm."""
+
+    def __init__(self, region: str, supported: tuple[str, ...]) -> None:
+        super().__init__(
+            f"the built-in image classification is not offered in {region!r}; "
+            f"pick another --region: {', '.join(supported)}"
+        )
+        self.region = region
+        self.supported = supported
 
 
 class TrainingJobNameTakenError(TrainingError):
