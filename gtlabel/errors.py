@@ -33,6 +33,7 @@
     │   ├── BundleError               a bundle that does not hold what it promises
     │   ├── RecipeError               a Greengrass recipe          (ValueError)
     │   ├── ComponentVersionTakenError
+    │   ├── DeviceNotFoundError                                    (LookupError)
     │   └── DeploymentEndedError      failed, or not done in time
     ├── EngineError                   our own Ground Truth
     │   └── LeaseError                an answer that cannot be taken
@@ -285,8 +286,33 @@ class ComponentVersionTakenError(EdgeError):
         self.version = version
 
 
+class DeviceNotFoundError(EdgeError, LookupError):
+    """A target that no device is behind."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(
+            f"there is no Greengrass core device {target!r}; start the nucleus on the device, "
+            "and compare the name and the region"
+        )
+        self.target = target
+
+
 class DeploymentEndedError(EdgeError):
-    """A deployment that a device did not bring to a good end."""
+    """A deployment that a device did not bring to a good end.
+
+    Attributes:
+        timed_out: whether it may still be going on.
+    """
+
+    def __init__(
+        self, deployment: str, thing: str, status: str, reason: str, *, timed_out: bool = False
+    ) -> None:
+        verb = "is still" if timed_out else "ended as"
+        super().__init__(f"the deployment {deployment} {verb} {status} on {thing}: {reason}")
+        self.deployment = deployment
+        self.thing = thing
+        self.status = status
+        self.timed_out = timed_out
 
 
 class EngineError(GtlabelError):
