@@ -30,7 +30,7 @@ class Hyperparameters(BaseModel):
     num_training_samples: _Positive
     num_layers: int | None = None
     use_pretrained_model: bool | None = None
-    image_shape: tuple[Literal[1, 3], _Positive, _Positive] | None = None
+    image_shape: tuple[_Positive, _Positive, _Positive] | None = None
     resize: _Positive | None = None
     epochs: _Positive | None = None
     mini_batch_size: _Positive | None = None
@@ -69,9 +69,11 @@ class Hyperparameters(BaseModel):
         return self
 
     def _shape_problems(self) -> list[str]:
-        _, height, width = self.image_shape or _PRETRAINED_SHAPE
+        colors, height, width = self.image_shape or _PRETRAINED_SHAPE
         layers = 152 if self.num_layers is None else self.num_layers
         problems = []
+        if colors not in (1, 3):
+            problems.append(f"image_shape begins with the color channels, 1 or 3, not {colors}")
         fitting = SMALL_LAYERS if height <= _SMALL_HEIGHT else LARGE_LAYERS
         if self.use_pretrained_model:
             fitting = LARGE_LAYERS
