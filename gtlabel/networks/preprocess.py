@@ -1,0 +1,41 @@
+"""The one way a picture becomes a network's input: in training, evaluation, prediction and on the device.
+
+It is what AWS's own predictor for this algorithm does (contract/training.md §3.3): RGB, the whole
+picture squeezed to the network's size without keeping its proportions, raw values 0 to 255, channels
+first. No mean and no deviation: the network's first layer takes care of that. AWS does not say which
+filter its hosted container uses; here it is Pillow's bilinear one.
+
+This file is copied into the device's bundle as it is. It needs numpy and Pillow and nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+
+class UnreadablePictureError(ValueError):
+    """Bytes that are not a whole picture."""
+
+
+def load_image(data: bytes, height: int, width: int) -> NDArray[np.float32]:
+    """The network's input for one picture file, as an array of shape (3, height, width).
+
+    The EXIF orientation is applied, so that a picture counts as people see it.
+
+    Raises:
+        UnreadablePictureError: if the bytes are not a picture, or not all of it.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            upright = ImageOps.exif_transpose(picture).convert("RGB")
+    # Pillow's decoders raise all of these for damaged files, SyntaxError for a broken PNG among them.
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+        raise UnreadablePictureError(
+            f"these {len(data)} bytes are not a readable picture: {error}"
+        ) from error
+    squeezed = upright.resize((width, height), Image.Resampling.BILINEAR)
+    return np.ascontiguousarray(np.asarray(squeezed, dtype=np.float32).transpose(2, 0, 1))

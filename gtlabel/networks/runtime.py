@@ -1,0 +1,78 @@
+"""Running a converted network. The only door to onnxruntime."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gtlabel.errors import ArtifactError, MissingExtraError
+
+# Activations of more pictures at once need memory and save no time.
+_MOST_AT_ONCE = 32
+
+
+class Network:
+    """A network that turns pictures into probabilities.
+
+    Attributes:
+        height: of the pictures it takes.
+        width: of the pictures it takes.
+        classes: their names in the order of the probabilities, if the file tells them.
+        metadata: everything the file tells about itself.
+    """
+
+    def __init__(self, model: bytes | Path, *, threads: int = 1) -> None:
+        """Load an ONNX file.
+
+        Args:
+            model: the file, or where it is.
+            threads: how many cores a prediction may use.
+
+        Raises:
+            ArtifactError: if it is not a network of ours.
+            MissingExtraError: if onnxruntime is not installed.
+        """
+        runtime = _onnxruntime()
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        content = model.read_bytes() if isinstance(model, Path) else model
+        try:
+            self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        # onnxruntime's errors share no base class but this one.
+        except Exception as error:
+            raise ArtifactError(f"this is not an ONNX network that can run here: {error}") from error
+        inputs = self._session.get_inputs()
+        match inputs[0].shape if len(inputs) == 1 else None:
+            case [_, 3, int(height), int(width)]:
+                self.height, self.width = height, width
+            case _:
+                raise ArtifactError("this network does not take one batch of RGB pictures of a fixed size")
+        self._input = inputs[0].name
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.classes: tuple[str, ...] = tuple(json.loads(self.metadata.get("classes", "[]")))
+
+    def probabilities(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One row of class probabilities for each picture of a batch (n, 3, height, width)."""
+        rows = [
+            self._session.run(None, {self._input: batch[start : start + _MOST_AT_ONCE]})[0]
+            for start in range(0, len(batch), _MOST_AT_ONCE)
+        ]
+        return np.concatenate(rows) if rows else np.empty((0, len(self.classes)), dtype=np.float32)
+
+
+def _onnxruntime() -> Any:
+    # From 1.29 on the official Linux wheels report to Microsoft unless this is set before the import
+    # (contract/deployment.md §4.4).
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError("running a network", "edge") from error
+    return onnxruntime
