@@ -1,0 +1,72 @@
+"""Reading and writing the lines of a manifest; the only door to jsonlines."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import jsonlines
+
+from gtlabel.errors import ManifestError, ManifestLineError
+from gtlabel.manifests.records import ManifestRecord
+
+# https://docs.aws.amazon.com/sagemaker/latest/dg/input-data-limits.html, contract/ground-truth.md §4.1
+MAX_LINE_CHARACTERS = 100_000
+
+# Legal in JSON, but some readers take them for the end of a line.
+_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
+
+
+def read_records(lines: Iterable[bytes], manifest: str) -> Iterator[ManifestRecord]:
+    """Yield the records of a manifest, holding one line at a time; empty lines are passed over.
+
+    Args:
+        lines: an open file, or the lines of an S3 object, with or without their ends.
+        manifest: what to call it in an error.
+
+    Raises:
+        ManifestLineError: at the first line that is not a record.
+    """
+    # What `loads` refuses with a ValueError, jsonlines reports with its line number.
+    with jsonlines.Reader(lines, loads=_parse) as reader:
+        records: Iterator[Any] = reader.iter(skip_empty=True)
+        try:
+            yield from records
+        except jsonlines.InvalidLineError as error:
+            raise ManifestLineError(manifest, error.lineno, _reason(error)) from error
+
+
+def write_record(record: ManifestRecord) -> bytes:
+    """The line of a record without its end: compact UTF-8 JSON, its keys in the order they were read.
+
+    Raises:
+        ManifestError: if the record holds a number that JSON cannot spell, or is longer than AWS reads.
+    """
+    try:
+        text = json.dumps(record.to_json(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:
+        raise ManifestError(f"the record of {record.source_ref} cannot be written: {error}") from error
+    if len(text) > MAX_LINE_CHARACTERS:
+        raise ManifestError(f"the record of {record.source_ref} cannot be written: {_too_long(len(text))}")
+    return _LINE_ENDS.sub(lambda end: f"\\u{ord(end[0]):04x}", text).encode()
+
+
+def _parse(line: str | bytes) -> ManifestRecord:
+    # jsonlines declares bytes too, but has decoded them by now.
+    text = (line if isinstance(line, str) else line.decode()).rstrip("\r\n")
+    if len(text) > MAX_LINE_CHARACTERS:
+        raise ValueError(_too_long(len(text)))
+    return ManifestRecord.from_line(text)
+
+
+def _too_long(characters: int) -> str:
+    return f"it has {characters:,} characters; Ground Truth reads at most {MAX_LINE_CHARACTERS:,} a line"
+
+
+def _reason(error: jsonlines.InvalidLineError) -> str:
+    cause = error.__cause__
+    if isinstance(cause, UnicodeDecodeError):
+        return f"not UTF-8: byte {cause.start + 1} is 0x{cause.object[cause.start]:02x}"
+    return str(cause)
