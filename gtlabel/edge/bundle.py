@@ -266,12 +266,12 @@ def _tested(
     model: bytes, classes: Sequence[str], pictures: Mapping[str, bytes]
 ) -> tuple[ModelInput, list[SelfTestCase], dict[str, str]]:
     """The network's input, what it says about each picture, and the runtime that computed it."""
+    from gtlabel.networks.onnx import INPUT
     from gtlabel.networks.preprocess import load_image
     from gtlabel.networks.runtime import Network
 
     network = Network(model)
-    _, _, height, width = network.shape
-    input_ = ModelInput(name=network.input, shape=(1, 3, height, width))
+    height, width = network.height, network.width
     cases = []
     for name, data in pictures.items():
         try:
@@ -286,7 +286,8 @@ def _tested(
             )
         label = classes[max(range(len(values)), key=values.__getitem__)]
         cases.append(SelfTestCase(image=name, label=label, probabilities=tuple(values)))
-    return input_, cases, network.runtime
+    input_ = ModelInput(name=INPUT, shape=(1, 3, height, width))
+    return input_, cases, {"name": "onnxruntime", "version": version("onnxruntime")}
 
 
 def _picture_name(name: str) -> str:

@@ -135,7 +135,7 @@ def classify(classifier: Classifier, image: Path, options: argparse.Namespace) -
     """Print one line about one picture; say whether it could be read."""
     try:
         values = classifier.probabilities(image.read_bytes())
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow calls some broken files a SyntaxError
+    except (OSError, ValueError) as error:
         _say(f"{image}: {error}", sys.stderr)
         return False
     ranked = sorted(zip(classifier.labels, values, strict=True), key=lambda pair: -pair[1])
