@@ -83,7 +83,11 @@ def test_only_the_emulator_and_its_commands_speak_of_it() -> None:
         if inside.startswith("emulator/") or inside == "cli/local.py":
             continue
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            if re.search(r"\b(local|moto)\b", line) and "gtlabel.cli import" not in line and "local.app" not in line:
+            if (
+                re.search(r"\b(local|moto)\b", line)
+                and "gtlabel.cli import" not in line
+                and "local.app" not in line
+            ):
                 spoken.append(f"{inside}:{number} {line.strip()}")
     assert spoken == []
 

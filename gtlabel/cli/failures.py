@@ -53,7 +53,9 @@ def _from_botocore(error: Exception) -> str:
     from botocore import exceptions
 
     if isinstance(error, (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)):
-        return "there are no AWS credentials; set up a profile with `aws configure` and name it with --profile"
+        return (
+            "there are no AWS credentials; set up a profile with `aws configure` and name it with --profile"
+        )
     if isinstance(error, exceptions.EndpointConnectionError):
         return f"nothing answers: {str(error).rstrip('.')}; check --endpoint-url, --region and the network"
     if isinstance(error, exceptions.ClientError):

@@ -37,7 +37,9 @@ def list_jobs(
     if output is Format.JSON:
         put_json(jobs)
     elif jobs:
-        put_table(list(jobs[0]), [list(job.values()) for job in jobs], right=("labeled", "failed", "unlabeled"))
+        put_table(
+            list(jobs[0]), [list(job.values()) for job in jobs], right=("labeled", "failed", "unlabeled")
+        )
     else:
         say("there are no such labeling jobs")
 

@@ -29,9 +29,7 @@ def label(
     ] = None,
     upload: Annotated[
         Path | None,
-        typer.Option(
-            "--upload", exists=True, file_okay=False, help="Upload this folder to S3_PREFIX first."
-        ),
+        typer.Option("--upload", exists=True, file_okay=False, help="Upload this folder to S3_PREFIX first."),
     ] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=1, max=9, help="How many people look at each picture.")
@@ -50,7 +48,7 @@ def label(
 
     Workers see the pictures as soon as this returns. Pictures that cannot be read are left out and named.
 
-    Example: gtlabel label s3://my-bucket/trash/ --classes Compost,Landfill,Recycle --team my-team --role my-role
+    Example: gtlabel label s3://my-bucket/trash/ --classes Compost,Landfill,Recycle --team me --role labeler
     """
     from gtlabel.errors import SettingsError
     from gtlabel.images.upload import upload_folder
@@ -93,5 +91,6 @@ def label(
             {"name": plan.request.name, "arn": arn, "images": len(plan.usable.images), "refused": refused}
         )
         return
-    say(f"{len(plan.usable.images)} pictures, {workers} people each; follow it with: gtlabel jobs wait {plan.request.name}")
+    say(f"{len(plan.usable.images)} pictures, {workers} people each; follow it with:")
+    say(f"  gtlabel jobs wait {plan.request.name}")
     put(plan.request.name)

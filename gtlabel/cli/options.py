@@ -15,28 +15,20 @@ if TYPE_CHECKING:
 Profile = Annotated[
     str | None, typer.Option("--profile", help="The AWS profile to use.", rich_help_panel="AWS")
 ]
-Region = Annotated[
-    str | None, typer.Option("--region", help="The AWS region to use.", rich_help_panel="AWS")
-]
+Region = Annotated[str | None, typer.Option("--region", help="The AWS region to use.", rich_help_panel="AWS")]
 EndpointUrl = Annotated[
     str | None,
     typer.Option("--endpoint-url", help="The address that answers instead of AWS.", rich_help_panel="AWS"),
 ]
 Output = Annotated[Format, typer.Option("--output", help="How to print the result.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")
-]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")]
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="The name of the job.")]
 
 
-def connect(
-    profile: str | None, region: str | None, endpoint_url: str | None
-) -> tuple[Project, Aws]:
+def connect(profile: str | None, region: str | None, endpoint_url: str | None) -> tuple[Project, Aws]:
     """The project of the working directory and the clients for its account."""
     from gtlabel.aws import Aws
     from gtlabel.settings import Project
 
     project = Project.load(profile=profile, region=region, endpoint_url=endpoint_url)
-    return project, Aws(
-        profile=project.profile, region=project.region, endpoint_url=project.endpoint_url
-    )
+    return project, Aws(profile=project.profile, region=project.region, endpoint_url=project.endpoint_url)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gtlabel.errors import ManifestError
-from gtlabel.manifests.classes import check_classes, label_categories
-from gtlabel.manifests.lines import encode
+from gtlabel.manifests.classes import check_classes
+from gtlabel.manifests.lines import write_record
+from gtlabel.manifests.records import ManifestRecord
 from gtlabel.storage import write, write_lines
 from gtlabel.uris import S3Uri
 
@@ -39,7 +40,7 @@ def write_inputs(
     """
     names = check_classes(classes)
     class_list, page, manifest = into / "classes.json", into / "template.liquid", into / "input.manifest"
-    write(s3, class_list, label_categories(names), "application/json")
+    write(s3, class_list, names.to_json(), "application/json")
     write(s3, page, template.encode(), "text/html; charset=utf-8")
     count = write_lines(s3, manifest, _lines(images))
     return LabelingInputs(manifest, class_list, page, count)
@@ -52,4 +53,4 @@ def _lines(images: Iterable[S3Uri]) -> Iterator[bytes]:
                 f"there are more than {MAX_IMAGES:,} images, the most one labeling job may have; "
                 "label them prefix by prefix"
             )
-        yield encode({"source-ref": image})
+        yield write_record(ManifestRecord(source_ref=image))

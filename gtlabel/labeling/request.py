@@ -60,7 +60,9 @@ class LabelingJobRequest(BaseModel):
             raise ValueError(f"the label attribute {attribute!r} is reserved; choose another")
         for ending in ("-metadata", "-ref"):
             if attribute.endswith(ending):
-                raise ValueError(f"the label attribute {attribute!r} must not end in {ending}; choose another")
+                raise ValueError(
+                    f"the label attribute {attribute!r} must not end in {ending}; choose another"
+                )
         if re.search(r":workteam/public-crowd/", self.team):
             raise ValueError(
                 "the public team closed with Mechanical Turk on 2026-09-30; use a private or vendor team"

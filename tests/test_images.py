@@ -1,0 +1,164 @@
+"""Pictures: found, looked into, uploaded."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from gtlabel.aws import Aws
+from gtlabel.errors import BucketNotFoundError, NoImagesError
+from gtlabel.images.checks import MAX_BYTES, find_problem, read_facts
+from gtlabel.images.listing import HEAD_BYTES, check_images, list_images
+from gtlabel.images.upload import upload_folder
+from gtlabel.uris import S3Uri
+
+TRASH = Path(__file__).parent.parent / "samples" / "trash" / "images"
+
+
+def jpeg(width: int = 40, height: int = 30, **options: object) -> bytes:
+    """A JPEG of a colour ramp: no two rows alike, so that it does not compress to nothing."""
+    image = Image.linear_gradient("L").resize((width, height)).convert("RGB")
+    body = io.BytesIO()
+    image.save(body, "JPEG", **options)
+    return body.getvalue()
+
+
+def png(width: int = 40, height: int = 30) -> bytes:
+    body = io.BytesIO()
+    Image.new("RGB", (width, height), "teal").save(body, "PNG")
+    return body.getvalue()
+
+
+def problem(data: bytes) -> str | None:
+    return find_problem(len(data), data, data)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 100}, {"restart_marker_rows": 1}])
+def test_a_sound_jpeg_tells_its_size(options: dict[str, object]) -> None:
+    data = jpeg(123, 45, **options)
+    facts = read_facts(len(data), data, data)
+    assert (facts.format, facts.width, facts.height) == ("JPEG", 123, 45)
+
+
+def test_a_sound_png_tells_its_size() -> None:
+    data = png(17, 99)
+    facts = read_facts(len(data), data, data)
+    assert (facts.format, facts.width, facts.height) == ("PNG", 17, 99)
+
+
+@given(cut=st.floats(0.02, 0.99), progressive=st.booleans())
+def test_a_jpeg_that_was_cut_anywhere_is_noticed(cut: float, progressive: bool) -> None:
+    whole = jpeg(200, 150, progressive=progressive)
+    assert problem(whole) is None
+    assert problem(whole[: int(len(whole) * cut)]) is not None
+
+
+@given(cut=st.floats(0.02, 0.99))
+def test_a_png_that_was_cut_anywhere_is_noticed(cut: float) -> None:
+    whole = png(60, 60)
+    assert problem(whole[: int(len(whole) * cut)]) is not None
+
+
+@given(data=st.binary(max_size=400), start=st.sampled_from([b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n"]))
+def test_arbitrary_bytes_are_refused_with_a_sentence_and_never_crash(data: bytes, start: bytes) -> None:
+    found = problem(start + data)
+    assert found is None or found.startswith(("is ", "has "))
+
+
+def test_every_cut_of_a_real_photograph_is_noticed() -> None:
+    whole = next(iter(sorted(TRASH.glob("*.jpg")))).read_bytes()
+    assert problem(whole) is None
+    missed = [length for length in range(2, len(whole) - 1, 7) if problem(whole[:length]) is None]
+    assert missed == []
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "is empty"),
+        (b"hello, I am a text file", "is neither JPEG nor PNG, it begins with b'hello, I am '"),
+        (b"GIF89a" + bytes(100), "is neither JPEG nor PNG"),
+        (b"\xff\xd8\xff\xd9", "is a JPEG without a frame"),
+    ],
+)
+def test_what_is_no_picture_is_called_by_its_name(data: bytes, sentence: str) -> None:
+    found = problem(data)
+    assert found is not None
+    assert found.startswith(sentence)
+
+
+def test_limits_of_the_service_are_checked_before_a_worker_meets_them() -> None:
+    assert find_problem(MAX_BYTES + 1, b"", b"") == "is 40.0 MB long; the limit is 40 MB"
+    header = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR" + (20_000).to_bytes(4) * 2 + b"\x08\x02\0\0\0" + bytes(4)
+    whole = header + b"\x00\x00\x00\x00IEND\xaeB`\x82"
+    assert problem(whole) == "has 20000x20000 pixels; the limit is 100,000,000 in all"
+
+
+@pytest.fixture
+def bucket(gtlabel_aws: Aws) -> S3Uri:
+    gtlabel_aws.s3.create_bucket(Bucket="pictures")
+    return S3Uri("s3://pictures/")
+
+
+def test_unusable_pictures_are_set_aside_with_their_reason(gtlabel_aws: Aws, bucket: S3Uri) -> None:
+    large = jpeg(1600, 1200, quality=95)
+    assert len(large) > HEAD_BYTES
+    objects = {
+        "a/sound.jpg": jpeg(),
+        "a/large.jpg": large,
+        "a/with-trailer.jpg": large + bytes(10_000),
+        "a/cut.jpg": jpeg()[:-40],
+        "a/large-cut.jpg": large[:-5_000],
+        "a/text.jpg": b"not a picture",
+        "a/empty.png": b"",
+        "a/notes.txt": b"ignored",
+        "b/elsewhere.jpg": jpeg(),
+    }
+    for key, body in objects.items():
+        gtlabel_aws.s3.put_object(Bucket="pictures", Key=key, Body=body)
+    usable = check_images(gtlabel_aws.s3, list_images(gtlabel_aws.s3, bucket / "a/"))
+    assert [image.uri.name for image in usable.images] == ["large.jpg", "sound.jpg", "with-trailer.jpg"]
+    assert {refusal.uri.name: refusal.reason for refusal in usable.refused} == {
+        "cut.jpg": "is a JPEG that is cut off",
+        "empty.png": "is empty",
+        "large-cut.jpg": "is a JPEG that is cut off",
+        "text.jpg": "is neither JPEG nor PNG, it begins with b'not a pictur'",
+    }
+
+
+def test_a_prefix_without_pictures_says_what_is_there_instead(gtlabel_aws: Aws, bucket: S3Uri) -> None:
+    gtlabel_aws.s3.put_object(Bucket="pictures", Key="a/notes.txt", Body=b"x")
+    with pytest.raises(
+        NoImagesError, match="no .jpg, .jpeg, .png pictures under s3://pictures/a/, only 1 other"
+    ):
+        list(list_images(gtlabel_aws.s3, bucket / "a/"))
+
+
+def test_a_bucket_that_does_not_exist_is_named(gtlabel_aws: Aws) -> None:
+    with pytest.raises(BucketNotFoundError, match="the bucket 'no-such-bucket' does not exist"):
+        list(list_images(gtlabel_aws.s3, S3Uri("s3://no-such-bucket/a/")))
+
+
+def test_an_upload_sends_only_what_is_not_there_yet(gtlabel_aws: Aws, bucket: S3Uri, tmp_path: Path) -> None:
+    (tmp_path / "shelf two").mkdir()
+    (tmp_path / "one.jpg").write_bytes(jpeg())
+    (tmp_path / "shelf two" / "ü+%.PNG").write_bytes(png())
+    (tmp_path / "notes.txt").write_text("not a picture")
+    seen: list[tuple[int, int]] = []
+    uris = upload_folder(
+        gtlabel_aws.s3, tmp_path, bucket / "in", on_progress=lambda done, total: seen.append((done, total))
+    )
+    assert uris == ["s3://pictures/in/one.jpg", "s3://pictures/in/shelf two/ü+%.PNG"]
+    assert seen == [(1, 2), (2, 2)]
+
+    first = gtlabel_aws.s3.head_object(Bucket="pictures", Key="in/one.jpg")["LastModified"]
+    (tmp_path / "shelf two" / "ü+%.PNG").write_bytes(png(50, 50))
+    upload_folder(gtlabel_aws.s3, tmp_path, bucket / "in")
+    assert gtlabel_aws.s3.head_object(Bucket="pictures", Key="in/one.jpg")["LastModified"] == first
+    changed = gtlabel_aws.s3.get_object(Bucket="pictures", Key="in/shelf two/ü+%.PNG")["Body"].read()
+    assert changed == png(50, 50)
