@@ -1,0 +1,273 @@
+"""The seam between gtlabel's operations and moto; nothing else leans on how moto is built inside.
+
+moto finds the code for a request in dictionaries of its modules, `url_paths`, which its in-process mock and
+its server read alike. `install` puts a handler of ours in front of one entry and adds a few more; what our
+operations do not know goes on to the handler that was there. No function of moto is replaced
+(contract/moto.md section 1, "thin"). What the two servers need beyond that stands here as well, because
+`broken_assumptions` has to name everything in moto that a new release could take away.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import moto.backend_index
+import moto.greengrass.urls
+import moto.s3.models
+import moto.s3.urls
+import moto.s3.utils
+import moto.sagemaker.urls
+from moto import __version__ as moto_version
+from moto.core.base_backend import BackendDict, BaseBackend
+
+from gtlabel.emulator.api import Operations
+from gtlabel.emulator.protocol import Reply, Request, Wire
+from gtlabel.errors import MotoContractError
+
+# status, headers, body: what moto expects of a handler, in process and served.
+Triple = tuple[int, dict[str, str], Any]
+Handler = Callable[[Any, str, Any], Triple]
+
+_SAGEMAKER_PATH = "{0}/$"
+# Greengrass V2 shares host and signing name with V1, which moto has; these are V2's paths alone, and tags.
+_GREENGRASS_PATHS = (
+    "{0}/greengrass/v2/(?P<rest>.+)$",
+    "{0}/greengrass/servicerole$",
+    "{0}/greengrass/things/(?P<thing_name>[^/]+)/connectivityInfo$",
+    "{0}/tags/(?P<resource_arn>.+)$",
+)
+
+
+class _Seam:
+    """What stands behind moto's tables at the moment; nothing before `install`."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.plugged = False
+        self.operations_of: Callable[[str], Operations] | None = None
+        self.on_reset: Callable[[], None] | None = None
+        self.wires: dict[str, Wire] = {}
+
+
+_seam = _Seam()
+
+
+def install(
+    operations_of: Callable[[str], Operations],
+    on_reset: Callable[[], None],
+    *,
+    strict: bool = True,
+) -> None:
+    """Put operations behind moto, in place of those that were there before.
+
+    A server must do this before its first request, because moto builds an application per service then.
+
+    Args:
+        operations_of: the operations of a service, by the name of its boto3 client; asked at each request.
+        on_reset: called when moto is reset, through its API or by `mock_aws`.
+        strict: whether a result of ours that does not fit its model raises, or is logged.
+
+    Raises:
+        MotoContractError: if this moto lacks something that we lean on.
+    """
+    broken = broken_assumptions()
+    if broken:
+        raise MotoContractError(
+            f"moto {moto_version} is not the moto that this gtlabel knows ({'; '.join(broken)}); "
+            "install one that fits with: pip install 'moto>=5.2,<5.3'"
+        )
+    with _seam.lock:
+        _seam.operations_of = operations_of
+        _seam.on_reset = on_reset
+        _seam.wires = {name: Wire(name, strict=strict) for name in ("sagemaker", "greengrassv2")}
+        if not _seam.plugged:
+            sagemaker = moto.sagemaker.urls.url_paths
+            sagemaker[_SAGEMAKER_PATH] = _in_front_of(sagemaker[_SAGEMAKER_PATH], "sagemaker")
+            for path in _GREENGRASS_PATHS:
+                moto.greengrass.urls.url_paths[path] = _in_front_of(_not_implemented, "greengrassv2")
+            _seam.plugged = True
+
+
+def uninstall() -> None:
+    """Let everything go on to moto again."""
+    with _seam.lock:
+        _seam.operations_of = None
+        _seam.on_reset = None
+
+
+def reset() -> None:
+    """Empty moto, and with it whatever was installed."""
+    _be_told_of_resets()
+    BackendDict.reset()
+
+
+def not_implemented(headers: Mapping[str, str], what: str) -> Reply:
+    """The answer to an operation that nobody here has: an error that clients show at once.
+
+    Clients repeat a 500 several times before they give up; none of them repeats a 501.
+    """
+    sentence = f"{what}: neither gtlabel's emulator nor moto implements this operation"
+    kind = headers.get("content-type", "")
+    service = headers.get("authorization", "").partition("/aws4_request")[0].rpartition("/")[2]
+    if service in ("s3", "route53", "cloudfront") or kind.startswith("application/x-www-form-urlencoded"):
+        body = f"<Error><Code>NotImplemented</Code><Message>{_escaped(sentence)}</Message></Error>"
+        if service not in ("s3", "route53", "cloudfront"):
+            body = f"<ErrorResponse>{body}</ErrorResponse>"
+        return Reply(501, {"Content-Type": "application/xml"}, body.encode())
+    code = "NotImplementedException"
+    content = json.dumps({"__type": code, "message": sentence}).encode()
+    return Reply(501, {"Content-Type": "application/json", "x-amzn-ErrorType": code}, content)
+
+
+def broken_assumptions() -> list[str]:
+    """What gtlabel leans on in moto and does not find there, each as it should be."""
+    return [assumption for assumption, holds in _assumptions() if not holds]
+
+
+def assumptions() -> list[str]:
+    """Everything gtlabel leans on in moto, whether it holds or not."""
+    return [assumption for assumption, _ in _assumptions()]
+
+
+def _assumptions() -> Iterator[tuple[str, bool]]:
+    sagemaker, greengrass = moto.sagemaker.urls, moto.greengrass.urls
+    yield "moto.sagemaker.urls.url_paths['{0}/$'] is a handler", _handles(sagemaker, _SAGEMAKER_PATH)
+    yield "moto.greengrass.urls.url_paths is a dict", isinstance(getattr(greengrass, "url_paths", 0), dict)
+    yield (
+        "moto.backend_index.backend_url_patterns lists (service, pattern) pairs",
+        any(row[0] == "greengrass" for row in getattr(moto.backend_index, "backend_url_patterns", ())),
+    )
+    yield (
+        "BackendDict(backend, service_name, use_boto3_regions, additional_regions)",
+        _takes(BackendDict, "backend", "service_name", "use_boto3_regions", "additional_regions"),
+    )
+    yield (
+        "BaseBackend(region_name, account_id) with reset()",
+        _takes(BaseBackend, "region_name", "account_id") and hasattr(BaseBackend, "reset"),
+    )
+    yield "BackendDict.reset() empties every service", inspect.ismethod(getattr(BackendDict, "reset", None))
+    yield from _storage_assumptions()
+    yield from _server_assumptions()
+
+
+def _storage_assumptions() -> Iterator[tuple[str, bool]]:
+    models, urls = moto.s3.models, moto.s3.urls
+    key = getattr(models, "FakeKey", None)
+    yield "moto.s3.urls.url_paths is a dict of handlers", isinstance(getattr(urls, "url_paths", 0), dict)
+    yield (
+        "moto.s3.models.FakeKey(name, value, account_id, region_name, storage, etag, ...)",
+        _takes(key, "name", "value", "account_id", "region_name", "storage", "etag", "is_versioned")
+        and _takes(key, "version_id", "bucket_name", "encryption", "kms_key_id"),
+    )
+    yield (
+        "FakeKey keeps its bytes behind the properties value and etag, and lets go in dispose()",
+        all(isinstance(getattr(key, name, None), property) for name in ("value", "etag"))
+        and _takes(getattr(key, "dispose", None), "garbage"),
+    )
+    yield (
+        "moto.s3.models has FakeDeleteMarker(key), FakeAcl(grants), FakeGrant, FakeGrantee",
+        _takes(getattr(models, "FakeDeleteMarker", None), "key")
+        and _takes(getattr(models, "FakeAcl", None), "grants")
+        and _takes(getattr(models, "FakeGrant", None), "grantees", "permissions")
+        and _takes(getattr(models, "FakeGrantee", None), "grantee_id", "uri", "display_name"),
+    )
+    yield (
+        "moto.s3.models.s3_backends[account]['aws'] holds buckets and a tagger",
+        isinstance(getattr(models, "s3_backends", None), BackendDict)
+        and _takes(getattr(models, "S3Backend", None), "region_name", "account_id"),
+    )
+    yield (
+        "moto.s3.utils._VersionedKeyStore has getlist() and setlist()",
+        all(hasattr(getattr(moto.s3.utils, "_VersionedKeyStore", None), n) for n in ("getlist", "setlist")),
+    )
+    yield "S3Response tells bucket and key of a request", _tells_bucket_and_key()
+
+
+def _server_assumptions() -> Iterator[tuple[str, bool]]:
+    import moto.core.request as requests
+    from moto.moto_server import werkzeug_app as served
+
+    dispatcher = getattr(served, "DomainDispatcherApplication", None)
+    yield (
+        "DomainDispatcherApplication(create_app) with get_backend_for_host(host)",
+        _takes(dispatcher, "create_app")
+        and _takes(getattr(dispatcher, "get_backend_for_host", None), "host"),
+    )
+    yield (
+        "create_backend_app(service) builds a Flask app",
+        _takes(getattr(served, "create_backend_app", None), "service"),
+    )
+    yield (
+        "moto.core.request keeps the spelling of header names for WSGI",
+        all(
+            hasattr(requests, name)
+            for name in (
+                "PRESERVED_HEADER_NAMES_ENVIRON_KEY",
+                "environ_key_for_header",
+                "should_preserve_original_header_name",
+            )
+        ),
+    )
+
+
+def _handles(urls: Any, path: str) -> bool:
+    return callable(getattr(urls, "url_paths", {}).get(path))
+
+
+def _takes(function: Any, *names: str) -> bool:
+    return callable(function) and set(names) <= set(inspect.signature(function).parameters)
+
+
+def _tells_bucket_and_key() -> bool:
+    from moto.s3.responses import S3Response
+
+    return all(hasattr(S3Response, name) for name in ("subdomain_based_buckets", "parse_key_name"))
+
+
+class _ResetTeller(BaseBackend):
+    """Here only to hear of resets; it holds nothing."""
+
+    def reset(self) -> None:
+        if _seam.on_reset is not None:
+            _seam.on_reset()
+
+
+_reset_tellers = BackendDict(_ResetTeller, "gtlabel", use_boto3_regions=False, additional_regions=["aws"])
+
+
+def _be_told_of_resets() -> None:
+    # moto forgets at each reset whom it has to tell, and learns it again when a backend is asked for.
+    _ = _reset_tellers["123456789012"]["aws"]
+
+
+def _in_front_of(moto_handler: Handler, service: str) -> Handler:
+    def handler(request: Any, url: str, headers: Any) -> Triple:
+        operations_of = _seam.operations_of
+        if operations_of is None:
+            return moto_handler(request, url, headers)
+        _be_told_of_resets()
+        wire = _seam.wires[service]
+        ours = Request.of(request.method, url, headers, request.data)
+        reply = wire.answer(ours, operations_of(service))
+        if reply is None:
+            try:
+                return moto_handler(request, url, headers)
+            except NotImplementedError:
+                reply = not_implemented(ours.headers, wire.operation(ours) or f"{request.method} {url}")
+        return reply.status, reply.headers, reply.body
+
+    # moto names the routes of its server after the functions.
+    handler.__name__ = f"gtlabel_{service}"
+    return handler
+
+
+def _not_implemented(_request: Any, _url: str, _headers: Any) -> Triple:
+    raise NotImplementedError
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,381 @@
+"""moto's S3 with its bytes in files, and a directory of them that outlives the process.
+
+moto keeps every object in memory. Here `moto.s3.models.FakeKey` gives way to a key whose bytes are a file,
+and the handlers of S3 are followed: after each request that changed something, what moto then holds of the
+bucket or key is written to an `Index`, before the client hears of its success (contract/moto.md 3, iii-a).
+
+Uploads in parts that were not completed are lost with the process, as is who reads which part of an object
+that was uploaded in parts. Both are for clients that are still at work, and those start again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+import moto.s3.models as models
+import moto.s3.urls
+import xmltodict
+from moto.s3.responses import S3Response
+from moto.s3.utils import bucket_name_from_url
+
+from gtlabel.emulator.index import BucketRow, Index
+
+# An answer that is still being read when its object goes must find the file; none takes a minute to open it.
+_GRACE_SECONDS = 60.0
+_QUIET = ("GET", "HEAD", "OPTIONS")
+
+Handler = Callable[[Any, str, Any], tuple[int, dict[str, str], Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The bytes of one object: a file, its size and its MD5."""
+
+    path: Path
+    size: int
+    md5: str
+
+
+class Bodies:
+    """A folder of bodies, each written once and never changed.
+
+    Args:
+        root: the folder.
+        durable: whether a body is on disk, and not only with the operating system, when it was written.
+    """
+
+    def __init__(self, root: Path, *, durable: bool) -> None:
+        self.root = root
+        self._durable = durable
+        self._retired: deque[tuple[float, Path]] = deque()
+        root.mkdir(parents=True, exist_ok=True)
+
+    def write(self, data: bytes) -> Body:
+        """Keep some bytes."""
+        path = self.root / uuid.uuid4().hex
+        with path.open("xb") as file:
+            file.write(data)
+            if self._durable:
+                file.flush()
+                os.fsync(file.fileno())
+        return Body(path, len(data), hashlib.md5(data, usedforsecurity=False).hexdigest())
+
+    def retire(self, body: Body) -> None:
+        """Let go of a body; whoever is about to read it still can for a while."""
+        self._retired.append((time.monotonic() + _GRACE_SECONDS, body.path))
+
+    def sweep(self, *, now: float | None = None) -> None:
+        """Remove what was retired long enough ago."""
+        now = time.monotonic() if now is None else now
+        while self._retired and self._retired[0][0] <= now:
+            self._retired.popleft()[1].unlink(missing_ok=True)
+
+    def keep_only(self, names: set[str]) -> None:
+        """Remove every body that is not among the named: those that a crash left without an owner."""
+        for path in self.root.iterdir():
+            if path.name not in names:
+                path.unlink()
+
+
+class FileKey(models.FakeKey):
+    """An object whose bytes are a file, so that it costs little memory and survives its process."""
+
+    bodies: Bodies
+
+    def __new__(cls, *_args: Any, **_named: Any) -> FileKey:
+        """A key that moto does not track."""
+        # moto would keep every key ever made in a list, for its reset; ours are found through their buckets.
+        return object.__new__(cls)
+
+    @property
+    def value(self) -> bytes:
+        """The bytes, read anew."""
+        return self._body.path.read_bytes()
+
+    @value.setter
+    def value(self, data: bytes | str | Body) -> None:
+        buffer = self.__dict__.pop("_value_buffer", None)
+        if buffer is not None:
+            buffer.close()
+        former = self.__dict__.get("_body")
+        if isinstance(data, str):
+            data = data.encode()
+        self._body = data if isinstance(data, Body) else self.bodies.write(data)
+        self.contentsize = self._body.size
+        if former is not None:
+            self.bodies.retire(former)
+
+    @property
+    def etag(self) -> str:
+        """What identifies the bytes: their MD5, or for an upload in parts what S3 makes of the parts'."""
+        return f'"{self._etag or self._body.md5}"'
+
+    def dispose(self, garbage: bool = False) -> None:
+        """Let go of the file."""
+        if garbage or self.disposed:
+            return
+        self.disposed = True
+        self.bodies.retire(self._body)
+        if self.multipart:
+            self.multipart.dispose()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        state.pop("lock", None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.lock = threading.Lock()
+
+
+class Storage:
+    """S3 on disk.
+
+    Args:
+        root: where bodies and index lie.
+        durable: whether what lies there is for longer than this process.
+    """
+
+    def __init__(self, root: Path, *, durable: bool) -> None:
+        self.bodies = Bodies(root / "objects", durable=durable)
+        self.index = Index(root / "objects.sqlite") if durable else None
+        self._loading = False
+
+    def install(self) -> None:
+        """Take the place of moto's bytes in memory; before the first request, and once in a process."""
+        FileKey.bodies = self.bodies
+        models.FakeKey = FileKey  # type: ignore[misc]
+        for path, handler in moto.s3.urls.url_paths.items():
+            moto.s3.urls.url_paths[path] = self._follow(handler)
+
+    def load(self, replay: Callable[[str, str, dict[str, str], bytes], int]) -> int:
+        """Give moto back what the index knows; return the number of objects.
+
+        Args:
+            replay: sends a request (method, path with query, headers, body) to moto and returns the status.
+        """
+        if self.index is None:
+            return 0
+        count = 0
+        owned: set[str] = set()
+        self._loading = True
+        try:
+            for row in self.index.buckets():
+                for query, request in self.index.settings(row.name):
+                    target = f"/{row.name}?{query}" if query else f"/{row.name}"
+                    replay("PUT", target, request["headers"], base64.b64decode(request["body"]))
+                backend = models.s3_backends[row.account]["aws"]
+                bucket = backend.buckets[row.name]
+                bucket.creation_date = datetime.fromisoformat(row.created)
+                for key, document in self.index.objects(row.name):
+                    version = _version_of(document, key, bucket, self.bodies.root)
+                    bucket.keys[key] = version
+                    if document.get("tags"):
+                        backend.tagger.tag_resource(
+                            version.arn, [{"Key": k, "Value": v} for k, v in document["tags"].items()]
+                        )
+                    owned.add(document.get("body", ""))
+                    count += 1
+        finally:
+            self._loading = False
+        self.bodies.keep_only(owned)
+        return count
+
+    def clear(self) -> None:
+        """Forget everything; moto itself is reset by others."""
+        if self.index is not None:
+            self.index.clear()
+
+    def close(self) -> None:
+        """Let go of the index."""
+        if self.index is not None:
+            self.index.close()
+
+    def _follow(self, handler: Handler) -> Handler:
+        def follower(request: Any, url: str, headers: Any) -> Any:
+            result = handler(request, url, headers)
+            if self.index is not None and not self._loading and request.method not in _QUIET:
+                status = int(result[0]) if isinstance(result, tuple) else 200
+                if status < 400:
+                    self._note(request, url)
+            return result
+
+        # moto names the routes of its server after the functions.
+        follower.__name__ = "gtlabel_s3"
+        return follower
+
+    def _note(self, request: Any, url: str) -> None:
+        """Bring the index to what moto holds now of the bucket or the keys that a request was about."""
+        name, key = _address(request, url)
+        part = "uploadId" in request.args and request.method == "PUT"
+        if not name or self.index is None or part or "uploads" in request.args:
+            return
+        # From looking at moto until that is written down nobody else may, or an older look could win.
+        with self.index.lock:
+            owner = models.s3_backends.bucket_accounts.get(name)
+            if owner is None:
+                self.index.drop_bucket(name)
+                return
+            backend = models.s3_backends[owner[1]][owner[0]]
+            bucket = backend.buckets.get(name)
+            if bucket is None:
+                return
+            if key:
+                keys = [key]
+            elif request.method == "POST":
+                keys = _posted_keys(request)
+            else:
+                self._note_setting(request, url, bucket)
+                return
+            self.index.put(name, {key: _documents(bucket, backend, key) for key in keys})
+
+    def _note_setting(self, request: Any, url: str, bucket: Any) -> None:
+        if self.index is None:
+            return
+        pairs = sorted(pair for pair in parse_qsl(urlsplit(url).query, True) if pair[0] != "x-id")
+        query = urlencode(pairs)
+        if request.method == "DELETE":
+            self.index.unset(bucket.name, query)
+            return
+        if not query:
+            created = bucket.creation_date.isoformat()
+            self.index.add_bucket(BucketRow(bucket.name, bucket.account_id, bucket.region_name, created))
+        kept = {
+            header: value
+            for header, value in request.headers.items()
+            if header.lower().startswith(("x-amz-", "content-type", "content-encoding"))
+            and header.lower() != "x-amz-security-token"
+        }
+        scope = f"Credential=gtlabel/20200101/{bucket.region_name}/s3/aws4_request"
+        kept["Authorization"] = f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0"
+        body = base64.b64encode(request.data).decode()
+        self.index.set(bucket.name, query, {"headers": kept, "body": body})
+
+
+def _address(request: Any, url: str) -> tuple[str, str]:
+    """The bucket and the key that a request is about; either may be empty."""
+    path = unquote(urlsplit(url).path).removeprefix("/")
+    if S3Response.subdomain_based_buckets(request):
+        return bucket_name_from_url(url) or "", path
+    bucket, _, key = path.partition("/")
+    return bucket, key
+
+
+def _posted_keys(request: Any) -> list[str]:
+    """The keys of a request to delete many, or of an upload from a web form."""
+    if "delete" in request.args:
+        found = xmltodict.parse(request.data, strip_whitespace=False, force_list=("Object",))
+        return [item["Key"] for item in found["Delete"].get("Object", ())]
+    return [request.form["key"]] if "key" in request.form else []
+
+
+# What of a key is not a plain value stands in `_documents` and `_version_of` by itself.
+_PLAIN = (
+    "encryption",
+    "kms_key_id",
+    "bucket_key_enabled",
+    "lock_mode",
+    "lock_legal_status",
+    "lock_until",
+    "checksum_value",
+    "checksum_algorithm",
+    "checksum_type",
+    "checksum_parts",
+    "website_redirect_location",
+)
+
+
+def _documents(bucket: Any, backend: Any, key: str) -> list[dict[str, Any]]:
+    return [_document(version, backend) for version in bucket.keys.getlist(key, [])]
+
+
+def _document(version: Any, backend: Any) -> dict[str, Any]:
+    when = version.last_modified.isoformat()
+    if not isinstance(version, FileKey):
+        return {"version": version.version_id, "modified": when}
+    document = {
+        "version": version._version_id,
+        "modified": when,
+        "body": version._body.path.name,
+        "size": version._body.size,
+        "md5": version._body.md5,
+        "etag": version._etag,
+        "versioned": version._is_versioned,
+        "storage_class": version.storage_class,
+        "metadata": dict(version.metadata.items()),
+        "tags": backend.tagger.get_tag_dict_for_resource(version.arn),
+        "grants": _grants(version.acl),
+        "expiry": version._expiry.isoformat() if version._expiry else None,
+    }
+    document.update({name: getattr(version, name) for name in _PLAIN})
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def _version_of(document: dict[str, Any], key: str, bucket: Any, root: Path) -> Any:
+    if "body" not in document:
+        # What was deleted may be gone for good by now; of it the marker takes the name only.
+        marker = models.FakeDeleteMarker(key=bucket.keys.get(key) or SimpleNamespace(name=key))
+        marker._version_id = document["version"]
+        marker.last_modified = datetime.fromisoformat(document["modified"])
+        return marker
+    version = FileKey(
+        name=key,
+        value=Body(root / document["body"], document["size"], document["md5"]),
+        account_id=bucket.account_id,
+        # The backend's region is that of all S3, and moto gives it to every key.
+        region_name="aws",
+        storage=document["storage_class"],
+        etag=document.get("etag"),
+        is_versioned=document["versioned"],
+        version_id=document.get("version"),
+        bucket_name=bucket.name,
+    )
+    version._metadata.clear()
+    version._metadata.update(document["metadata"])
+    version.last_modified = datetime.fromisoformat(document["modified"])
+    version.acl = _acl(document.get("grants"))
+    if "expiry" in document:
+        version.set_expiry(datetime.fromisoformat(document["expiry"]))
+    for name in _PLAIN:
+        if name in document:
+            setattr(version, name, document[name])
+    return version
+
+
+def _grants(acl: Any) -> list[dict[str, Any]] | None:
+    if acl is None:
+        return None
+    return [
+        {
+            "permissions": list(grant.permissions),
+            "grantees": [[grantee.id, grantee.uri, grantee.display_name] for grantee in grant.grantees],
+        }
+        for grant in acl.grants
+    ]
+
+
+def _acl(grants: list[dict[str, Any]] | None) -> Any:
+    if grants is None:
+        return None
+    return models.FakeAcl(
+        [
+            models.FakeGrant(
+                [models.FakeGrantee(*grantee) for grantee in grant["grantees"]], grant["permissions"]
+            )
+            for grant in grants
+        ]
+    )
