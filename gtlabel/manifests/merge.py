@@ -16,7 +16,7 @@ class Label:
     Attributes:
         image: the address of the image that people looked at.
         class_name: the class.
-        job: the job's bare name, or the address of its manifest where the lines do not name it.
+        job: the job's bare name; None where the line does not say.
         confidence: what the job says; comparable within the job only, 0.0 where one worker answered.
         by_human: whether people gave it.
         created: when; None where the line does not say.
@@ -24,7 +24,7 @@ class Label:
 
     image: S3Uri
     class_name: str
-    job: str
+    job: str | None = None
     confidence: float | None = None
     by_human: bool = True
     created: datetime | None = None
@@ -87,4 +87,4 @@ def merge(labels: Iterable[Label]) -> Merged:
 
 def _rank(label: Label) -> tuple[datetime, bool, float, str, str]:
     confidence = -1.0 if label.confidence is None else label.confidence
-    return label.created or datetime.min, label.by_human, confidence, label.class_name, label.job
+    return label.created or datetime.min, label.by_human, confidence, label.class_name, label.job or ""
