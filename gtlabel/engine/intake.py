@@ -1,0 +1,126 @@
+"""What a job is given to read: the input manifest and the class list, checked to the last line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from typing import Any
+
+from gtlabel.engine.output import members
+from gtlabel.errors import ClassListError, ManifestError, ManifestLineError, UriError
+from gtlabel.uris import S3Uri
+
+# Limits: contract/ground-truth.md 4.1 and 10.
+_LINE_CHARACTERS = 100_000
+_ATTRIBUTE_CHARACTERS = 20_000
+_OBJECTS = 100_000
+_CLASS_CHARACTERS = 256
+_CLASSES_MULTI = 50
+
+
+def read_tasks(lines: Iterable[bytes], manifest: S3Uri, job: str, attribute: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a job's tasks, one for each line that is not blank.
+
+    A line that has the job's attribute already is passed through and not labeled again.
+
+    Raises:
+        ManifestLineError: at the first line that is not a record of an image.
+        ManifestError: if there are no lines, or too many.
+    """
+    count = 0
+    for number, raw in enumerate(lines, start=1):
+        if not raw.strip():
+            continue
+        if count == _OBJECTS:
+            raise ManifestError(f"{manifest} has more than {_OBJECTS} lines; split it into several jobs")
+        try:
+            line = raw.decode()
+            record = _record(line)
+            source_ref = S3Uri(record["source-ref"])
+        except (ValueError, UriError) as error:
+            raise ManifestLineError(manifest, number, str(error)) from error
+        digest = sha256(f"{job}/{count}/{source_ref}".encode()).digest()
+        yield {
+            "object": count,
+            "line": line,
+            "source_ref": str(source_ref),
+            "rank": int.from_bytes(digest[:7]),
+            "state": "passed" if attribute in record else "waiting",
+        }
+        count += 1
+    if count == 0:
+        raise ManifestError(f"{manifest} has no lines; there is nothing to label")
+
+
+def read_classes(body: bytes, class_list: S3Uri, *, multi: bool) -> tuple[str, ...]:
+    """The classes of a label category configuration; their place is their index (contract 2.3).
+
+    Raises:
+        ClassListError: if it is not such a list, or not one that images can be sorted by.
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ClassListError(f"{class_list} is not JSON: {error}") from error
+    labels = document.get("labels") if isinstance(document, dict) else None
+    if not isinstance(labels, list):
+        raise ClassListError(f'{class_list} holds no list "labels"; see LabelCategoryConfigS3Uri')
+    names = []
+    for place, entry in enumerate(labels):
+        name = entry.get("label") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not name or len(name) > _CLASS_CHARACTERS or not _is_text(name):
+            raise ClassListError(
+                f'{class_list}, labels[{place}]: "label" is no name of 1 to {_CLASS_CHARACTERS} characters'
+            )
+        if name in names:
+            raise ClassListError(
+                f"{class_list}, labels[{place}]: {name!r} is there twice; classes are unique"
+            )
+        names.append(name)
+    if len(names) < 2:
+        raise ClassListError(f"{class_list} has {len(names)} of the 2 classes that a choice needs at least")
+    if multi and len(names) > _CLASSES_MULTI:
+        raise ClassListError(f"{class_list} has {len(names)} classes; several per image are limited to 50")
+    return tuple(names)
+
+
+def _record(line: str) -> dict[str, Any]:
+    """A line as a record.
+
+    Raises:
+        ValueError: with the reason if it is none.
+    """
+    if len(line) > _LINE_CHARACTERS:
+        raise ValueError(f"it has {len(line)} characters; at most {_LINE_CHARACTERS} are allowed")
+    try:
+        record = json.loads(line, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON: {error.msg} at column {error.colno}") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(record, dict):
+        raise ValueError("it is not a JSON object")
+    for name in record:
+        if name.startswith("$"):
+            raise ValueError(f"the attribute {name!r} starts with '$', which is reserved")
+    if len(line) > _ATTRIBUTE_CHARACTERS:
+        for name, text in members(line):
+            if len(text) > _ATTRIBUTE_CHARACTERS:
+                raise ValueError(f"the attribute {name!r} has more than {_ATTRIBUTE_CHARACTERS} characters")
+    if not isinstance(record.get("source-ref"), str) or not _is_text(record["source-ref"]):
+        raise ValueError('it has no "source-ref" with the address of an image')
+    return record
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it is not JSON: {name} is no number there")
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8; JSON escapes can spell halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
