@@ -111,6 +111,7 @@ def deploy_model(
     timeout: float = 600,
     sleep: Sleep = time.sleep,
     clock: Clock = time.monotonic,
+    on_plan: Callable[[DeploymentPlan], None] | None = None,
 ) -> Deployed:
     """Put a bundle on a device, or on every device of a thing group, and wait until it runs there.
 
@@ -128,6 +129,7 @@ def deploy_model(
         timeout: seconds to wait for the devices.
         sleep: waits between two looks.
         clock: seconds, for the time-out.
+        on_plan: called with what the deployment would change; when it raises, nothing is deployed.
 
     Raises:
         DeviceNotFoundError: if there is no such device or group.
@@ -137,6 +139,8 @@ def deploy_model(
     target = find_target(greengrass, iot, to)
     component = publish(greengrass, s3, bundle, folder=folder, name=name, sleep=sleep, clock=clock)
     plan = plan_deployment(greengrass, target.arn(component), component, configuration or {})
+    if on_plan is not None:
+        on_plan(plan)
     deployment = create_deployment(greengrass, plan)
     deadline = clock() + timeout
     states = {

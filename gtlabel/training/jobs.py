@@ -42,6 +42,7 @@ class TrainingJob:
     artifact: S3Uri | None
     metrics: dict[str, float]
     hyperparameters: dict[str, str]
+    channels: dict[str, S3Uri]
     created: datetime
     ended: datetime | None
 
@@ -183,6 +184,11 @@ def _job(answer: DescribeTrainingJobResponseTypeDef) -> TrainingJob:
         artifact=S3Uri(artifact) if artifact else None,
         metrics={item["MetricName"]: item["Value"] for item in answer.get("FinalMetricDataList", ())},
         hyperparameters=dict(answer.get("HyperParameters", {})),
+        channels={
+            channel["ChannelName"]: S3Uri(channel["DataSource"]["S3DataSource"]["S3Uri"])
+            for channel in answer.get("InputDataConfig", ())
+            if "S3DataSource" in channel["DataSource"]
+        },
         created=answer["CreationTime"],
         ended=answer.get("TrainingEndTime"),
     )
