@@ -319,12 +319,17 @@ def deploy(
             bundle,
             to=to,
             folder=folder / "components/",
-            name=name or f"deeplens-{_stem(folder)}",
+            name=name or component_name(folder),
             configuration=configuration,
             timeout=timeout,
             sleep=lambda _seconds: time.sleep(poll),
             on_plan=on_plan,
         )
+
+
+def component_name(dataset: S3Uri) -> str:
+    """The component's name by default; DeepLens cameras asked for its first part."""
+    return f"deeplens-{_stem(dataset)}"
 
 
 def _stem(uri: S3Uri) -> str:

@@ -147,8 +147,9 @@ def test_a_wrong_request_is_refused_before_it_is_sent(field: str, value: Any, se
 def test_the_functions_of_every_region_are_named_as_the_service_model_documents_them() -> None:
     from gtlabel.awsmodel import service_model
 
-    documented = service_model("sagemaker").shape_for("HumanTaskConfig").members["PreHumanTaskLambdaArn"]
-    consolidation = service_model("sagemaker").shape_for("AnnotationConsolidationConfig")
+    human_task: Any = service_model("sagemaker").shape_for("HumanTaskConfig")
+    documented = human_task.members["PreHumanTaskLambdaArn"]
+    consolidation: Any = service_model("sagemaker").shape_for("AnnotationConsolidationConfig")
     acs = consolidation.members["AnnotationConsolidationLambdaArn"]
     for region in FUNCTION_ACCOUNTS:
         assert pre_function(region) in documented.documentation

@@ -32,3 +32,11 @@ def connect(profile: str | None, region: str | None, endpoint_url: str | None) -
 
     project = Project.load(profile=profile, region=region, endpoint_url=endpoint_url)
     return project, Aws(profile=project.profile, region=project.region, endpoint_url=project.endpoint_url)
+
+
+def taken_apart(settings: list[str] | None) -> dict[str, str]:
+    """The names and values of `--set NAME=VALUE` options."""
+    for setting in settings or ():
+        if "=" not in setting:
+            raise typer.BadParameter(f"{setting!r} is not NAME=VALUE", param_hint="--set")
+    return dict(setting.split("=", 1) for setting in settings or ())
