@@ -22,7 +22,8 @@ FORMAT_VERSION = "2020-01-25"
 # macOS is no Greengrass platform of the lite nucleus; developers run the emulated device on it.
 _SYSTEMS = ("linux", "darwin")
 
-_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
+# Names become folders on the device, so one of dots alone is none.
+_NAME = re.compile(r"(?!\.+$)[a-zA-Z0-9_.-]{1,128}")
 _NUMBER = r"(?:0|[1-9][0-9]{0,5})"
 _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?")
 _TOP_LEVEL = {
@@ -237,7 +238,7 @@ def _artifact_problems(artifacts: object, where: str) -> Iterator[str]:
         except UriError:
             yield f"{here} needs the address of an object, s3://bucket/key, as its Uri, not {uri!r}"
             continue
-        if not name:
+        if name in ("", ".", ".."):
             yield f"{here} names a folder, {uri}; an artifact is one object"
         elif name in names:
             yield f"{here} has the file name {name!r} of another artifact"

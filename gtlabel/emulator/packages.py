@@ -1,0 +1,76 @@
+"""The artifacts on a device's disk: fetched, compared with their digests, and unpacked."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gtlabel.edge.bundle import extract
+from gtlabel.errors import EdgeError
+from gtlabel.uris import S3Uri
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+
+def fetch_artifacts(
+    s3: S3Client, artifacts: Sequence[Mapping[str, Any]], packages: Path, name: str, version: str
+) -> None:
+    """Put the artifacts of a component version where its scripts look for them.
+
+    Raises:
+        EdgeError: if one is not there any more, or is not what it was when the component was created.
+        BundleError: if an archive is damaged or would write outside its folder.
+    """
+    for artifact in artifacts:
+        uri = S3Uri(artifact["Uri"])
+        file = packages / "artifacts" / name / version / uri.name
+        # What is there already may be in use, and versions never change: it is left alone.
+        fetched = not _holds(file, artifact.get("Digest"))
+        if fetched:
+            _fetch(s3, uri, str(artifact.get("Digest", "")), file)
+        if artifact.get("Unarchive", "NONE") == "ZIP":
+            unpacked = packages / "artifacts-unarchived" / name / version / uri.name.removesuffix(".zip")
+            if fetched and unpacked.exists():
+                shutil.rmtree(unpacked)
+            if not unpacked.exists():
+                extract(file, unpacked)
+
+
+def _holds(file: Path, digest: object) -> bool:
+    """Whether a file is there and has a digest."""
+    if not file.exists():
+        return False
+    with file.open("rb") as content:
+        return _text(hashlib.file_digest(content, "sha256").digest()) == digest
+
+
+def _text(digest: bytes) -> str:
+    return base64.b64encode(digest).decode()
+
+
+def _fetch(s3: S3Client, uri: S3Uri, digest: str, file: Path) -> None:
+    from botocore.exceptions import ClientError
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f"{file.name}.part")
+    actual = hashlib.sha256()
+    try:
+        body = s3.get_object(Bucket=uri.bucket, Key=uri.key)["Body"]
+        with temporary.open("wb") as sink:
+            for block in body.iter_chunks(1 << 20):
+                actual.update(block)
+                sink.write(block)
+    except ClientError as error:
+        raise EdgeError(f"the artifact {uri} cannot be fetched: {error.response['Error']['Code']}") from error
+    if _text(actual.digest()) != digest:
+        temporary.unlink()
+        raise EdgeError(
+            f"the artifact {uri} is not the one the component was created with (its SHA-256 differs); "
+            "objects of components must never be overwritten"
+        )
+    temporary.replace(file)

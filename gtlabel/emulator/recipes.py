@@ -1,0 +1,159 @@
+"""What a nucleus does with a recipe: choose a manifest, keep a configuration, fill in variables.
+
+The rules are those of `contract/deployment.md` section 3, as nucleus lite applies them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from gtlabel.errors import RecipeError
+
+_VARIABLE = re.compile(r"\{(artifacts|work|kernel|iot|configuration):([^{}\s]*)\}")
+
+
+def parse_recipe(text: bytes) -> dict[str, Any]:
+    """A recipe written as JSON or YAML.
+
+    Raises:
+        RecipeError: if it is neither, or not an object.
+    """
+    try:
+        recipe = json.loads(text)
+    except ValueError:
+        try:
+            # Through JSON, so that a date or a number that YAML made of a key is a text again.
+            recipe = json.loads(json.dumps(yaml.safe_load(text), default=str))
+        except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+            first = str(error).splitlines()[0]
+            raise RecipeError(f"the recipe is neither JSON nor YAML: {first}") from None
+    if not isinstance(recipe, dict):
+        raise RecipeError("the recipe is not an object")
+    return recipe
+
+
+def write_recipe(recipe: Mapping[str, Any], form: str) -> bytes:
+    """A recipe as `JSON` or `YAML`."""
+    if form == "YAML":
+        return bytes(yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True, encoding="utf-8"))
+    return json.dumps(recipe, indent=2, ensure_ascii=False).encode()
+
+
+def choose_manifest(recipe: Mapping[str, Any], platform: Mapping[str, str]) -> dict[str, Any]:
+    """The first manifest that is meant for a platform.
+
+    Raises:
+        RecipeError: if there is none; nucleus lite passes over manifests that do not name a runtime.
+    """
+    for manifest in recipe.get("Manifests", []):
+        wanted = manifest.get("Platform") or {}
+        if "runtime" in wanted and all(
+            value == "*" or platform.get(key) == value for key, value in wanted.items()
+        ):
+            return dict(manifest)
+    has = ", ".join(f"{key} {value}" for key, value in sorted(platform.items()))
+    raise RecipeError(
+        f"No Manifest was found in {recipe.get('ComponentName')} for this device ({has}); "
+        'each Platform needs "runtime": "*" for nucleus lite'
+    )
+
+
+def update_configuration(
+    overlay: Mapping[str, Any], reset: Sequence[str], merge: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What deployments changed so far, after one more: first its resets, then its merge.
+
+    The overlay lies over a recipe's defaults, so merged values outlive an upgrade, and new defaults
+    reach only what was never merged.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(overlay))
+    for pointer in reset:
+        if pointer == "":
+            result = {}
+            continue
+        *path, last = _steps(pointer)
+        place: Any = result
+        for step in path:
+            place = place.get(step) if isinstance(place, dict) else None
+        if isinstance(place, dict):
+            place.pop(last, None)
+    return merged(result, merge)
+
+
+def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """One object over another: objects are merged, everything else is replaced."""
+    result = dict(base)
+    for key, value in change.items():
+        below = result.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            result[key] = merged(below, value)
+        else:
+            result[key] = value
+    return result
+
+
+def fill(text: str, variables: Mapping[str, str], configuration: Mapping[str, Any]) -> str:
+    """A script with its variables filled in; braces that are no variable of Greengrass stay.
+
+    Args:
+        text: the script.
+        variables: values by name, such as `artifacts:path`.
+        configuration: what `{configuration:/json/pointer}` looks into.
+
+    Raises:
+        RecipeError: if a variable has no value.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        kind, name = match[1], match[2]
+        if kind == "configuration":
+            return _shown(_look_up(configuration, name))
+        try:
+            return variables[f"{kind}:{name}"]
+        except KeyError:
+            raise RecipeError(f"the recipe uses {match[0]}, which this nucleus does not know") from None
+
+    return _VARIABLE.sub(value, text)
+
+
+def steps_of(manifest: Mapping[str, Any], recipe: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The lifecycle of a manifest, or the recipe's own when the manifest has none."""
+    return manifest.get("Lifecycle") or recipe.get("Lifecycle") or {}
+
+
+def step_of(lifecycle: Mapping[str, Any], name: str) -> tuple[str, float | None, dict[str, str]] | None:
+    """A step's script, its time-out in seconds and its environment; None when there is no such step."""
+    step = lifecycle.get(name)
+    if step is None:
+        return None
+    common = lifecycle.get("Setenv") or {}
+    if isinstance(step, str):
+        return step, None, dict(common)
+    timeout = step.get("Timeout")
+    seconds = float(timeout) if timeout is not None else None
+    return step["Script"], seconds, {**common, **(step.get("Setenv") or {})}
+
+
+def _look_up(configuration: Mapping[str, Any], pointer: str) -> Any:
+    value: Any = configuration
+    for step in _steps(pointer):
+        if not isinstance(value, Mapping) or step not in value:
+            raise RecipeError(f"the configuration has no {pointer}, which the recipe uses")
+        value = value[step]
+    return value
+
+
+def _steps(pointer: str) -> list[str]:
+    """A JSON pointer taken apart, https://www.rfc-editor.org/rfc/rfc6901."""
+    if not pointer.startswith("/"):
+        raise RecipeError(f"{pointer!r} is no JSON pointer; it must begin with a slash")
+    return [step.replace("~1", "/").replace("~0", "~") for step in pointer[1:].split("/")]
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
