@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gtlabel import storage
 from gtlabel.engine import consensus, output
 from gtlabel.engine.board import Board, check_answer
-from gtlabel.engine.intake import read_classes, read_tasks
+from gtlabel.engine.intake import check_template, read_classes, read_tasks
 from gtlabel.engine.jobs import Job, JobKey, Kind, Status
 from gtlabel.engine.ledger import Answered, Batch, Ledger, Tally
 from gtlabel.errors import GtlabelError
@@ -71,6 +71,8 @@ class Foreman:
         s3, spec = self._s3_of(job.key), job.spec
         body = storage.read(s3, spec.class_list)
         classes = read_classes(body, spec.class_list, multi=spec.kind is Kind.MULTI)
+        if spec.template is not None:
+            check_template(storage.read(s3, spec.template), spec.template, spec.kind)
         lines = storage.read_lines(s3, spec.manifest)
         self._ledger.replace_tasks(job, read_tasks(lines, spec.manifest, spec.key.name, spec.attribute))
         self._ledger.begin(job, classes)

@@ -1,14 +1,16 @@
-"""What a job is given to read: the input manifest and the class list, checked to the last line."""
+"""What a job is given to read: manifest, class list and worker page, checked to the last line."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Any
 
+from gtlabel.engine.jobs import Kind
 from gtlabel.engine.output import members
-from gtlabel.errors import ClassListError, ManifestError, ManifestLineError, UriError
+from gtlabel.errors import ClassListError, ManifestError, ManifestLineError, TemplateError
 from gtlabel.uris import S3Uri
 
 # Limits: contract/ground-truth.md 4.1 and 10.
@@ -17,6 +19,7 @@ _ATTRIBUTE_CHARACTERS = 20_000
 _OBJECTS = 100_000
 _CLASS_CHARACTERS = 256
 _CLASSES_MULTI = 50
+_TEMPLATE_CHARACTERS = 128_000
 
 
 def read_tasks(lines: Iterable[bytes], manifest: S3Uri, job: str, attribute: str) -> Iterator[dict[str, Any]]:
@@ -38,7 +41,7 @@ def read_tasks(lines: Iterable[bytes], manifest: S3Uri, job: str, attribute: str
             line = raw.decode()
             record = _record(line)
             source_ref = S3Uri(record["source-ref"])
-        except (ValueError, UriError) as error:
+        except ValueError as error:
             raise ManifestLineError(manifest, number, str(error)) from error
         digest = sha256(f"{job}/{count}/{source_ref}".encode()).digest()
         yield {
@@ -83,6 +86,21 @@ def read_classes(body: bytes, class_list: S3Uri, *, multi: bool) -> tuple[str, .
     if multi and len(names) > _CLASSES_MULTI:
         raise ClassListError(f"{class_list} has {len(names)} classes; several per image are limited to 50")
     return tuple(names)
+
+
+def check_template(body: bytes, template: S3Uri, kind: Kind) -> None:
+    """Look whether a worker page asks this kind of question.
+
+    Raises:
+        TemplateError: if it is too long, or lacks the element whose answers the job understands.
+    """
+    text = body.decode(errors="replace")
+    if len(text) > _TEMPLATE_CHARACTERS:
+        raise TemplateError(
+            f"{template} has {len(text)} characters; at most {_TEMPLATE_CHARACTERS} are allowed"
+        )
+    if re.search(rf"<{kind}[\s/>]", text) is None:
+        raise TemplateError(f"{template} holds no <{kind}>; this kind of job needs that element in its page")
 
 
 def _record(line: str) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class JobSpec:
         max_concurrent: how many images are out at once.
         max_labeled: stop when so many images are labeled by people.
         max_percentage: stop when this share of the input has a label.
+        template: the worker page; when it is given, it must exist and hold the element of this kind.
         request: what the caller wants to find again; the engine only keeps it.
     """
 
@@ -76,6 +77,7 @@ class JobSpec:
     max_concurrent: int = 1000
     max_labeled: int | None = None
     max_percentage: int | None = None
+    template: S3Uri | None = None
     request: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -92,8 +94,8 @@ class JobSpec:
     def from_json(cls, key: JobKey, text: str) -> JobSpec:
         """What `to_json` wrote."""
         values = json.loads(text)
-        for name in ("manifest", "class_list", "output"):
-            values[name] = S3Uri(values[name])
+        for name in ("manifest", "class_list", "output", "template"):
+            values[name] = S3Uri(values[name]) if values[name] is not None else None
         return cls(key=key, **{**values, "kind": Kind(values["kind"])})
 
 

@@ -1,0 +1,135 @@
+"""From the parameters of CreateLabelingJob to what the engine is asked to do.
+
+The rules are those that botocore's model leaves out: contract/ground-truth.md 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gtlabel.emulator.api import ApiError, Context
+from gtlabel.engine.jobs import JobKey, JobSpec, Kind
+from gtlabel.errors import UriError
+from gtlabel.labeling.tasks import FUNCTION_ACCOUNTS
+from gtlabel.uris import S3Uri
+
+DEFAULT_AVAILABILITY_SECONDS = 2_592_000
+DEFAULT_CONCURRENT = 1000
+
+_LONGEST_TASK_SECONDS = 28_800
+_KINDS = {"ImageMultiClass": Kind.SINGLE, "ImageMultiClassMultiLabel": Kind.MULTI}
+
+
+def job_spec(context: Context, params: dict[str, Any]) -> JobSpec:
+    """What a request asks of the engine.
+
+    Raises:
+        ApiError: `ValidationException` for what the service, or this emulator, cannot do.
+    """
+    human, source = params["HumanTaskConfig"], params["InputConfig"]["DataSource"]
+    _check_attribute(params["LabelAttributeName"])
+    _check_team(context, human["WorkteamArn"])
+    _check_times(human)
+    if "LabelingJobAlgorithmsConfig" in params:
+        raise _refusal("LabelingJobAlgorithmsConfig: automated labeling is not emulated; leave it out")
+    if "SnsDataSource" in source:
+        raise _refusal(
+            "InputConfig.DataSource.SnsDataSource: streaming jobs are not emulated; give a manifest"
+        )
+    if "S3DataSource" not in source:
+        raise _refusal("InputConfig.DataSource: one of S3DataSource and SnsDataSource is needed")
+    if "LabelCategoryConfigS3Uri" not in params:
+        raise _refusal("LabelCategoryConfigS3Uri: image classification needs its classes")
+    if "HumanTaskUiArn" in human["UiConfig"] or "UiTemplateS3Uri" not in human["UiConfig"]:
+        raise _refusal(
+            "HumanTaskConfig.UiConfig: image classification needs UiTemplateS3Uri and nothing else"
+        )
+    conditions = params.get("StoppingConditions", {})
+    return JobSpec(
+        key=JobKey(context.account, context.region, params["LabelingJobName"]),
+        attribute=params["LabelAttributeName"],
+        manifest=_uri("InputConfig.DataSource.S3DataSource.ManifestS3Uri", source["S3DataSource"]),
+        class_list=_uri("LabelCategoryConfigS3Uri", params),
+        template=_uri("HumanTaskConfig.UiConfig.UiTemplateS3Uri", human["UiConfig"]),
+        output=_uri("OutputConfig.S3OutputPath", params["OutputConfig"]),
+        kind=_kind(context, human),
+        workers_per_object=human["NumberOfHumanWorkersPerDataObject"],
+        task_seconds=human["TaskTimeLimitInSeconds"],
+        availability_seconds=human.get("TaskAvailabilityLifetimeInSeconds", DEFAULT_AVAILABILITY_SECONDS),
+        max_concurrent=human.get("MaxConcurrentTaskCount", DEFAULT_CONCURRENT),
+        max_labeled=conditions.get("MaxHumanLabeledObjectCount"),
+        max_percentage=conditions.get("MaxPercentageOfInputDatasetLabeled"),
+        request=params,
+    )
+
+
+def _check_attribute(name: str) -> None:
+    if name in ("source", "source-ref"):
+        raise _refusal(f"LabelAttributeName: '{name}' is reserved")
+    for ending in ("-metadata", "-ref"):
+        if name.endswith(ending):
+            raise _refusal(f"LabelAttributeName: '{name}' must not end in '{ending}'")
+
+
+def _check_team(context: Context, arn: str) -> None:
+    if ":workteam/public-crowd/" in arn:
+        raise _refusal(
+            "HumanTaskConfig.WorkteamArn: the public workforce closed with Mechanical Turk on 2026-09-30; "
+            "give a private team"
+        )
+    region = arn.split(":")[3]
+    if region != context.region:
+        raise _refusal(
+            f"HumanTaskConfig.WorkteamArn: the team is in {region} and the job in {context.region}"
+        )
+
+
+def _check_times(human: dict[str, Any]) -> None:
+    if human["TaskTimeLimitInSeconds"] > _LONGEST_TASK_SECONDS:
+        raise _refusal(
+            f"HumanTaskConfig.TaskTimeLimitInSeconds: at most {_LONGEST_TASK_SECONDS} seconds for images"
+        )
+    if human.get("TaskAvailabilityLifetimeInSeconds", 0) > DEFAULT_AVAILABILITY_SECONDS:
+        raise _refusal(
+            "HumanTaskConfig.TaskAvailabilityLifetimeInSeconds: "
+            f"at most {DEFAULT_AVAILABILITY_SECONDS} seconds for a private team"
+        )
+
+
+def _kind(context: Context, human: dict[str, Any]) -> Kind:
+    """The kind of question, by the built-in functions, which must fit each other and the region."""
+    consolidation = human.get("AnnotationConsolidationConfig", {}).get("AnnotationConsolidationLambdaArn", "")
+    kinds = {
+        _function("PreHumanTaskLambdaArn", "PRE", context, human.get("PreHumanTaskLambdaArn", "")),
+        _function("AnnotationConsolidationConfig", "ACS", context, consolidation),
+    }
+    if len(kinds) > 1:
+        raise _refusal("HumanTaskConfig: the PRE and the ACS function are of different task types")
+    return kinds.pop()
+
+
+def _function(member: str, prefix: str, context: Context, arn: str) -> Kind:
+    parts = arn.split(":")
+    kind = _KINDS.get(parts[-1].removeprefix(f"{prefix}-")) if parts[-1].startswith(prefix) else None
+    if kind is None:
+        raise _refusal(
+            f"HumanTaskConfig.{member}: '{arn}' is none of the functions emulated here, "
+            f"{prefix}-ImageMultiClass and {prefix}-ImageMultiClassMultiLabel"
+        )
+    if parts[3] != context.region or parts[4] != FUNCTION_ACCOUNTS.get(context.region):
+        raise _refusal(
+            f"HumanTaskConfig.{member}: '{arn}' is not the function of {context.region}, "
+            f"which account {FUNCTION_ACCOUNTS.get(context.region, '(none)')} owns"
+        )
+    return kind
+
+
+def _uri(member: str, holder: dict[str, Any]) -> S3Uri:
+    try:
+        return S3Uri(holder[member.rpartition(".")[2]])
+    except UriError as error:
+        raise _refusal(f"{member}: {error}") from error
+
+
+def _refusal(sentence: str) -> ApiError:
+    return ApiError("ValidationException", f"{sentence}.")
