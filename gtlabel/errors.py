@@ -39,6 +39,7 @@
     │   └── LeaseError                an answer that cannot be taken
     └── EmulatorError
         ├── PortInUseError
+        ├── StateInUseError
         ├── EmulatorNotReadyError
         └── MotoContractError         a moto that this release does not know
 
@@ -336,6 +337,17 @@ class PortInUseError(EmulatorError):
         )
         self.host = host
         self.port = port
+
+
+class StateInUseError(EmulatorError):
+    """Another emulator has the state folder open."""
+
+    def __init__(self, folder: str, holder: str) -> None:
+        super().__init__(
+            f"the state folder {folder} is in use by {holder}; "
+            "stop that emulator with `gtlabel local down` or pick another folder with --state"
+        )
+        self.folder = folder
 
 
 class EmulatorNotReadyError(EmulatorError):

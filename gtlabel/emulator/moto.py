@@ -14,6 +14,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from xml.sax.saxutils import escape
 
 import moto.backend_index
 import moto.greengrass.urls
@@ -40,6 +41,9 @@ _GREENGRASS_PATHS = (
     "{0}/greengrass/things/(?P<thing_name>[^/]+)/connectivityInfo$",
     "{0}/tags/(?P<resource_arn>.+)$",
 )
+
+# The protocol that cannot be told from a request without a body.
+_REST_XML = ("s3", "route53", "cloudfront")
 
 
 class _Seam:
@@ -111,16 +115,27 @@ def not_implemented(headers: Mapping[str, str], what: str) -> Reply:
     Clients repeat a 500 several times before they give up; none of them repeats a 501.
     """
     sentence = f"{what}: neither gtlabel's emulator nor moto implements this operation"
-    kind = headers.get("content-type", "")
+    return fault(headers, 501, "NotImplementedException", sentence)
+
+
+def fault(headers: Mapping[str, str], status: int, code: str, sentence: str) -> Reply:
+    """An error of the server itself, in the format that a request's client reads.
+
+    Args:
+        headers: the request's, by lower-case name.
+        status: the HTTP status.
+        code: the error's name.
+        sentence: what went wrong.
+    """
+    form = headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
     service = headers.get("authorization", "").partition("/aws4_request")[0].rpartition("/")[2]
-    if service in ("s3", "route53", "cloudfront") or kind.startswith("application/x-www-form-urlencoded"):
-        body = f"<Error><Code>NotImplemented</Code><Message>{_escaped(sentence)}</Message></Error>"
-        if service not in ("s3", "route53", "cloudfront"):
+    if form or service in _REST_XML:
+        body = f"<Error><Code>{code}</Code><Message>{escape(sentence)}</Message></Error>"
+        if form:
             body = f"<ErrorResponse>{body}</ErrorResponse>"
-        return Reply(501, {"Content-Type": "application/xml"}, body.encode())
-    code = "NotImplementedException"
+        return Reply(status, {"Content-Type": "application/xml"}, body.encode())
     content = json.dumps({"__type": code, "message": sentence}).encode()
-    return Reply(501, {"Content-Type": "application/json", "x-amzn-ErrorType": code}, content)
+    return Reply(status, {"Content-Type": "application/json", "x-amzn-ErrorType": code}, content)
 
 
 def broken_assumptions() -> list[str]:
@@ -267,7 +282,3 @@ def _in_front_of(moto_handler: Handler, service: str) -> Handler:
 
 def _not_implemented(_request: Any, _url: str, _headers: Any) -> Triple:
     raise NotImplementedError
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,146 @@
+"""The emulator put together: one account whose labeling, training and devices are of this machine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from gtlabel.emulator.api import Context, Operation, Operations
+from gtlabel.emulator.environment import ACCESS_KEY, SECRET_KEY
+from gtlabel.emulator.executor import Executor
+from gtlabel.emulator.protocol import PassOn
+from gtlabel.emulator.shelf import Shelf
+from gtlabel.engine.board import Board
+from gtlabel.engine.foreman import Foreman
+from gtlabel.engine.store import Store
+
+if TYPE_CHECKING:
+    from gtlabel.aws import Aws
+
+_TAG_OPERATIONS = ("AddTags", "ListTags", "DeleteTags")
+
+
+class Emulator:
+    """Ground Truth's engine, a trainer and Greengrass V2 as operations on one state.
+
+    Args:
+        state: the folder that everything survives in; without one, all of it is gone after `close`.
+        endpoint_url: the address where S3 and the rest answer. Without one, whatever boto3 finds, which
+            is moto in process.
+        driven: whether each request first does what is due and does again what it made due, so that no
+            thread is needed for labeling jobs.
+    """
+
+    def __init__(
+        self, state: Path | None = None, *, endpoint_url: str | None = None, driven: bool = False
+    ) -> None:
+        self.endpoint_url = endpoint_url
+        self._driven = driven
+        self._lock = threading.RLock()
+        self._turning = threading.Lock()
+        self._clients: dict[Context, Aws] = {}
+        self._temporary = TemporaryDirectory(prefix="gtlabel-") if state is None else None
+        self.root = Path(self._temporary.name) if self._temporary else Path(state or "")
+        self.shelf = Shelf(None if state is None else self.root / "shelf.sqlite")
+        self.store = Store("sqlite://" if state is None else f"sqlite:///{self.root / 'engine.sqlite'}")
+        self.board = Board(self.store)
+        self.foreman = Foreman(self.board, lambda key: self.aws(Context(key.account, key.region)).s3)
+        self.executor = Executor(self.aws, self.root / "training", self.shelf)
+        self.executor.recover()
+
+    def aws(self, context: Context) -> Aws:
+        """The clients of an account and region, for the emulator's own errands."""
+        import boto3
+
+        from gtlabel.aws import Aws
+
+        with self._lock:
+            if context not in self._clients:
+                # Never the user's session: a thread that outlived its mock would reach the real AWS with it.
+                session = boto3.Session(ACCESS_KEY, SECRET_KEY, region_name=context.region)
+                clients = Aws(session, self.endpoint_url, region=context.region)
+                # A session may not make two clients at once, so those that threads share are made here.
+                _ = clients.s3, clients.logs
+                self._clients[context] = clients
+            return self._clients[context]
+
+    def operations(self, service: str) -> Operations:
+        """The operations of a service, by the name of its boto3 client; empty when it has none here."""
+        return self._operations.get(service, {})
+
+    def turn(self) -> None:
+        """Do all that is due in labeling jobs, unless another thread is at it."""
+        if self._turning.acquire(blocking=False):
+            try:
+                while self.foreman.turn():
+                    pass
+            finally:
+                self._turning.release()
+
+    def reset(self) -> None:
+        """Empty the account."""
+        with self._turning:
+            self.executor.reset()
+            self.shelf.clear()
+            self.store.clear()
+
+    def close(self) -> None:
+        """End what runs and let go of the state."""
+        with self._turning:
+            self.executor.close()
+            self.shelf.close()
+            self.store.close()
+            if self._temporary:
+                self._temporary.cleanup()
+
+    @cached_property
+    def _operations(self) -> dict[str, Operations]:
+        from gtlabel.emulator import greengrass, groundtruth, training
+
+        labeling = groundtruth.operations(self.board, self.shelf)
+        trainings = training.operations(self.executor, self.shelf)
+        tags = {
+            name: _by_resource(
+                name,
+                dict.fromkeys(groundtruth.TAGGED_RESOURCES, labeling)
+                | dict.fromkeys(training.TAGGED_RESOURCES, trainings),
+            )
+            for name in _TAG_OPERATIONS
+        }
+        services = {
+            "sagemaker": {**labeling, **trainings, **tags},
+            "greengrassv2": greengrass.operations(self.shelf, lambda context: self.aws(context).s3),
+        }
+        return {
+            service: {name: self._prepared(operation) for name, operation in operations.items()}
+            for service, operations in services.items()
+        }
+
+    def _prepared(self, operation: Operation) -> Operation:
+        if not self._driven:
+            return operation
+
+        def driven(context: Context, params: dict[str, Any]) -> dict[str, Any]:
+            self.turn()
+            result = operation(context, params)
+            self.turn()
+            return result
+
+        return driven
+
+
+def _by_resource(name: str, owners: Mapping[str, Operations]) -> Operation:
+    """A tag operation that asks whose resource an ARN names; other resources are moto's."""
+
+    def call(context: Context, params: dict[str, Any]) -> dict[str, Any]:
+        kind = params["ResourceArn"].split(":", 5)[-1].partition("/")[0]
+        operation: Callable[..., dict[str, Any]] | None = owners.get(kind, {}).get(name)
+        if operation is None:
+            raise PassOn
+        return operation(context, params)
+
+    return call
