@@ -67,6 +67,7 @@ def run_device(
     settle: float = 1.0,
     api: DeviceApi | None = None,
     stop: threading.Event | None = None,
+    on_ready: Callable[[], None] | None = None,
 ) -> Outcome | None:
     """Be a Greengrass core device until `stop` is set; what it started ends with it.
 
@@ -79,6 +80,7 @@ def run_device(
         settle: seconds that a program must live to count as running.
         api: the device API; by default the one at the emulator's address.
         stop: ends the device.
+        on_ready: called when the device has registered and can be deployed to.
 
     Returns:
         How the last deployment ended, if there was one.
@@ -91,6 +93,8 @@ def run_device(
     outcome = None
     try:
         device.register()
+        if on_ready:
+            on_ready()
         device.recover()
         while not stop.is_set():
             outcome = device.turn() or outcome

@@ -11,11 +11,12 @@ from typing import Any
 
 from gtlabel.emulator.api import Context
 from gtlabel.emulator.deployments import CORE, DEPLOYMENT, ENDED, EXECUTION, now
-from gtlabel.emulator.device import run_device
+from gtlabel.emulator.device import read_results, run_device
+from gtlabel.emulator.deviceprocess import device_process
 from gtlabel.emulator.greengrass import KIND
 from gtlabel.emulator.shelf import Shelf
 
-__all__ = ["handle", "run_device"]
+__all__ = ["device_process", "handle", "read_results", "run_device"]
 
 PREFIX = "/gtlabel/device/"
 STATES = ("NEW", "INSTALLED", "STARTING", "RUNNING", "STOPPING", "ERRORED", "BROKEN", "FINISHED")

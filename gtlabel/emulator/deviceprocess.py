@@ -1,0 +1,130 @@
+"""An emulated device in a process of its own: started, waited for, and ended with whoever started it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from gtlabel.errors import EdgeError, GtlabelError
+
+if TYPE_CHECKING:
+    from gtlabel.emulator.child import Address
+
+_READY_SECONDS = 30.0
+# A device gives its programs 15 seconds to end.
+_END_SECONDS = 20.0
+
+
+@contextmanager
+def device_process(address: Address, thing: str, root: Path) -> Iterator[Callable[..., None]]:
+    """Run a device that takes one deployment; it has registered when this is entered.
+
+    It also ends when this process is killed.
+
+    Args:
+        address: the emulator.
+        thing: the device's name.
+        root: its disk.
+
+    Yields:
+        A function that waits, at most `timeout` seconds, until the deployment's programs have ended.
+
+    Raises:
+        EdgeError: if it does not come up, or does not end well in time.
+    """
+    command = [sys.executable, "-m", __name__, thing, str(root), "--once", "--until-stdin-closes"]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **address.environ},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+
+        def said() -> str:
+            log.seek(0)
+            return log.read().decode("utf-8", "replace").strip() or "nothing"
+
+        def ended(timeout: float = 60) -> None:
+            try:
+                code = process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                raise EdgeError(f"the device {thing} was not done after {timeout:g} s") from None
+            if code:
+                raise EdgeError(f"the device {thing} ended with exit code {code}; it said: {said()}")
+
+        try:
+            readable, _, _ = select.select([process.stdout], [], [], _READY_SECONDS)
+            if not readable or not os.read(readable[0].fileno(), 64):
+                raise EdgeError(f"the device {thing} did not come up; it said: {said()}")
+            yield ended
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            pipe.close()
+
+
+def main(argv: list[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """`python -m gtlabel.emulator.deviceprocess THING ROOT`, at the emulator of `AWS_ENDPOINT_URL`."""
+    parser = argparse.ArgumentParser(description="A Greengrass core device on this machine.")
+    parser.add_argument("thing", help="its name")
+    parser.add_argument("root", type=Path, help="its disk")
+    parser.add_argument("--once", action="store_true", help="end when one deployment has ended")
+    parser.add_argument("--until-stdin-closes", action="store_true", help="end with whoever started it")
+    options = parser.parse_args(argv)
+    from gtlabel.aws import Aws
+    from gtlabel.emulator.device import run_device
+
+    stop = threading.Event()
+
+    def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    def wait_for_end() -> None:
+        # Our starter never writes; the pipe closes when it ends, however it ends.
+        while os.read(sys.stdin.fileno(), 64):
+            continue
+        stop.set()
+
+    def tell() -> None:
+        sys.stdout.write(f"{options.thing}\n")
+        sys.stdout.flush()
+
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    signal.signal(signal.SIGINT, ask_to_stop)
+    if options.until_stdin_closes:
+        threading.Thread(target=wait_for_end, daemon=True).start()
+    aws = Aws(endpoint_url=environ.get("AWS_ENDPOINT_URL"))
+    try:
+        run_device(aws, options.thing, options.root, once=options.once, stop=stop, on_ready=tell)
+    except GtlabelError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
