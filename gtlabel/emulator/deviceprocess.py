@@ -45,14 +45,18 @@ def device_process(address: Address, thing: str, root: Path) -> Iterator[Callabl
     """
     command = [sys.executable, "-m", __name__, thing, str(root), "--once", "--until-stdin-closes"]
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, **address.environ},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,
-        )
+        said_ready, ready = os.pipe()
+        try:
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, **address.environ},
+                stdin=subprocess.PIPE,
+                stdout=ready,
+                stderr=log,
+                start_new_session=True,
+            )
+        finally:
+            os.close(ready)
 
         def said() -> str:
             log.seek(0)
@@ -67,12 +71,14 @@ def device_process(address: Address, thing: str, root: Path) -> Iterator[Callabl
                 raise EdgeError(f"the device {thing} ended with exit code {code}; it said: {said()}")
 
         try:
-            readable, _, _ = select.select([process.stdout], [], [], _READY_SECONDS)
-            if not readable or not os.read(readable[0].fileno(), 64):
+            # A device prints its name when it has registered; its pipe closes when it ends instead.
+            readable, _, _ = select.select([said_ready], [], [], _READY_SECONDS)
+            if not readable or not os.read(said_ready, 64):
                 raise EdgeError(f"the device {thing} did not come up; it said: {said()}")
             yield ended
         finally:
             _end(process)
+            os.close(said_ready)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -82,9 +88,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe:
-            pipe.close()
+    if process.stdin:
+        process.stdin.close()
 
 
 def main(argv: list[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
