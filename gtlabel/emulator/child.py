@@ -16,12 +16,13 @@ from pathlib import Path
 
 from gtlabel.emulator.api import Context
 from gtlabel.emulator.environment import environ
-from gtlabel.emulator.state import prepare, registry
-from gtlabel.errors import EmulatorNotReadyError
+from gtlabel.emulator.state import Running, prepare, registry
+from gtlabel.errors import EmulatorError, EmulatorNotReadyError
 
 _READY_SECONDS = 60.0
 # Trainers and devices are given a few seconds of their own before the emulator ends.
 _END_SECONDS = 15.0
+_POLL_SECONDS = 0.05
 _LAST_LINES = 15
 
 
@@ -95,6 +96,20 @@ def end(process: subprocess.Popen[bytes]) -> None:
     for pipe in (process.stdin, process.stdout):
         if pipe:
             pipe.close()
+
+
+def stop(emulator: Running) -> None:
+    """End an emulator that somebody else started, and wait until it has gone.
+
+    Raises:
+        EmulatorError: if it does not end.
+    """
+    with suppress(ProcessLookupError):
+        os.kill(emulator.pid, signal.SIGTERM)
+        for _ in range(int(_END_SECONDS / _POLL_SECONDS)):
+            os.kill(emulator.pid, 0)
+            time.sleep(_POLL_SECONDS)
+        raise EmulatorError(f"the emulator at {emulator.url} (process {emulator.pid}) does not end")
 
 
 def _start(

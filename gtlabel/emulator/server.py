@@ -149,7 +149,7 @@ class Front:
             if not isinstance(body, dict):
                 raise TypeError
         except (ValueError, TypeError):
-            return _send_json(start_response, 400, {"message": "the body is not a JSON object"})
+            return _send_json(start_response, 400, {"error": "the body is not a JSON object"})
         kind, _, rest = path.partition("/")
         if kind == "health":
             return _send_json(start_response, 200, {"status": "ok", "pid": os.getpid()})
@@ -158,7 +158,7 @@ class Front:
         elif kind == "device":
             status, answer = devices.handle(self.emulator.shelf, rest, body)
         else:
-            status, answer = 404, {"message": f"there is nothing at /gtlabel/{path}"}
+            status, answer = 404, {"error": f"there is nothing at /gtlabel/{path}"}
         return _send_json(start_response, status, answer)
 
     def _ask_moto(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
