@@ -1,8 +1,9 @@
 """The API of workers, JSON in and out: what a worker page, or a simulated worker, says to the board.
 
     lease      {"job", "worker"}                     -> {"lease", "object", "source_ref", "classes", "kind",
-                                                         "accepted", "expires", "job_status"}
-                                                     or {"lease": null, "job_status"}
+                                                         "accepted", "expires",
+                                                         "job_status", "workers_per_object"}
+                                                     or {"lease": null, "job_status", "workers_per_object"}
     submit     {"lease", "answer", "active_seconds"} -> {"accepted": true}
     decline    {"lease"}                             -> {"declined": true}
     release    {"lease"}                             -> {"released": true}
@@ -66,8 +67,10 @@ def _lease(board: Board, body: Mapping[str, Any]) -> dict[str, Any]:
         _text(body, "account", usual.account), _text(body, "region", usual.region), _text(body, "job")
     )
     task = board.lease(key, _text(body, "worker"))
+    job = board.job(key)
+    about = {"job_status": job.status.value, "workers_per_object": job.spec.workers_per_object}
     if task is None:
-        return {"lease": None, "job_status": board.job(key).status.value}
+        return {"lease": None, **about}
     return {
         "lease": task.lease,
         "object": task.object,
@@ -76,7 +79,7 @@ def _lease(board: Board, body: Mapping[str, Any]) -> dict[str, Any]:
         "kind": task.kind.value,
         "accepted": task.accepted.isoformat(),
         "expires": task.expires.isoformat(),
-        "job_status": "InProgress",
+        **about,
     }
 
 
