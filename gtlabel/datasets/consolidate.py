@@ -90,12 +90,14 @@ def consolidate(
         raise DatasetError(f"{into} is too long an address to put class folders below it")
     into = S3Uri(into.rstrip("/") + "/")
     gathered = _gather(s3, outputs, rename or {})
+    if not gathered.labels:
+        raise DatasetError("there is no labeled image: " + "; ".join(gathered.accounts))
     merged = merge(gathered.labels)
     classes = reconcile(gathered.lists, {label.class_name for label in merged.labels})
     objects = find(s3, (label.image for label in merged.labels))
     labels = [label for label in merged.labels if label.image in objects]
     missing = tuple(label.image for label in merged.labels if label.image not in objects)
-    _refuse_what_cannot_train(labels, gathered.sources, missing)
+    _refuse_what_cannot_train(labels, missing)
 
     placements = place(((objects[label.image], label.class_name) for label in labels), into)
     copies = {image: placement.target for image, placement in placements.items()}
@@ -145,6 +147,7 @@ class _Gathered:
     labels: list[Label] = field(default_factory=list)
     lists: list[Sequence[str]] = field(default_factory=list)
     sources: tuple[Source, ...] = ()
+    accounts: list[str] = field(default_factory=list)
 
 
 def _gather(s3: S3Client, outputs: Sequence[JobOutput | S3Uri], rename: Mapping[str, str]) -> _Gathered:
@@ -165,6 +168,7 @@ def _gather(s3: S3Client, outputs: Sequence[JobOutput | S3Uri], rename: Mapping[
             name = rename.get(label.class_name, label.class_name)
             gathered.labels.append(replace(label, class_name=name))
         gathered.sources += (tally.source(output),)
+        gathered.accounts.append(tally.account(output))
     return gathered
 
 
@@ -174,6 +178,16 @@ class _Tally:
 
     states: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    others: set[str] = field(default_factory=set)
+
+    def account(self, output: JobOutput) -> str:
+        """Why there may be no labels, as a part of a sentence."""
+        failed, unlabeled = self.states["failed"], self.states["unlabeled"]
+        told = (
+            f"{output.manifest} has no {output.attribute!r} label ({failed} failed, {unlabeled} not labeled)"
+        )
+        others = ", ".join(repr(name) for name in sorted(self.others))
+        return f"{told}; its lines have {others}" if others else told
 
     def source(self, output: JobOutput) -> Source:
         return Source(
@@ -196,6 +210,8 @@ def _labels(s3: S3Client, output: JobOutput, ids: ClassIds, tally: _Tally) -> It
                 yield _label(record, attribute, output, ids)
             elif state == "failed":
                 tally.reasons[record.label(attribute).failure_reason or "no reason given"] += 1
+            else:
+                tally.others.update(record.attributes)
         except ManifestError as error:
             raise ManifestError(f"{output.manifest}: {error}") from error
 
@@ -252,20 +268,11 @@ def _only_attribute(s3: S3Client, manifest: S3Uri) -> str:
     raise DatasetError(f"no line of {manifest} has a label; has the job labeled anything yet?")
 
 
-def _refuse_what_cannot_train(
-    labels: Sequence[Label], sources: Sequence[Source], missing: Sequence[S3Uri]
-) -> None:
-    if not labels and missing:
+def _refuse_what_cannot_train(labels: Sequence[Label], missing: Sequence[S3Uri]) -> None:
+    if not labels:
         raise DatasetError(
             f"none of the {len(missing)} labeled images is in S3 any more; the first was {missing[0]}"
         )
-    if not labels:
-        places = "; ".join(
-            f"{source.manifest} has no {source.attribute!r} "
-            f"({source.failed} failed, {source.unlabeled} not labeled yet)"
-            for source in sources
-        )
-        raise DatasetError(f"there is no labeled image: {places}")
     sizes = Counter(label.class_name for label in labels)
     if len(sizes) < 2:
         raise DatasetError(

@@ -59,6 +59,8 @@ class Picture:
     @property
     def certainty(self) -> str:
         """The confidence for people. One worker's label always has 0.0, which is no doubt."""
+        if self.confidence is None:
+            return "unknown"
         return f"{self.confidence:.2f}" if self.confidence else "one answer"
 
 
@@ -232,6 +234,15 @@ def numbers(report: Report) -> dict[str, Any]:
         "title": report.title,
         "dataset": dataset.model_dump(mode="json"),
         "steps": [{"name": step.name, "seconds": round(step.seconds, 3)} for step in report.steps],
+        "pictures": [
+            {
+                "name": picture.name,
+                "class": picture.class_name,
+                "channel": picture.channel,
+                "confidence": picture.confidence,
+            }
+            for picture in report.pictures
+        ],
     }
     if evaluation:
         result["evaluation"] = {
