@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
-import os
 import signal
 import subprocess
 import sys
@@ -51,23 +50,31 @@ def epoch(channel, number):
 """
 READS_TWO_EPOCHS = """
 seen = {name: [epoch(name, number) for number in (0, 1)] for name in ("train", "validation")}
-orders = {name: [[value.decode() for value in values[1::2]] for values in epochs] for name, epochs in seen.items()}
+def labels(values):
+    return [value.decode() for value in values[1::2]]
+orders = {name: [labels(values) for values in epochs] for name, epochs in seen.items()}
 sizes = [len(value) for value in seen["train"][0][0::2]]
 print("Epoch[0] Train-accuracy=0.25")
 print("Epoch[1] Train-accuracy=0.75")
 print("Epoch[1] Validation-accuracy=0.5", flush=True)
 (model / "image-classification-0001.params").write_bytes(b"weights")
-(model / "orders.json").write_text(json.dumps({"orders": orders, "sizes": sizes, "environment": dict(os.environ)}))
+report = {"orders": orders, "sizes": sizes, "environment": dict(os.environ)}
+(model / "orders.json").write_text(json.dumps(report))
 """
 
 
 class Sagemaker:
     """The operations as a client would call them: checked against the model on both sides."""
 
-    def __init__(self, aws: Aws, executor: Executor, shelf: Shelf) -> None:
-        self.aws = aws
+    def __init__(self, executor: Executor, shelf: Shelf, aws: Aws | None = None) -> None:
+        self._aws = aws
         self.executor = executor
         self._operations = operations(executor, shelf)
+
+    @property
+    def aws(self) -> Aws:
+        assert self._aws is not None
+        return self._aws
 
     def __call__(self, operation: str, **params: Any) -> dict[str, Any]:
         assert check_request("sagemaker", operation, params) == []
@@ -105,9 +112,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
             aws.s3.put_object(Bucket="trash", Key=f"images/{name}", Body=content)
         shelf = Shelf()
 
-        def begin(program: str, **options: Any) -> Sagemaker:
+        def begin(*program: str, **options: Any) -> Sagemaker:
             script = tmp_path / "trainer.py"
-            script.write_text(PRELUDE + dedent(program))
+            script.write_text(PRELUDE + "".join(dedent(part) + "\n" for part in program))
             executor = Executor(
                 lambda _: aws,
                 tmp_path / "jobs",
@@ -116,7 +123,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 **options,
             )
             executors.append(executor)
-            return Sagemaker(aws, executor, shelf)
+            return Sagemaker(executor, shelf, aws)
 
         try:
             yield begin
@@ -146,6 +153,10 @@ def request(sagemaker: Sagemaker, lines: list[Any] | None = None, **changes: Any
     text = "".join((each if isinstance(each, str) else json.dumps(each)) + "\n" for each in lines)
     for name in ("train", "validation"):
         sagemaker.aws.s3.put_object(Bucket="trash", Key=f"{name}.manifest", Body=text.encode())
+    return asked(len(lines), **changes)
+
+
+def asked(images: int = 8, **changes: Any) -> dict[str, Any]:
     fields = {
         "name": "sorter",
         "role": ROLE,
@@ -157,10 +168,9 @@ def request(sagemaker: Sagemaker, lines: list[Any] | None = None, **changes: Any
         "hyperparameters": {"num_layers": 18, "image_shape": "3,48,64"},
         **changes,
     }
-    made = request_for_dataset(
-        classes=8, train_lines=max(len(lines), 1), validation_lines=max(len(lines), 1), **fields
+    return dict(
+        request_for_dataset(classes=8, train_lines=images, validation_lines=images, **fields).to_boto()
     )
-    return dict(made.to_boto())
 
 
 def artifact(sagemaker: Sagemaker, name: str = "model.tar.gz", job: str = "sorter") -> dict[str, bytes]:
@@ -180,3 +190,523 @@ def test_a_job_ends_with_the_files_of_its_program_as_a_flat_archive(start: Start
     files = artifact(sagemaker)
     assert list(files) == ["image-classification-0001.params", "orders.json"]
     assert files["image-classification-0001.params"] == b"weights"
+
+
+def test_each_step_is_written_down_with_the_time_it_really_took(start: Start) -> None:
+    sagemaker = start(READS_TWO_EPOCHS)
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    job = sagemaker.wait()
+    steps = job["SecondaryStatusTransitions"]
+    assert [step["Status"] for step in steps] == ["Starting", "Training", "Uploading", "Completed"]
+    assert all(step["StartTime"] <= step["EndTime"] for step in steps)
+    assert [step["EndTime"] for step in steps[:-1]] == [step["StartTime"] for step in steps[1:]]
+    assert job["CreationTime"] <= job["TrainingStartTime"] < job["TrainingEndTime"]
+    assert job["BillableTimeInSeconds"] >= 1
+
+
+def test_the_last_value_of_each_metric_is_the_final_one(start: Start) -> None:
+    sagemaker = start(READS_TWO_EPOCHS)
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    job = sagemaker.wait()
+    metrics = {item["MetricName"]: item["Value"] for item in job["FinalMetricDataList"]}
+    assert metrics == {"train:accuracy": 0.75, "validation:accuracy": 0.5}
+    assert all(
+        job["TrainingStartTime"] <= item["Timestamp"] <= job["TrainingEndTime"]
+        for item in job["FinalMetricDataList"]
+    )
+
+
+def test_a_seed_shuffles_each_epoch_differently_and_keeps_pictures_with_their_labels(start: Start) -> None:
+    sagemaker = start(READS_TWO_EPOCHS)
+    sagemaker("CreateTrainingJob", **request(sagemaker, shuffle_seed=7))
+    sagemaker.wait()
+    seen = json.loads(artifact(sagemaker)["orders.json"])
+    first, second = seen["orders"]["train"]
+    everything = [str(number) for number in range(8)]
+    assert sorted(first) == sorted(second) == everything
+    assert first != second
+    assert everything not in (first, second)
+    assert seen["sizes"] == [1000 * (int(label) + 1) + 1 for label in first]
+    assert seen["orders"]["validation"] == [everything, everything]
+
+
+def test_the_program_finds_its_job_in_the_environment_and_nobody_s_credentials(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "the-boss")
+    monkeypatch.setenv("DATABASE_PASSWORD", "secret")
+    sagemaker = start(READS_TWO_EPOCHS)
+    modest = {**request(sagemaker), "Environment": {"MODE": "quick"}}
+    arn = sagemaker("CreateTrainingJob", **modest)["TrainingJobArn"]
+    assert sagemaker.wait()["Environment"] == {"MODE": "quick"}
+    environment = json.loads(artifact(sagemaker)["orders.json"])["environment"]
+    assert environment["TRAINING_JOB_NAME"] == "sorter"
+    assert environment["TRAINING_JOB_ARN"] == arn
+    assert environment["AWS_REGION"] == "us-east-1"
+    assert environment["MODE"] == "quick"
+    assert not {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} & set(environment)
+    assert not [name for name, value in environment.items() if value in ("secret", "testing")]
+
+
+def test_the_program_reads_what_the_platform_would_tell_it(start: Start) -> None:
+    sagemaker = start(
+        """
+        for file in (base / "input/config").iterdir():
+            (model / file.name).write_bytes(file.read_bytes())
+        """
+    )
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    assert sagemaker.wait()["TrainingJobStatus"] == "Completed"
+    config = {name: json.loads(content) for name, content in artifact(sagemaker).items()}
+    assert config["hyperparameters.json"]["num_training_samples"] == "8"
+    assert config["hyperparameters.json"]["image_shape"] == "3,48,64"
+    channel = {
+        "ContentType": "application/x-recordio",
+        "TrainingInputMode": "Pipe",
+        "S3DistributionType": "FullyReplicated",
+        "RecordWrapperType": "RecordIO",
+    }
+    assert config["inputdataconfig.json"] == {"train": channel, "validation": channel}
+    assert config["resourceconfig.json"]["current_host"] == "algo-1"
+    assert config["resourceconfig.json"]["hosts"] == ["algo-1"]
+
+
+def test_what_the_program_prints_is_in_cloudwatch_and_beside_the_job(start: Start, tmp_path: Path) -> None:
+    sagemaker = start(
+        r"""
+        print("Epoch[0] Batch [20]\tSpeed: 155.4 samples/sec")
+        print()
+        print("to the other stream", file=sys.stderr)
+        sys.stdout.write("no end of line")
+        (model / "weights").write_text("1")
+        """
+    )
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    sagemaker.wait()
+    logs = sagemaker.aws.logs
+    streams = logs.describe_log_streams(logGroupName="/aws/sagemaker/TrainingJobs")["logStreams"]
+    (stream,) = [stream["logStreamName"] for stream in streams]
+    assert stream.startswith("sorter/algo-1-")
+    events = logs.get_log_events(logGroupName="/aws/sagemaker/TrainingJobs", logStreamName=stream)["events"]
+    messages = [event["message"] for event in events]
+    # Tabs arrive as the log driver of the service spells them.
+    assert "Epoch[0] Batch [20]#011Speed: 155.4 samples/sec" in messages
+    assert "to the other stream" in messages
+    assert "no end of line" in messages
+    kept = (tmp_path / "jobs/123456789012/us-east-1/sorter/log.txt").read_text()
+    assert "Epoch[0] Batch [20]\tSpeed: 155.4 samples/sec\n\n" in kept
+
+
+def test_a_program_that_fails_says_why_itself(start: Start) -> None:
+    sagemaker = start('(base / "output/failure").write_text("no picture could be read"); sys.exit(3)')
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    job = sagemaker.wait()
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Failed", "Failed")
+    assert job["FailureReason"] == "AlgorithmError: no picture could be read, exit code: 3"
+
+
+def test_a_long_explanation_is_cut_and_the_exit_code_stays(start: Start) -> None:
+    sagemaker = start('(base / "output/failure").write_text("ClientError: " + "ä" * 5000); sys.exit(2)')
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    reason = sagemaker.wait()["FailureReason"]
+    assert len(reason) == 1024
+    assert reason.startswith("ClientError: äää")
+    assert reason.endswith("ä, exit code: 2")
+
+
+def test_the_last_line_explains_a_program_that_crashes_without_a_word(start: Start) -> None:
+    sagemaker = start("raise RuntimeError('out of cheese')")
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    reason = sagemaker.wait()["FailureReason"]
+    assert reason == "AlgorithmError: RuntimeError: out of cheese, exit code: 1"
+
+
+def test_a_program_that_ends_well_without_a_model_has_failed(start: Start) -> None:
+    sagemaker = start("epoch('train', 0)")
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    job = sagemaker.wait()
+    assert job["TrainingJobStatus"] == "Failed"
+    assert "left no model" in job["FailureReason"]
+
+
+SLEEPS = """
+print("Epoch[0] Train-accuracy=0.5", flush=True)
+time.sleep(60)
+"""
+
+
+def started(job: dict[str, Any]) -> bool:
+    return bool(job["FinalMetricDataList"])
+
+
+def test_a_job_can_be_stopped_and_keeps_the_model_it_saved_then(start: Start) -> None:
+    sagemaker = start(
+        """
+        def save(*_):
+            (model / "saved").write_text("half way")
+            sys.exit(0)
+        signal.signal(signal.SIGTERM, save)
+        """,
+        SLEEPS,
+    )
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    sagemaker.wait(until=started)
+    sagemaker("StopTrainingJob", TrainingJobName="sorter")
+    assert sagemaker.describe()["TrainingJobStatus"] in ("Stopping", "Stopped")
+    job = sagemaker.wait()
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "Stopped")
+    statuses = [step["Status"] for step in job["SecondaryStatusTransitions"]]
+    assert statuses == ["Starting", "Training", "Stopping", "Uploading", "Stopped"]
+    assert artifact(sagemaker) == {"saved": b"half way"}
+
+
+def test_a_program_that_does_not_listen_is_killed_with_all_it_started(start: Start, tmp_path: Path) -> None:
+    sagemaker = start(
+        f"""
+        import subprocess
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        pathlib.Path({str(tmp_path / "pids")!r}).write_text(f"{{os.getpid()}} {{child.pid}}")
+        """,
+        SLEEPS,
+        grace=0.2,
+    )
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    sagemaker.wait(until=started)
+    sagemaker("StopTrainingJob", TrainingJobName="sorter")
+    assert sagemaker.wait()["TrainingJobStatus"] == "Stopped"
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert [pid for pid in pids if lives(pid)] == []
+
+
+def test_a_job_whose_time_is_up_is_stopped(start: Start) -> None:
+    sagemaker = start(SLEEPS)
+    sagemaker("CreateTrainingJob", **request(sagemaker, max_runtime=1))
+    job = sagemaker.wait()
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (
+            [line(1), line(2), line(99), line(4)],
+            "s3://trash/train.manifest, line 3: there is nothing at s3://trash/images/99.jpg",
+        ),
+        (
+            [line(1), {"source-ref": "s3://trash/images/2.jpg", "other": 1}],
+            "s3://trash/train.manifest, line 2: it has no attribute 'label'; those it has: source-ref, other",
+        ),
+        ([line(1), "", "{not json"], "s3://trash/train.manifest, line 3: it is not JSON"),
+        (["[]"], "s3://trash/train.manifest, line 1: it is not a JSON object but list"),
+        ([line(1, **{"source-ref": 5})], "line 1: its 'source-ref' is not an S3 address but 5"),
+        ([line(1, **{"source-ref": "C:/1.jpg"})], "line 1: 'C:/1.jpg' is not an S3 address"),
+        ([""], "s3://trash/train.manifest has no line"),
+    ],
+    ids=["a missing picture", "a missing label", "no JSON", "a list", "a number", "no address", "nothing"],
+)
+def test_a_channel_that_cannot_be_fed_fails_the_job_by_line(
+    start: Start, lines: list[Any], sentence: str
+) -> None:
+    sagemaker = start("epoch('train', 0); (model / 'weights').write_text('of half an epoch')")
+    sagemaker("CreateTrainingJob", **request(sagemaker, lines))
+    job = sagemaker.wait()
+    assert job["TrainingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("ClientError: Data download failed: ")
+    assert sentence in job["FailureReason"]
+    assert "Contents" not in sagemaker.aws.s3.list_objects_v2(Bucket="trash", Prefix="models/")
+
+
+def test_a_manifest_that_is_not_there_fails_the_job(start: Start) -> None:
+    sagemaker = start("epoch('train', 0)")
+    sagemaker("CreateTrainingJob", **request(sagemaker, train="s3://trash/elsewhere.manifest"))
+    assert "there is nothing at s3://trash/elsewhere.manifest" in sagemaker.wait()["FailureReason"]
+
+
+def test_an_output_bucket_that_is_not_there_fails_the_job(start: Start) -> None:
+    sagemaker = start(READS_TWO_EPOCHS)
+    sagemaker("CreateTrainingJob", **request(sagemaker, output="s3://nowhere/models"))
+    assert "the bucket 'nowhere' does not exist" in sagemaker.wait()["FailureReason"]
+
+
+def test_a_program_may_stop_reading_whenever_it_likes(start: Start) -> None:
+    sagemaker = start(
+        """
+        labels = []
+        for number in range(3):
+            while not (data / f"train_{number}").exists():
+                time.sleep(0.01)
+            with (data / f"train_{number}").open("rb", buffering=0) as stream:
+                records = read_records(stream)
+                next(records)
+                labels.append(next(records).decode())
+        (model / "labels").write_text(" ".join(labels))
+        """
+    )
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    assert sagemaker.wait()["TrainingJobStatus"] == "Completed"
+    assert artifact(sagemaker) == {"labels": b"0 0 0"}
+
+
+def test_what_else_a_program_leaves_is_kept_even_when_it_fails(start: Start) -> None:
+    sagemaker = start(
+        """
+        (output / "data/plots").mkdir()
+        (output / "data/plots/loss.csv").write_text("0.5")
+        (model / "weights").write_text("useless")
+        sys.exit(1)
+        """
+    )
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    assert sagemaker.wait()["TrainingJobStatus"] == "Failed"
+    assert artifact(sagemaker, "output.tar.gz") == {"plots/loss.csv": b"0.5"}
+    found = sagemaker.aws.s3.list_objects_v2(Bucket="trash", Prefix="models/")["Contents"]
+    assert [item["Key"] for item in found] == ["models/sorter/output/output.tar.gz"]
+
+
+def file_channels(whole: dict[str, Any], prefix: str) -> dict[str, Any]:
+    channels = [
+        {
+            "ChannelName": name,
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": prefix}},
+            "InputMode": "File",
+        }
+        for name in ("train", "validation")
+    ]
+    return {**whole, "InputDataConfig": channels}
+
+
+def test_channels_in_file_mode_are_downloaded_first(start: Start) -> None:
+    sagemaker = start(
+        """
+        files = [path for path in data.rglob("*") if path.is_file()]
+        found = {str(path.relative_to(data)): path.stat().st_size for path in files}
+        (model / "found").write_text(json.dumps(found))
+        """
+    )
+    sagemaker("CreateTrainingJob", **file_channels(request(sagemaker), "s3://trash/images"))
+    job = sagemaker.wait()
+    statuses = [step["Status"] for step in job["SecondaryStatusTransitions"]]
+    assert statuses == ["Starting", "Downloading", "Training", "Uploading", "Completed"], job
+    found = json.loads(artifact(sagemaker)["found"])
+    assert found == {
+        f"{channel}/{name}": len(content)
+        for channel in ("train", "validation")
+        for name, content in PICTURES.items()
+    }
+
+
+def test_a_key_cannot_leave_the_directory_of_its_channel(start: Start) -> None:
+    sagemaker = start("(model / 'weights').write_text('1')")
+    sagemaker.aws.s3.put_object(Bucket="trash", Key="evil/../../../../stolen", Body=b"gotcha")
+    sagemaker("CreateTrainingJob", **file_channels(request(sagemaker), "s3://trash/evil/"))
+    job = sagemaker.wait()
+    assert job["TrainingJobStatus"] == "Failed"
+    assert "leads out of its channel's directory" in job["FailureReason"]
+
+
+def test_closing_ends_the_programs_and_their_jobs(start: Start, tmp_path: Path) -> None:
+    sagemaker = start(f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))", SLEEPS)
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    sagemaker.wait(until=started)
+    before = time.monotonic()
+    sagemaker.executor.close()
+    assert time.monotonic() - before < 3
+    job = sagemaker.describe()
+    assert job["TrainingJobStatus"] == "Failed"
+    assert "the emulator ended while the job was running" in job["FailureReason"]
+    assert not lives(int((tmp_path / "pid").read_text()))
+
+
+EMULATOR_THAT_DIES = """
+import os, pathlib, signal, sys, time
+import boto3
+from moto import mock_aws
+from gtlabel.aws import Aws
+from gtlabel.emulator.api import Context
+from gtlabel.emulator.executor import Executor
+from gtlabel.emulator.shelf import Shelf
+
+root = pathlib.Path(sys.argv[1])
+with mock_aws():
+    aws = Aws(boto3.Session("testing", "testing", region_name="us-east-1"))
+    trainer = [sys.executable, str(root / "trainer.py")]
+    executor = Executor(
+        lambda _: aws, root / "jobs", Shelf(root / "shelf"), trainers={"image-classification": trainer}
+    )
+    request = {
+        "TrainingJobName": "sorter",
+        "AlgorithmSpecification": {"TrainingInputMode": "Pipe"},
+        "OutputDataConfig": {"S3OutputPath": "s3://trash/models"},
+        "ResourceConfig": {"InstanceType": "ml.g5.xlarge"},
+    }
+    executor.start(Context(), request, "image-classification")
+    while not (root / "pid").exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_after_a_crash_of_the_emulator_its_jobs_have_failed_and_their_programs_are_gone(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "trainer.py").write_text(
+        PRELUDE + f"part = pathlib.Path({str(tmp_path / 'pid.part')!r})\n"
+        "part.write_text(str(os.getpid()))\n"
+        "part.rename(part.with_suffix(''))\n"
+        "time.sleep(60)\n"
+    )
+    (tmp_path / "emulator.py").write_text(EMULATOR_THAT_DIES)
+    died = subprocess.run([sys.executable, str(tmp_path / "emulator.py"), str(tmp_path)], check=False)
+    assert died.returncode == -signal.SIGKILL
+    pid = int((tmp_path / "pid").read_text())
+    assert lives(pid)
+
+    executor = Executor(clients_that_nobody_asks_for, tmp_path / "jobs", Shelf(tmp_path / "shelf"))
+    assert executor.recover() == ["sorter"]
+
+    record = executor.record(HERE, "sorter").read()
+    assert record is not None
+    assert record["status"] == "Failed"
+    assert "the emulator ended while the job was running" in record["reason"]
+    limit = time.monotonic() + 5
+    while lives(pid) and time.monotonic() < limit:
+        time.sleep(0.02)
+    assert not lives(pid)
+    assert executor.recover() == []
+
+
+def clients_that_nobody_asks_for(_: Context) -> Aws:
+    raise AssertionError("nothing is to be sent")
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return bool(found.stdout.strip()) and not found.stdout.startswith("Z")
+
+
+MODEL_AT_ONCE = "(model / 'weights').write_text('1')"
+
+
+def test_a_name_can_be_used_once(start: Start) -> None:
+    sagemaker = start(MODEL_AT_ONCE)
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    with pytest.raises(ApiError, match="already exists") as refused:
+        sagemaker("CreateTrainingJob", **request(sagemaker))
+    assert refused.value.code == "ResourceInUse"
+
+
+def _channel(request: dict[str, Any], **changes: Any) -> None:
+    request["InputDataConfig"][0] |= changes
+
+
+def _source(request: dict[str, Any], **changes: Any) -> None:
+    request["InputDataConfig"][0]["DataSource"]["S3DataSource"] |= changes
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (
+            lambda r: r["ResourceConfig"].update(InstanceType="ml.c4.2xlarge"),
+            "Instance type ml.c4.2xlarge is not supported by algorithm image-classification; "
+            "only GPU instances are supported.",
+        ),
+        (lambda r: r["ResourceConfig"].update(InstanceCount=2), "InstanceCount is 2"),
+        (lambda r: r.pop("ResourceConfig"), "ResourceConfig needs InstanceType"),
+        (lambda r: _channel(r, InputMode="File"), "read in Pipe mode only"),
+        (lambda r: _channel(r, RecordWrapperType="None"), "RecordWrapperType must be RecordIO"),
+        (lambda r: _channel(r, CompressionType="Gzip"), "CompressionType must be None"),
+        (lambda r: _channel(r, ChannelName="validation"), "names the channel validation more than once"),
+        (lambda r: r["InputDataConfig"].pop(), "lacks the channel validation"),
+        (
+            lambda r: _source(r, AttributeNames=["source-ref"]),
+            "AttributeNames must be the picture and its label",
+        ),
+        (lambda r: _source(r, S3DataDistributionType="ShardedByS3Key"), "must be FullyReplicated"),
+        (lambda r: _source(r, S3DataType="ManifestFile"), "ManifestFile cannot be read here"),
+        (lambda r: _source(r, S3DataType="S3Prefix"), "not in Pipe mode"),
+        (lambda r: _source(r, S3Uri="https://trash/x"), "'https://trash/x' is not an S3 address"),
+        (lambda r: r.update(RoleArn="arn:aws:iam::999999999999:role/other"), "belongs to another account"),
+        (lambda r: r["OutputDataConfig"].update(CompressionType="NONE"), "must be GZIP here"),
+        (
+            lambda r: r["AlgorithmSpecification"].update(TrainingImage="pytorch:latest"),
+            "pytorch:latest cannot be run here; what can be trained is the built-in image-classification",
+        ),
+        (
+            lambda r: r["AlgorithmSpecification"].update(TrainingImage=image_uri("eu-west-1")),
+            "does not exist for jobs in us-east-1; use 811284229777.dkr.ecr.us-east-1.amazonaws.com",
+        ),
+        (
+            lambda r: r["AlgorithmSpecification"].update(MetricDefinitions=[{"Name": "a", "Regex": "b"}]),
+            "leave MetricDefinitions out",
+        ),
+    ],
+)
+def test_what_would_cost_money_before_it_fails_is_refused_at_once(
+    tmp_path: Path, spoil: Callable[[dict[str, Any]], None], sentence: str
+) -> None:
+    shelf = Shelf()
+    sagemaker = Sagemaker(Executor(clients_that_nobody_asks_for, tmp_path, shelf), shelf)
+    refused_request = asked()
+    spoil(refused_request)
+    with pytest.raises(ApiError) as refused:
+        sagemaker("CreateTrainingJob", **refused_request)
+    assert refused.value.code == "ValidationException"
+    assert sentence in refused.value.message
+    assert sagemaker("ListTrainingJobs")["TrainingJobSummaries"] == []
+
+
+def test_jobs_are_listed_in_pages_by_what_is_asked_for(start: Start) -> None:
+    sagemaker = start(MODEL_AT_ONCE)
+    names = ["apple", "banana", "cherry"]
+    for name in names:
+        sagemaker("CreateTrainingJob", **request(sagemaker, name=name))
+    for name in names:
+        sagemaker.wait(name)
+    order = {"SortBy": "Name", "SortOrder": "Descending", "MaxResults": 2}
+    first = sagemaker("ListTrainingJobs", **order)
+    second = sagemaker("ListTrainingJobs", **order, NextToken=first["NextToken"])
+    listed = [
+        job["TrainingJobName"] for job in first["TrainingJobSummaries"] + second["TrainingJobSummaries"]
+    ]
+    assert listed == ["cherry", "banana", "apple"]
+    assert "NextToken" not in second
+
+    def found(**filters: Any) -> list[str]:
+        return [
+            job["TrainingJobName"] for job in sagemaker("ListTrainingJobs", **filters)["TrainingJobSummaries"]
+        ]
+
+    assert found() == names
+    assert found(NameContains="an") == ["banana"]
+    assert found(StatusEquals="Completed") == names
+    assert found(StatusEquals="InProgress") == []
+    banana = sagemaker.describe("banana")["CreationTime"]
+    assert found(CreationTimeAfter=banana) == ["cherry"]
+    assert found(CreationTimeBefore=banana) == ["apple"]
+
+
+def test_a_job_that_ended_cannot_be_stopped_and_one_that_never_was_is_not_found(start: Start) -> None:
+    sagemaker = start(MODEL_AT_ONCE)
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    sagemaker.wait()
+    with pytest.raises(ApiError, match="the training job is in status Completed"):
+        sagemaker("StopTrainingJob", TrainingJobName="sorter")
+    for operation in ("StopTrainingJob", "DescribeTrainingJob"):
+        with pytest.raises(ApiError, match="training-job/ghost") as missing:
+            sagemaker(operation, TrainingJobName="ghost")
+        assert missing.value.code == "ResourceNotFound"
+
+
+def test_tags_of_a_job_come_with_it_and_can_change(start: Start) -> None:
+    sagemaker = start(MODEL_AT_ONCE)
+    arn = sagemaker("CreateTrainingJob", **request(sagemaker, tags={"classes": "Compost"}))["TrainingJobArn"]
+    sagemaker("AddTags", ResourceArn=arn, Tags=[{"Key": "owner", "Value": "ann"}])
+    sagemaker("DeleteTags", ResourceArn=arn, TagKeys=["classes"])
+    assert sagemaker("ListTags", ResourceArn=arn)["Tags"] == [{"Key": "owner", "Value": "ann"}]
+    sagemaker.wait()
+    assert sagemaker("ListTags", ResourceArn=arn)["Tags"] == [{"Key": "owner", "Value": "ann"}]
+    with pytest.raises(ApiError, match="ghost"):
+        sagemaker("ListTags", ResourceArn=arn.replace("sorter", "ghost"))

@@ -179,13 +179,9 @@ def _check_channel(channel: Mapping[str, Any], mode: str) -> None:
     if kind == "AugmentedManifestFile":
         _check_manifest_channel(channel, source, mode, where)
     elif kind != "S3Prefix":
-        raise _refused(
-            f"{where}: S3DataType {kind} cannot be read here; use AugmentedManifestFile or S3Prefix"
-        )
+        raise _refused(f"{where}: S3DataType {kind} cannot be read here; AugmentedManifestFile can")
     elif mode == "Pipe":
-        raise _refused(
-            f"{where}: S3Prefix is read in File mode here; Pipe mode reads an AugmentedManifestFile"
-        )
+        raise _refused(f"{where}: an S3Prefix is read in File mode here, not in Pipe mode")
     elif source.get("AttributeNames"):
         raise _refused(f"{where}: AttributeNames belong to an AugmentedManifestFile")
 
