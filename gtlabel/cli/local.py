@@ -118,15 +118,23 @@ def answer(
 
     Example: gtlabel local answer trash-bins --workers 5 --accuracy 0.85 --truth truth.jsonl --seed 7
     """
+    from dataclasses import asdict
+
     from gtlabel.emulator import simulate
     from gtlabel.emulator.state import find
 
     emulator = find(port=port, state=state)
     with progress(f"answering {job}") as show:
-        result = simulate.answer(
-            emulator.url, job, workers, accuracy, simulate.read_truth(truth), seed, progress=show
+        summary = simulate.answer(
+            emulator.url,
+            job,
+            workers,
+            accuracy,
+            simulate.read_truth(truth),
+            seed,
+            on_progress=lambda answers: show(answers, 0),
         )
-    put_json(result)
+    put_json(asdict(summary))
 
 
 @app.command()
@@ -157,7 +165,7 @@ def device(
         return
     put_json({"device": name, "status": outcome.status, "reason": outcome.reason, "states": outcome.states})
     if outcome.status != "SUCCEEDED":
-        raise DeploymentEndedError(name, outcome.status, outcome.reason)
+        raise DeploymentEndedError(outcome.deployment, name, outcome.status, outcome.reason)
 
 
 def _aws(emulator: Running) -> Aws:

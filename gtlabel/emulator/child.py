@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -60,6 +61,11 @@ def running(state: Path | None = None, port: int = 0) -> Iterator[Address]:
             yield Address(url, environ(url, Context()))
         finally:
             end(process)
+
+
+def reopen(state: Path) -> str:
+    """What to type to look around in what an emulator left."""
+    return f"gtlabel local up --state {shlex.quote(str(state))}"
 
 
 def detach(state: Path | None, port: int, host: str) -> Address:

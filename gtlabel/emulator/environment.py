@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from gtlabel.emulator.api import Context
 
 # moto takes any credentials, so there is nothing to keep secret.
@@ -18,6 +20,16 @@ def team_arn(context: Context) -> str:
 def role_arn(context: Context) -> str:
     """The execution role that the account has."""
     return f"arn:aws:iam::{context.account}:role/{ROLE}"
+
+
+def role_trust() -> str:
+    """The policy document that lets SageMaker take on the role."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sagemaker.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
 def environ(url: str, context: Context) -> dict[str, str]:

@@ -19,7 +19,7 @@ from xml.sax.saxutils import escape
 import moto.backend_index
 import moto.greengrass.urls
 import moto.s3.models
-import moto.s3.urls
+import moto.s3.responses
 import moto.s3.utils
 import moto.sagemaker.urls
 from moto import __version__ as moto_version
@@ -170,9 +170,8 @@ def _assumptions() -> Iterator[tuple[str, bool]]:
 
 
 def _storage_assumptions() -> Iterator[tuple[str, bool]]:
-    models, urls = moto.s3.models, moto.s3.urls
+    models = moto.s3.models
     key = getattr(models, "FakeKey", None)
-    yield "moto.s3.urls.url_paths is a dict of handlers", isinstance(getattr(urls, "url_paths", 0), dict)
     yield (
         "moto.s3.models.FakeKey(name, value, account_id, region_name, storage, etag, ...)",
         _takes(key, "name", "value", "account_id", "region_name", "storage", "etag", "is_versioned")
@@ -199,7 +198,14 @@ def _storage_assumptions() -> Iterator[tuple[str, bool]]:
         "moto.s3.utils._VersionedKeyStore has getlist() and setlist()",
         all(hasattr(getattr(moto.s3.utils, "_VersionedKeyStore", None), n) for n in ("getlist", "setlist")),
     )
-    yield "S3Response tells bucket and key of a request", _tells_bucket_and_key()
+    yield (
+        "moto.s3.responses.S3Response.subdomain_based_buckets(request)",
+        _takes(getattr(moto.s3.responses.S3Response, "subdomain_based_buckets", None), "request"),
+    )
+    yield (
+        "moto.s3.utils.bucket_name_from_url(url)",
+        _takes(getattr(moto.s3.utils, "bucket_name_from_url", None), "url"),
+    )
 
 
 def _server_assumptions() -> Iterator[tuple[str, bool]]:
@@ -216,6 +222,7 @@ def _server_assumptions() -> Iterator[tuple[str, bool]]:
         "create_backend_app(service) builds a Flask app",
         _takes(getattr(served, "create_backend_app", None), "service"),
     )
+    yield "moto's flask request has raw_url", hasattr(getattr(served, "BackendRequest", None), "raw_url")
     yield (
         "moto.core.request keeps the spelling of header names for WSGI",
         all(
@@ -235,12 +242,6 @@ def _handles(urls: Any, path: str) -> bool:
 
 def _takes(function: Any, *names: str) -> bool:
     return callable(function) and set(names) <= set(inspect.signature(function).parameters)
-
-
-def _tells_bucket_and_key() -> bool:
-    from moto.s3.responses import S3Response
-
-    return all(hasattr(S3Response, name) for name in ("subdomain_based_buckets", "parse_key_name"))
 
 
 class _ResetTeller(BaseBackend):

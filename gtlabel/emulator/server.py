@@ -10,6 +10,7 @@ import errno
 import json
 import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -21,7 +22,7 @@ from urllib.parse import urlencode
 
 from gtlabel.emulator.api import Context
 from gtlabel.emulator.child import Address, running
-from gtlabel.emulator.environment import ROLE
+from gtlabel.emulator.environment import ROLE, role_trust
 from gtlabel.emulator.state import StateFolder
 from gtlabel.errors import EmulatorError, PortInUseError
 
@@ -114,7 +115,7 @@ class Front:
         self._moto_reset = False
         moto.install(self.emulator.operations, lambda: None, strict=False)
         self.storage.install()
-        self._moto = _dispatcher()
+        self._moto = _dispatcher(self.storage)
         count = self.storage.load(self._replay)
         if count:
             _log.info("%d objects are there again", count)
@@ -171,8 +172,9 @@ class Front:
         what = environ.get("HTTP_X_AMZ_TARGET") or f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
         try:
             return self._moto(environ, start_response)  # type: ignore[no-any-return]
-        except NotImplementedError:
-            reply = not_implemented(headers, what)
+        except NotImplementedError as error:
+            named = re.search(r"The (\w+) action", str(error))
+            reply = not_implemented(headers, named[1] if named else what)
         except Exception as error:
             # The boundary of the server: whatever goes wrong inside is logged, and the client is told.
             logging.exception("%s", what)
@@ -186,21 +188,11 @@ class Front:
         return Client(self).open(path, method=method, headers=headers, data=body).status_code
 
     def _seed_role(self) -> None:
-        trust = {
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Effect": "Allow",
-                    "Principal": {"Service": "sagemaker.amazonaws.com"},
-                    "Action": "sts:AssumeRole",
-                }
-            ],
-        }
         form = {
             "Action": "CreateRole",
             "Version": "2010-05-08",
             "RoleName": ROLE,
-            "AssumeRolePolicyDocument": json.dumps(trust),
+            "AssumeRolePolicyDocument": role_trust(),
         }
         scope = f"Credential=gtlabel/20200101/{Context().region}/iam/aws4_request"
         headers = {
@@ -280,7 +272,7 @@ def _listen(host: str, port: int) -> Any:
     return server
 
 
-def _dispatcher() -> Any:
+def _dispatcher(storage: Storage) -> Any:
     from flask import Response, request
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.exceptions import MethodNotAllowed, NotFound
@@ -299,6 +291,12 @@ def _dispatcher() -> Any:
             reply = not_implemented(headers, f"{request.method} {request.path}")
             return Response(reply.body, reply.status, reply.headers)
 
+        def note(response: Any) -> Any:
+            storage.note(request, response.status_code)
+            return response
+
+        if service == "s3":
+            app.after_request(note)
         app.register_error_handler(NotFound, unknown)
         app.register_error_handler(MethodNotAllowed, unknown)
         return app

@@ -1,8 +1,8 @@
 """moto's S3 with its bytes in files, and a directory of them that outlives the process.
 
 moto keeps every object in memory. Here `moto.s3.models.FakeKey` gives way to a key whose bytes are a file,
-and the handlers of S3 are followed: after each request that changed something, what moto then holds of the
-bucket or key is written to an `Index`, before the client hears of its success (contract/moto.md 3, iii-a).
+and S3's requests are followed: after each one that changed something, what moto then holds of the bucket or
+key is written to an `Index`, before the client hears of its success (contract/moto.md 3, iii-a).
 
 Uploads in parts that were not completed are lost with the process, as is who reads which part of an object
 that was uploaded in parts. Both are for clients that are still at work, and those start again.
@@ -26,7 +26,6 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import moto.s3.models as models
-import moto.s3.urls
 import xmltodict
 from moto.s3.responses import S3Response
 from moto.s3.utils import bucket_name_from_url
@@ -36,8 +35,6 @@ from gtlabel.emulator.index import BucketRow, Index
 # An answer that is still being read when its object goes must find the file; none takes a minute to open it.
 _GRACE_SECONDS = 60.0
 _QUIET = ("GET", "HEAD", "OPTIONS")
-
-Handler = Callable[[Any, str, Any], tuple[int, dict[str, str], Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +156,21 @@ class Storage:
         """Take the place of moto's bytes in memory; before the first request, and once in a process."""
         FileKey.bodies = self.bodies
         models.FakeKey = FileKey  # type: ignore[misc]
-        for path, handler in moto.s3.urls.url_paths.items():
-            moto.s3.urls.url_paths[path] = self._follow(handler)
+
+    def note(self, request: Any, status: int) -> None:
+        """Bring the index to what moto holds now of what a request was about.
+
+        Call it after each request to S3 and before its answer is sent.
+
+        Args:
+            request: moto's request, which is flask's.
+            status: that of the answer.
+        """
+        if self.index is None or self._loading or request.method in _QUIET or status >= 400:
+            return
+        part = "uploadId" in request.args and request.method == "PUT"
+        if not part and "uploads" not in request.args:
+            self._note(request, request.raw_url)
 
     def load(self, replay: Callable[[str, str, dict[str, str], bytes], int]) -> int:
         """Give moto back what the index knows; return the number of objects.
@@ -205,24 +215,9 @@ class Storage:
         if self.index is not None:
             self.index.close()
 
-    def _follow(self, handler: Handler) -> Handler:
-        def follower(request: Any, url: str, headers: Any) -> Any:
-            result = handler(request, url, headers)
-            if self.index is not None and not self._loading and request.method not in _QUIET:
-                status = int(result[0]) if isinstance(result, tuple) else 200
-                if status < 400:
-                    self._note(request, url)
-            return result
-
-        # moto names the routes of its server after the functions.
-        follower.__name__ = "gtlabel_s3"
-        return follower
-
     def _note(self, request: Any, url: str) -> None:
-        """Bring the index to what moto holds now of the bucket or the keys that a request was about."""
         name, key = _address(request, url)
-        part = "uploadId" in request.args and request.method == "PUT"
-        if not name or self.index is None or part or "uploads" in request.args:
+        if not name or self.index is None:
             return
         # From looking at moto until that is written down nobody else may, or an older look could win.
         with self.index.lock:
@@ -328,7 +323,8 @@ def _document(version: Any, backend: Any) -> dict[str, Any]:
 def _version_of(document: dict[str, Any], key: str, bucket: Any, root: Path) -> Any:
     if "body" not in document:
         # What was deleted may be gone for good by now; of it the marker takes the name only.
-        marker = models.FakeDeleteMarker(key=bucket.keys.get(key) or SimpleNamespace(name=key))
+        deleted: Any = bucket.keys.get(key) or SimpleNamespace(name=key)
+        marker = models.FakeDeleteMarker(key=deleted)
         marker._version_id = document["version"]
         marker.last_modified = datetime.fromisoformat(document["modified"])
         return marker
