@@ -160,7 +160,7 @@ def test_a_seed_settles_the_order_of_every_epoch() -> None:
 def test_a_reader_that_closes_early_finds_the_next_epoch_whole() -> None:
     with feeding(pictures(2000), ("label",), wrapper="None") as (feeder, directory):
         with reading(directory) as stream:
-            assert stream.read(3) == b"012"
+            assert stream.read(1) == b"0"
         assert (directory / "train_1").read_bytes() == b"".join(str(n).encode() for n in range(2000))
         assert feeder.error is None
 
