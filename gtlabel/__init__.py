@@ -1,1 +1,99 @@
-"""gtlabel: from unlabeled pictures to a classifier on a camera."""
+"""gtlabel: from unlabeled pictures to a classifier on a camera.
+
+The steps, each as one call: `plan_labeling`, `start_labeling`, `wait_for_labeling_job`,
+`consolidate_jobs`, `plan_training`, `create_training_job`, `wait_for_training_job`, `fetch_model`,
+`deploy`. They take an `Aws`, the clients of one account or of anything that speaks AWS's protocol.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gtlabel.aws import Aws
+    from gtlabel.datasets.channels import Dataset, read_dataset
+    from gtlabel.errors import GtlabelError
+    from gtlabel.journey import (
+        LabelingPlan,
+        TrainedModel,
+        consolidate_jobs,
+        deploy,
+        fetch_model,
+        plan_labeling,
+        plan_training,
+        start_labeling,
+    )
+    from gtlabel.labeling.jobs import (
+        LabelingJob,
+        describe_labeling_job,
+        list_labeling_jobs,
+        stop_labeling_job,
+        wait_for_labeling_job,
+    )
+    from gtlabel.settings import Project
+    from gtlabel.training.jobs import TrainingJob, create_training_job, wait_for_training_job
+    from gtlabel.uris import S3Uri
+
+# Found on first use: `import gtlabel` must not cost what boto3 and pydantic cost.
+_HOMES = {
+    "Aws": "gtlabel.aws",
+    "Dataset": "gtlabel.datasets.channels",
+    "GtlabelError": "gtlabel.errors",
+    "LabelingJob": "gtlabel.labeling.jobs",
+    "LabelingPlan": "gtlabel.journey",
+    "Project": "gtlabel.settings",
+    "S3Uri": "gtlabel.uris",
+    "TrainedModel": "gtlabel.journey",
+    "TrainingJob": "gtlabel.training.jobs",
+    "consolidate_jobs": "gtlabel.journey",
+    "create_training_job": "gtlabel.training.jobs",
+    "deploy": "gtlabel.journey",
+    "describe_labeling_job": "gtlabel.labeling.jobs",
+    "fetch_model": "gtlabel.journey",
+    "list_labeling_jobs": "gtlabel.labeling.jobs",
+    "plan_labeling": "gtlabel.journey",
+    "plan_training": "gtlabel.journey",
+    "read_dataset": "gtlabel.datasets.channels",
+    "start_labeling": "gtlabel.journey",
+    "stop_labeling_job": "gtlabel.labeling.jobs",
+    "wait_for_labeling_job": "gtlabel.labeling.jobs",
+    "wait_for_training_job": "gtlabel.training.jobs",
+}
+
+__all__ = [
+    "Aws",
+    "Dataset",
+    "GtlabelError",
+    "LabelingJob",
+    "LabelingPlan",
+    "Project",
+    "S3Uri",
+    "TrainedModel",
+    "TrainingJob",
+    "consolidate_jobs",
+    "create_training_job",
+    "deploy",
+    "describe_labeling_job",
+    "fetch_model",
+    "list_labeling_jobs",
+    "plan_labeling",
+    "plan_training",
+    "read_dataset",
+    "start_labeling",
+    "stop_labeling_job",
+    "wait_for_labeling_job",
+    "wait_for_training_job",
+]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module 'gtlabel' has no attribute {name!r}") from None
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
