@@ -185,6 +185,8 @@ def _format_problems(recipe: Mapping[str, Any]) -> Iterator[str]:
     configuration = recipe.get("ComponentConfiguration", {})
     if not isinstance(configuration, Mapping) or set(configuration) - {"DefaultConfiguration"}:
         yield "ComponentConfiguration must hold DefaultConfiguration and nothing else"
+    elif not isinstance(configuration.get("DefaultConfiguration", {}), Mapping):
+        yield "ComponentConfiguration.DefaultConfiguration is not an object"
     if "Lifecycle" in recipe:
         yield from _lifecycle_problems(recipe["Lifecycle"], "Lifecycle")
     manifests = recipe.get("Manifests")
@@ -212,13 +214,25 @@ def _lifecycle_problems(lifecycle: object, where: str) -> Iterator[str]:
         yield f"{where}.{key} is no lifecycle step; the steps are {', '.join(sorted(_STEPS))}"
     if {"run", "startup"} <= {key.lower() for key in steps}:
         yield f"{where} has both run and startup; a component has one of them"
+    yield from _environment_problems(lifecycle, where)
     for key in sorted(steps):
         step = lifecycle[key]
         if isinstance(step, Mapping):
             yield from _unknown(step, _STEP, f"{where}.{key}")
+            yield from _environment_problems(step, f"{where}.{key}")
+            if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", str(step.get("Timeout", "0"))):
+                yield f"{where}.{key}.Timeout must be a number of seconds, not {step['Timeout']!r}"
             step = step.get("Script")
         if not isinstance(step, str) or not step:
             yield f"{where}.{key} needs a script, as a text or under Script"
+
+
+def _environment_problems(part: Mapping[str, Any], where: str) -> Iterator[str]:
+    environment = part.get("Setenv", {})
+    if not isinstance(environment, Mapping) or not all(
+        isinstance(value, str | int | float) for value in environment.values()
+    ):
+        yield f"{where}.Setenv must hold texts by the names of variables"
 
 
 def _artifact_problems(artifacts: object, where: str) -> Iterator[str]:

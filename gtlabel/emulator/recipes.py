@@ -17,19 +17,23 @@ from gtlabel.errors import RecipeError
 _VARIABLE = re.compile(r"\{(artifacts|work|kernel|iot|configuration):([^{}\s]*)\}")
 
 
-def parse_recipe(text: bytes) -> dict[str, Any]:
-    """A recipe written as JSON or YAML.
+def parse_recipe(content: bytes) -> dict[str, Any]:
+    """A recipe written as JSON or YAML, in UTF-8.
 
     Raises:
         RecipeError: if it is neither, or not an object.
     """
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"the recipe is not UTF-8: {error}") from None
     try:
         recipe = json.loads(text)
     except ValueError:
         try:
             # Through JSON, so that a date or a number that YAML made of a key is a text again.
             recipe = json.loads(json.dumps(yaml.safe_load(text), default=str))
-        except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
             first = str(error).splitlines()[0]
             raise RecipeError(f"the recipe is neither JSON nor YAML: {first}") from None
     if not isinstance(recipe, dict):
