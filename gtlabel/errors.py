@@ -41,7 +41,7 @@
         ├── PortInUseError
         ├── StateInUseError
         ├── EmulatorNotReadyError
-        └── MotoContractError         a moto that this release does not know
+        └── MotoContractError         its foundation is not what it was built on
 
 Facts are attributes for programs; the message is one sentence for people: what, where, and the next
 step where there is one.
@@ -355,4 +355,4 @@ class EmulatorNotReadyError(EmulatorError):
 
 
 class MotoContractError(EmulatorError):
-    """The installed moto lacks something that the emulator leans on."""
+    """What the emulator stands on lacks something that it leans on."""

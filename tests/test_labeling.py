@@ -223,7 +223,7 @@ def test_bad_input_is_one_sentence_and_starts_nothing(
 
 
 def test_a_job_that_does_not_exist_is_named(gtlabel_aws: Aws) -> None:
-    with pytest.raises(JobNotFoundError, match="'nothing' .*gtlabel jobs list"):
+    with pytest.raises(JobNotFoundError, match="named 'nothing'; see .gtlabel jobs list"):
         describe_labeling_job(gtlabel_aws.sagemaker, "nothing")
 
 
