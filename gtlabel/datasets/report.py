@@ -163,15 +163,15 @@ def doubtful_pictures(
     s3: S3Client, dataset: Dataset, *, per_class: int = 24, workers: int = 16
 ) -> tuple[Picture, ...]:
     """Fetch the images of each class whose labels are least certain, the most doubtful first."""
-    chosen: list[Example] = []
-    for item in dataset.classes:
-        examples = (
-            example
-            for channel in CHANNELS
-            for example in read_channel(s3, dataset, channel)
-            if example.class_name == item.name
-        )
-        chosen.extend(nsmallest(per_class, examples, key=_certainty))
+    kept: dict[str, list[Example]] = {item.name: [] for item in dataset.classes}
+    for channel in CHANNELS:
+        for example in read_channel(s3, dataset, channel):
+            members = kept[example.class_name]
+            members.append(example)
+            # Trimmed now and then, so that a class of a million images takes no more room than a small one.
+            if len(members) > 8 * per_class:
+                members[:] = nsmallest(per_class, members, key=_certainty)
+    chosen = [example for members in kept.values() for example in nsmallest(per_class, members, _certainty)]
     with ThreadPoolExecutor(workers, thread_name_prefix="pictures") as pool:
         return tuple(pool.map(lambda example: _picture(s3, example), chosen))
 
