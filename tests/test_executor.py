@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -631,6 +632,10 @@ def _source(request: dict[str, Any], **changes: Any) -> None:
         (lambda r: r.update(RoleArn="arn:aws:iam::999999999999:role/other"), "belongs to another account"),
         (lambda r: r["OutputDataConfig"].update(CompressionType="NONE"), "must be GZIP here"),
         (
+            lambda r: r["Tags"].extend([{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]),
+            "'a' is given more than once",
+        ),
+        (
             lambda r: r["AlgorithmSpecification"].update(TrainingImage="pytorch:latest"),
             "pytorch:latest cannot be run here; what can be trained is the built-in image-classification",
         ),
@@ -710,3 +715,31 @@ def test_tags_of_a_job_come_with_it_and_can_change(start: Start) -> None:
     assert sagemaker("ListTags", ResourceArn=arn)["Tags"] == [{"Key": "owner", "Value": "ann"}]
     with pytest.raises(ApiError, match="ghost"):
         sagemaker("ListTags", ResourceArn=arn.replace("sorter", "ghost"))
+
+
+def test_the_same_files_make_the_same_archive(start: Start) -> None:
+    sagemaker = start(READS_TWO_EPOCHS.split("report =")[0], "(model / 'sub').mkdir()", MODEL_AT_ONCE)
+    contents = []
+    for name in ("first", "second"):
+        sagemaker("CreateTrainingJob", **request(sagemaker, name=name))
+        sagemaker.wait(name)
+        key = f"models/{name}/output/model.tar.gz"
+        contents.append(sagemaker.aws.s3.get_object(Bucket="trash", Key=key)["Body"].read())
+    assert contents[0] == contents[1]
+
+
+def test_a_job_does_not_wait_for_what_fled_from_its_program(start: Start, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    sagemaker = start(
+        f"""
+        import subprocess
+        fled = subprocess.Popen(["sleep", "30"], start_new_session=True)
+        pathlib.Path({str(pid)!r}).write_text(str(fled.pid))
+        """,
+        MODEL_AT_ONCE,
+    )
+    before = time.monotonic()
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    assert sagemaker.wait()["TrainingJobStatus"] == "Completed"
+    assert time.monotonic() - before < 10
+    os.kill(int(pid.read_text()), signal.SIGKILL)

@@ -18,6 +18,7 @@ from gtlabel.emulator.executor import DEFAULT_MAX_RUNTIME, Executor
 from gtlabel.emulator.jobrecord import KIND, RUNNING, seconds_between
 from gtlabel.emulator.paging import page
 from gtlabel.emulator.shelf import Shelf
+from gtlabel.emulator.tagging import check_tags
 from gtlabel.errors import TrainingRegionError, UriError
 from gtlabel.training.image import image_uri, parse_image
 from gtlabel.uris import S3Uri
@@ -49,6 +50,7 @@ class _TrainingJobs:
         self._shelf = shelf
 
     def create(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
+        check_tags(params.get("Tags", ()))
         repository = _check_image(context, params["AlgorithmSpecification"], self._executor.trainers)
         _check_resources(params, repository)
         _check_output(params["OutputDataConfig"])
@@ -78,6 +80,7 @@ class _TrainingJobs:
         return {}
 
     def add_tags(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
+        check_tags(params["Tags"])
         new = {tag["Key"]: tag["Value"] for tag in params["Tags"]}
         tags = self._change_tags(context, params["ResourceArn"], lambda tags: {**tags, **new})
         return {"Tags": _tag_list(tags)}
@@ -99,7 +102,7 @@ class _TrainingJobs:
         with self._shelf.transaction():
             document = self._shelf.get(context, KIND, name) if kind in TAGGED_RESOURCES else None
             if document is None or document["arn"] != arn:
-                raise ApiError("ResourceNotFound", f"There is no training job {arn} to tag")
+                raise _refused(f"The resource '{arn}' does not exist.")
             tags = change(document["tags"])
             if len(tags) > _MOST_TAGS:
                 raise _refused(f"{arn} would have {len(tags)} tags; the most is {_MOST_TAGS}")

@@ -167,7 +167,7 @@ def stop_training_job(sagemaker: SageMakerClient, name: str) -> None:
 def _unspoken_reason(job: TrainingJob) -> str:
     """Why a job ended that gives no reason: running out of time shows in the secondary status alone."""
     if job.secondary_status == "MaxRuntimeExceeded":
-        return "its time was up; give it more with --max-runtime"
+        return "its time was up; ask for a longer max_runtime"
     return ""
 
 
