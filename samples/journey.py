@@ -26,6 +26,7 @@ TRASH = Path(__file__).resolve().parent / "trash"
 
 
 def main(bucket: str, device: Path) -> None:
+    """Label, consolidate, train, deploy."""
     aws = gtlabel.Aws()
     project = gtlabel.Project.load(TRASH / "gtlabel.toml")
     role, team = project.need("role", "--role"), project.need("team", "--team")

@@ -83,10 +83,10 @@ def test_only_the_emulator_and_its_commands_speak_of_it() -> None:
         if inside.startswith("emulator/") or inside == "cli/local.py":
             continue
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            if (
-                re.search(r"\b(local|moto)\b", line)
-                and "gtlabel.cli import" not in line
-                and "local.app" not in line
+            # The list of commands names its module; an error of the emulator may name its command.
+            allowed = {"cli/main.py": ("cli import", "local.app"), "errors.py": ("`gtlabel local ",)}
+            if re.search(r"\b(local|moto)\b", line) and not any(
+                phrase in line for phrase in allowed.get(inside, ())
             ):
                 spoken.append(f"{inside}:{number} {line.strip()}")
     assert spoken == []

@@ -43,9 +43,9 @@ def deploy(
     """
     from gtlabel import journey
 
+    configuration = taken_apart(settings)
     _, aws = connect(profile, region, endpoint_url)
     model = journey.fetch_model(aws, job)
-    configuration = taken_apart(settings)
     if dry_run:
         put_json(
             {

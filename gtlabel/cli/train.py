@@ -53,13 +53,14 @@ def train(
     from gtlabel.training.jobs import create_training_job, wait_for_training_job
     from gtlabel.uris import S3Uri
 
+    hyperparameters = taken_apart(settings)
     project, aws = connect(profile, region, endpoint_url)
     request = plan_training(
         aws,
         read_dataset(aws.s3, S3Uri(dataset)),
         role=role or project.need("role", "--role"),
         name=name,
-        hyperparameters=taken_apart(settings),
+        hyperparameters=hyperparameters,
         instance_type=instance_type,
     )
     if dry_run:
