@@ -26,6 +26,12 @@ from gtlabel.uris import S3Uri
 TAGGED_RESOURCES = ("training-job",)
 
 _MOST_TAGS = 50
+# Members that the service describes whether they were asked for or not.
+_SWITCHES = (
+    "EnableNetworkIsolation",
+    "EnableInterContainerTrafficEncryption",
+    "EnableManagedSpotTraining",
+)
 _GPU = re.compile(r"ml\.[pg]\d")
 _ATTRIBUTES = 2  # a picture and its label: all that this algorithm reads of a line
 
@@ -218,6 +224,7 @@ def _described(document: Mapping[str, Any]) -> dict[str, Any]:
     limits = {"MaxRuntimeInSeconds": DEFAULT_MAX_RUNTIME, **request.get("StoppingCondition", {})}
     passed = seconds_between(document["started"], document["ended"])
     result = {
+        **dict.fromkeys(_SWITCHES, False),
         **request,
         **_common(document),
         "ModelArtifacts": {"S3ModelArtifacts": document["artifact"]},
