@@ -164,6 +164,8 @@ def _misfits(shape: _Shape, value: Any, path: str) -> Iterator[str]:
     mismatch = _mismatch(shape, value)
     if mismatch:
         yield f"{path or shape.name}: {mismatch}, not {type(value).__name__}"
+    elif shape.type_name == "timestamp" and value.tzinfo is None:
+        yield f"{path or shape.name}: the time has no time zone"
     elif shape.type_name == "structure":
         for name, item in value.items():
             if name in shape.members:

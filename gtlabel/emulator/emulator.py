@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from gtlabel.emulator import greengrass, groundtruth, training
 from gtlabel.emulator.api import Context, Operation, Operations
 from gtlabel.emulator.environment import ACCESS_KEY, SECRET_KEY
 from gtlabel.emulator.executor import Executor
@@ -51,6 +51,7 @@ class Emulator:
         self.foreman = Foreman(self.board, lambda key: self.aws(Context(key.account, key.region)).s3)
         self.executor = Executor(self.aws, self.root / "training", self.shelf)
         self.executor.recover()
+        self._operations = self._assembled()
 
     def aws(self, context: Context) -> Aws:
         """The clients of an account and region, for the emulator's own errands."""
@@ -97,10 +98,7 @@ class Emulator:
             if self._temporary:
                 self._temporary.cleanup()
 
-    @cached_property
-    def _operations(self) -> dict[str, Operations]:
-        from gtlabel.emulator import greengrass, groundtruth, training
-
+    def _assembled(self) -> dict[str, Operations]:
         labeling = groundtruth.operations(self.board, self.shelf)
         trainings = training.operations(self.executor, self.shelf)
         tags = {

@@ -42,7 +42,7 @@ _GREENGRASS_PATHS = (
     "{0}/tags/(?P<resource_arn>.+)$",
 )
 
-# The protocol that cannot be told from a request without a body.
+# Services whose protocol does not show in a request without a body; a request that nobody signed is S3's.
 _REST_XML = ("s3", "route53", "cloudfront")
 
 
@@ -103,12 +103,6 @@ def uninstall() -> None:
         _seam.on_reset = None
 
 
-def reset() -> None:
-    """Empty moto, and with it whatever was installed."""
-    _be_told_of_resets()
-    BackendDict.reset()
-
-
 def not_implemented(headers: Mapping[str, str], what: str) -> Reply:
     """The answer to an operation that nobody here has: an error that clients show at once.
 
@@ -127,9 +121,10 @@ def fault(headers: Mapping[str, str], status: int, code: str, sentence: str) -> 
         code: the error's name.
         sentence: what went wrong.
     """
-    form = headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    kind = headers.get("content-type", "")
+    form = kind.startswith("application/x-www-form-urlencoded")
     service = headers.get("authorization", "").partition("/aws4_request")[0].rpartition("/")[2]
-    if form or service in _REST_XML:
+    if form or service in _REST_XML or not (service or "json" in kind):
         body = f"<Error><Code>{code}</Code><Message>{escape(sentence)}</Message></Error>"
         if form:
             body = f"<ErrorResponse>{body}</ErrorResponse>"
