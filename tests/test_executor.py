@@ -430,6 +430,27 @@ def test_an_output_bucket_that_is_not_there_fails_the_job(start: Start) -> None:
     assert "the bucket 'nowhere' does not exist" in sagemaker.wait()["FailureReason"]
 
 
+def test_what_made_a_job_fail_is_told_even_when_its_output_cannot_be_kept(start: Start) -> None:
+    sagemaker = start("(base / 'output/data/plot').write_text('1'); sys.exit('out of cheese')")
+    sagemaker("CreateTrainingJob", **request(sagemaker, output="s3://nowhere/models"))
+    assert sagemaker.wait()["FailureReason"] == "AlgorithmError: out of cheese, exit code: 1"
+
+
+def test_a_job_leaves_nothing_on_disk_but_its_settings_and_its_log(start: Start, tmp_path: Path) -> None:
+    sagemaker = start(READS_TWO_EPOCHS)
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    sagemaker.wait()
+    job = tmp_path / "jobs/123456789012/us-east-1/sorter"
+    assert {str(path.relative_to(job)) for path in job.rglob("*") if not path.is_dir()} == {
+        "log.txt",
+        "ml/input/config/hyperparameters.json",
+        "ml/input/config/inputdataconfig.json",
+        "ml/input/config/resourceconfig.json",
+    }
+    sagemaker.executor.reset()
+    assert not (tmp_path / "jobs").exists()
+
+
 def test_a_program_may_stop_reading_whenever_it_likes(start: Start) -> None:
     sagemaker = start(
         """

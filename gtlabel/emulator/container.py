@@ -46,13 +46,14 @@ class Container:
         self.data = self.base / "input" / "data"
         self.model = self.base / "model"
         self.output = self.base / "output" / "data"
+        self.scratch = directory / "scratch"
         self.log = directory / "log.txt"
         self._process: subprocess.Popen[bytes] | None = None
 
     def prepare(self, request: Mapping[str, Any]) -> None:
         """Make the directories and write what the program is told."""
         shutil.rmtree(self.directory, ignore_errors=True)
-        for directory in (self.config, self.data, self.model, self.output):
+        for directory in (self.config, self.data, self.model, self.output, self.scratch):
             directory.mkdir(parents=True)
         self._write("hyperparameters.json", dict(request.get("HyperParameters", {})))
         self._write("inputdataconfig.json", dict(_input_data_config(request)))
@@ -114,7 +115,7 @@ class Container:
 
     def clean(self) -> None:
         """Take away what was only needed while the program ran; its log and its settings stay."""
-        for directory in (self.data, self.model, self.output):
+        for directory in (self.data, self.model, self.output, self.scratch):
             shutil.rmtree(directory, ignore_errors=True)
         for name in ("alive", "pid"):
             (self.directory / name).unlink(missing_ok=True)

@@ -103,12 +103,6 @@ class Executor:
         name = request["TrainingJobName"]
         record = self.record(context, name)
         output = S3Uri(request["OutputDataConfig"]["S3OutputPath"]) / name / "output"
-        if not record.create(request, output / "model.tar.gz"):
-            raise ApiError(
-                "ResourceInUse",
-                "Training job names must be unique within an AWS account and region, "
-                f"and a training job with this name already exists ({record.arn})",
-            )
         run = _Run(
             record,
             request,
@@ -125,7 +119,14 @@ class Executor:
             self._clock,
             self._grace,
         )
+        # Under the lock, so that whoever sees the record to stop the job finds the run as well.
         with self._lock:
+            if not record.create(request, output / "model.tar.gz"):
+                raise ApiError(
+                    "ResourceInUse",
+                    "Training job names must be unique within an AWS account and region, "
+                    f"and a training job with this name already exists ({record.arn})",
+                )
             self._runs = {key: other for key, other in self._runs.items() if other.is_alive()}
             self._runs[context, name] = run
             run.start()
@@ -270,7 +271,7 @@ class _Run(threading.Thread):
     def _train(self, s3: S3Client, logs: CloudWatchLogsClient) -> Outcome:
         with ExitStack() as cleanup:
             for channel in map(pipe_channel, self._channels("Pipe")):
-                copy = self._container.directory / f"{channel.name}.manifest"
+                copy = self._container.scratch / f"{channel.name}.manifest"
                 feeder = Feeder(s3, channel, self._container.data, copy)
                 cleanup.callback(feeder.close)
                 self._feeders.append(feeder)
@@ -332,10 +333,13 @@ class _Run(threading.Thread):
         if leavings:
             self._record.enter("Uploading", "Uploading generated training model")
         for name, directory in leavings.items():
-            archive = self._container.directory / name
+            archive = self._container.scratch / name
             pack(directory, archive)
             try:
                 storage.write(s3, self._output / name, archive.read_bytes())
-            finally:
-                archive.unlink()
+            except GtlabelError as error:
+                if outcome.status != "Failed":
+                    raise
+                # What made the job fail is what people need to know.
+                _log.warning("%s of the failed job %s is lost: %s", name, self._record.name, error)
         return outcome
