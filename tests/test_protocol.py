@@ -141,12 +141,12 @@ def values(shape: Any, depth: int = 0) -> st.SearchStrategy[Any]:
     if kind == "timestamp":
         return st.integers(0, 4_000_000_000).map(lambda second: datetime.fromtimestamp(second, UTC))
     scalars: dict[str, st.SearchStrategy[Any]] = {
-        "string": st.text(st.characters(exclude_categories=("C",)), max_size=8),
+        "string": st.text(st.characters(exclude_categories=["C"]), max_size=8),
         "boolean": st.booleans(),
         "integer": st.integers(-(2**31), 2**31 - 1),
         "long": st.integers(-(2**63), 2**63 - 1),
-        "float": st.floats(allow_nan=False, width=32),
-        "double": st.floats(allow_nan=False),
+        "float": st.floats(allow_nan=False, allow_infinity=False, width=32),
+        "double": st.floats(allow_nan=False, allow_infinity=False),
         "blob": st.binary(max_size=8),
     }
     return scalars[kind]
