@@ -117,7 +117,7 @@ class Board:
             if job.status is Status.INITIALIZING:
                 return Counters()
             query = select(tasks.c.state, func.count()).where(tasks.c.job == job.number)
-            count: dict[str, int] = dict(connection.execute(query.group_by(tasks.c.state)).tuples().all())
+            count: dict[str, int] = dict(connection.execute(query.group_by(tasks.c.state)).all())
         return Counters(
             human_labeled=count.get("labeled", 0) + count.get("answered", 0),
             failed=count.get("failed", 0),

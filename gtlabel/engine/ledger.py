@@ -137,7 +137,7 @@ class Ledger:
             tasks.c.job == job.number, tasks.c.state == "answered"
         )
         with self._store.read() as connection:
-            count: dict[str, int] = dict(connection.execute(query.group_by(tasks.c.state)).tuples().all())
+            count: dict[str, int] = dict(connection.execute(query.group_by(tasks.c.state)).all())
             since = connection.execute(oldest).scalar()
         states = ("waiting", "chosen", "open", "answered", "labeled", "failed", "passed")
         numbers = {state: count.get(state, 0) for state in states}
@@ -165,7 +165,7 @@ class Ledger:
             tasks.c.job == job.number, tasks.c.state == "chosen"
         )
         with self._store.read() as connection:
-            return list(connection.execute(query.order_by(tasks.c.object)).tuples())
+            return [(row.object, row.line) for row in connection.execute(query.order_by(tasks.c.object))]
 
     def send(self, job: Job) -> None:
         """Offer the chosen images to workers."""

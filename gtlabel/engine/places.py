@@ -28,7 +28,7 @@ def settle(connection: Connection, job: Job, number: int, now: int) -> bool:
     if task.state != "open":
         return False
     query = select(leases.c.state, func.count()).where(leases.c.job == job.number, leases.c.object == number)
-    count: dict[str, int] = dict(connection.execute(query.group_by(leases.c.state)).tuples().all())
+    count: dict[str, int] = dict(connection.execute(query.group_by(leases.c.state)).all())
     done, live = count.get("done", 0), count.get("leased", 0)
     need = job.spec.workers_per_object
     closing = task.declines >= need or task.deadline <= now
