@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from PIL import Image
 from gtlabel.aws import Aws
 from gtlabel.edge.bundle import Bundle, build_bundle
 from gtlabel.emulator import devices, greengrass
+from gtlabel.emulator.api import Operations
 from gtlabel.emulator.protocol import Request, Wire
 from gtlabel.emulator.shelf import Shelf
 
@@ -121,28 +123,42 @@ class Account:
 @contextmanager
 def account() -> Iterator[Account]:
     """An empty account with one bucket."""
-    shelf, clock, wire = Shelf(), Clock(), Wire("greengrassv2")
+    shelf, clock, clients = Shelf(), Clock(), _clients()
+    aws = clients.aws
+    clients.operations = greengrass.operations(shelf, lambda _context: aws.s3, clock=clock.now)
     with moto.mock_aws():
-        session = boto3.Session("key", "secret", region_name="us-east-1")
-        aws = Aws(session, region="us-east-1")
-        operations = greengrass.operations(shelf, lambda _context: aws.s3, clock=clock.now)
-        lock = threading.Lock()
-
-        def answer(request: Any, **_: Any) -> Any:
-            body = request.body or b""
-            body = body.encode() if isinstance(body, str) else body
-            with lock:
-                reply = wire.answer(
-                    Request.of(request.method, request.url, request.headers, body), operations
-                )
-            assert reply is not None, request.url
-            headers: Any = reply.headers
-            return AWSResponse(request.url, reply.status, headers, _Raw(reply.body))
-
-        session.events.register_first("before-send.greengrassv2", answer)
         aws.s3.create_bucket(Bucket=BUCKET)
         yield Account(aws, shelf, clock)
     shelf.close()
+
+
+class _Clients:
+    """Clients whose calls to Greengrass end at whatever operations stand here."""
+
+    def __init__(self) -> None:
+        self.operations: Operations = {}
+        self._wire = Wire("greengrassv2")
+        self._lock = threading.Lock()
+        session = boto3.Session("key", "secret", region_name="us-east-1")
+        session.events.register_first("before-send.greengrassv2", self._answer)
+        self.aws = Aws(session, region="us-east-1")
+
+    def _answer(self, request: Any, **_: Any) -> Any:
+        body = request.body or b""
+        body = body.encode() if isinstance(body, str) else body
+        with self._lock:
+            reply = self._wire.answer(
+                Request.of(request.method, request.url, request.headers, body), self.operations
+            )
+        assert reply is not None, request.url
+        headers: Any = reply.headers
+        return AWSResponse(request.url, reply.status, headers, _Raw(reply.body))
+
+
+@cache
+def _clients() -> _Clients:
+    # Making clients takes longer than all that a test does with them.
+    return _Clients()
 
 
 class _Raw(io.BytesIO):

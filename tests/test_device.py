@@ -12,15 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from edge_parts import BUCKET, Account, account, color_bundle, other_recipe, picture, to_json
 
+from gtlabel.aws import Aws
 from gtlabel.edge.bundle import Bundle
 from gtlabel.edge.deploy import Deployed, deploy_model
-from gtlabel.emulator.devices import handle, read_results, run_device
+from gtlabel.emulator.child import Address
+from gtlabel.emulator.devices import device_process, handle, read_results, run_device
 from gtlabel.emulator.recipes import choose_manifest, fill
 from gtlabel.emulator.shelf import Shelf
-from gtlabel.errors import DeploymentEndedError, EmulatorNotReadyError, RecipeError
+from gtlabel.errors import DeploymentEndedError, EdgeError, EmulatorNotReadyError, RecipeError
 from gtlabel.uris import S3Uri
 
 NAME = "deeplens-colors"
@@ -145,6 +148,38 @@ def test_a_model_goes_all_the_way_to_answers_about_pictures(
     assert answers["leaf.jpg"]["model"] == bundle.manifest.model.sha256
     unpacked = root / "packages" / "artifacts-unarchived" / NAME / "1.0.0" / "bundle"
     assert (unpacked / "SHA256SUMS").exists()
+
+
+def test_the_same_over_http_with_the_device_in_a_process_of_its_own(
+    gtlabel_server: Address, gtlabel_aws: Aws, bundle: Bundle, images: Path, tmp_path: Path
+) -> None:
+    aws, root = gtlabel_aws, tmp_path / "device"
+    aws.s3.create_bucket(Bucket=BUCKET)
+    with device_process(gtlabel_server, THING, root) as ended:
+        deployed = deploy_model(
+            aws.greengrass,
+            aws.s3,
+            aws.iot,
+            bundle,
+            to=THING,
+            folder=S3Uri.of(BUCKET, "components"),
+            name=NAME,
+            configuration=configured(folder=str(images)),
+            timeout=60,
+        )
+        ended()
+    labels = [line["label"] for line in read_results(root, NAME) if "image" in line]
+    assert labels == ["Red", "Green"]
+    assert aws.greengrass.get_deployment(deploymentId=deployed.deployment)["deploymentStatus"] == "COMPLETED"
+
+
+def test_a_device_whose_emulator_is_away_says_so(tmp_path: Path) -> None:
+    address = Address("http://127.0.0.1:9", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
+    with (
+        pytest.raises(EdgeError, match="no emulator answers at"),
+        device_process(address, THING, tmp_path / "device", patience=0.2),
+    ):
+        pass
 
 
 def test_the_next_version_takes_over_and_others_keep_running(
@@ -357,11 +392,25 @@ def test_a_restarting_emulator_does_not_end_the_device(cloud: Account, tmp_path:
     assert outcome.status == "SUCCEEDED"
 
 
+def test_a_device_registers_again_with_an_emulator_that_was_reset(cloud: Account, tmp_path: Path) -> None:
+    with device(cloud, tmp_path / "device"):
+        deployed(cloud, other_recipe("app", run="sleep 60"))
+        eventually(lambda: states(cloud) == {"app": "RUNNING"})
+        cloud.shelf.clear()
+        eventually(lambda: bool(cloud.aws.greengrass.list_core_devices()["coreDevices"]))
+        eventually(lambda: states(cloud) == {"app": "RUNNING"})
+
+
+def test_an_emulated_device_does_not_bother_aws(tmp_path: Path) -> None:
+    aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
+    with pytest.raises(EmulatorNotReadyError, match="gtlabel local up"):
+        run_device(aws, THING, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "complaint"),
     [
         ("next", {}, 400, "does not name its thing"),
-        ("next", {"thing": "stranger"}, 404, "has not registered"),
         ("sing", {"thing": "stranger"}, 404, "has no 'sing'"),
         ("register", {"thing": "stranger", "platform": {"os": "linux"}}, 400, "platform must tell"),
         ("report", {"thing": THING, "deployment": "none", "status": "FAILED"}, 404, "no deployment none"),

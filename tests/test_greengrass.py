@@ -15,16 +15,19 @@ from edge_parts import BUCKET, Account, account, color_bundle, other_recipe, to_
 from gtlabel.edge.bundle import Bundle
 from gtlabel.edge.component import component_recipe
 from gtlabel.edge.deploy import (
-    Published,
-    create_component_version,
     create_deployment,
     deploy_model,
     find_target,
     plan_deployment,
+    wait_for_device,
+)
+from gtlabel.edge.policies import NAMES, policy
+from gtlabel.edge.publish import (
+    Published,
+    create_component_version,
     publish,
     upload_bundle,
     wait_deployable,
-    wait_for_device,
 )
 from gtlabel.emulator.recipes import update_configuration
 from gtlabel.errors import (
@@ -295,7 +298,7 @@ def test_a_canceled_deployment_never_reaches_the_device(greengrass: Account) -> 
     with pytest.raises(client.exceptions.ConflictException, match="cancel it first"):
         client.delete_deployment(deploymentId=identifier)
     client.cancel_deployment(deploymentId=identifier)
-    assert greengrass.device("next", {"thing": "camera"}) == {"deployment": None}
+    assert greengrass.device("next", {"thing": "camera"})["deployment"] is None
     with pytest.raises(client.exceptions.ConflictException, match="CANCELED"):
         client.cancel_deployment(deploymentId=identifier)
     client.delete_deployment(deploymentId=identifier)
@@ -416,6 +419,43 @@ def test_a_target_must_exist(greengrass: Account) -> None:
         find_target(aws.greengrass, aws.iot, "thinggroup/kitchen")
     aws.iot.add_thing_to_thing_group(thingGroupName="kitchen", thingName="new-camera")
     assert find_target(aws.greengrass, aws.iot, "thinggroup/kitchen").things == ("new-camera",)
+
+
+VALUES = {
+    "account": "123456789012",
+    "region": "eu-west-1",
+    "bucket": BUCKET,
+    "prefix": "components/",
+    "component": NAME,
+    "role_alias": "cameras",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_policy_names_its_resources_wherever_aws_lets_it(name: str) -> None:
+    document = policy(name, VALUES)
+    assert "${account}" not in json.dumps(document)
+    for statement in document["Statement"]:
+        actions, resources = statement["Action"], statement.get("Resource", [])
+        if resources == "*":
+            # Listings, deployments and the data plane of Greengrass; nothing in S3, IoT or logs.
+            assert all(each.startswith("greengrass:") for each in _listed(actions))
+        assert "*" not in [each.rpartition(":")[2] for each in _listed(actions)]
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def test_devices_may_fetch_our_artifacts_and_no_others() -> None:
+    (fetch, _) = policy("token-exchange-policy", VALUES)["Statement"]
+    assert fetch["Action"] == "s3:GetObject"
+    assert fetch["Resource"] == f"arn:aws:s3:::{BUCKET}/components/{NAME}/*"
+
+
+def test_a_policy_with_a_gap_is_not_written() -> None:
+    with pytest.raises(EdgeError, match="needs a value for"):
+        policy("thing-policy", {"account": "123456789012"})
 
 
 def test_nothing_is_uploaded_for_a_device_that_does_not_exist(greengrass: Account, bundle: Bundle) -> None:

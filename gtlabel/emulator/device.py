@@ -15,6 +15,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,8 +36,6 @@ DeviceApi = Callable[[str, dict[str, Any]], dict[str, Any]]
 _RUNTIME = "aws_nucleus_lite"
 _VERSION = "2.6.0"
 _STEP_TIMEOUT = 120.0
-# How long the device stays calm when the emulator does not answer, for instance while it is restarted.
-_PATIENCE = 60.0
 # What a script may see of our environment; credentials are not among it.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "USER")
 
@@ -65,6 +64,7 @@ def run_device(
     once: bool = False,
     poll: float = 0.2,
     settle: float = 1.0,
+    patience: float = 60.0,
     api: DeviceApi | None = None,
     stop: threading.Event | None = None,
     on_ready: Callable[[], None] | None = None,
@@ -78,6 +78,7 @@ def run_device(
         once: return when a deployment has ended and the programs it started have, too.
         poll: seconds between two questions for work.
         settle: seconds that a program must live to count as running.
+        patience: seconds that the emulator may be away, for instance while it is restarted.
         api: the device API; by default the one at the emulator's address.
         stop: ends the device.
         on_ready: called when the device has registered and can be deployed to.
@@ -86,10 +87,10 @@ def run_device(
         How the last deployment ended, if there was one.
 
     Raises:
-        EmulatorNotReadyError: if the emulator does not answer for a minute.
+        EmulatorNotReadyError: if the emulator stays away for longer than that.
     """
     stop = stop or threading.Event()
-    device = _Device(aws, thing, root, api or http_api(aws), poll, settle, stop)
+    device = _Device(aws, thing, root, api or http_api(aws), poll, settle, patience, stop)
     outcome = None
     try:
         device.register()
@@ -116,6 +117,11 @@ def http_api(aws: Aws) -> DeviceApi:
     import urllib.request
 
     address = aws.greengrass.meta.endpoint_url.rstrip("/")
+    if address.endswith(".amazonaws.com"):
+        raise EmulatorNotReadyError(
+            "an emulated device needs an emulator; start one with `gtlabel local up`, "
+            'then run eval "$(gtlabel local env)"'
+        )
 
     def call(path: str, body: dict[str, Any]) -> dict[str, Any]:
         request = urllib.request.Request(  # noqa: S310 - the address is the user's own
@@ -143,8 +149,14 @@ def read_results(root: Path, component: str) -> list[dict[str, Any]]:
     file = root / "work" / component / STDOUT
     if not file.exists():
         return []
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+    results = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        # The program prints what it likes, and its last line may not be complete yet.
+        with suppress(ValueError):
+            value = json.loads(line)
+            if isinstance(value, dict):
+                results.append(value)
+    return results
 
 
 @dataclass(slots=True)
@@ -187,6 +199,7 @@ class _Device:
         api: DeviceApi,
         poll: float,
         settle: float,
+        patience: float,
         stop: threading.Event,
     ) -> None:
         self._aws = aws
@@ -195,6 +208,7 @@ class _Device:
         self._api = api
         self._poll = poll
         self._settle = settle
+        self._patience = patience
         self._stop = stop
         self._components: dict[str, _Component] = {}
         self._reported: list[dict[str, Any]] | None = None
@@ -390,10 +404,15 @@ class _Device:
 
     def _call(self, path: str, **body: Any) -> dict[str, Any]:
         """Ask the emulator, again and again for a while when it is not there."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + self._patience
         while True:
             try:
-                return self._api(path, {"thing": self._thing, "region": self._aws.region, **body})
+                answer = self._api(path, {"thing": self._thing, "region": self._aws.region, **body})
+                if not answer.get("registered", True):
+                    # The emulator was reset, or restarted without a state.
+                    self._reported = None
+                    self.register()
+                return answer
             except EmulatorNotReadyError:
                 if self._stop.wait(self._poll) or time.monotonic() >= deadline:
                     raise

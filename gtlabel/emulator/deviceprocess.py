@@ -21,13 +21,15 @@ from gtlabel.errors import EdgeError, GtlabelError
 if TYPE_CHECKING:
     from gtlabel.emulator.child import Address
 
-_READY_SECONDS = 30.0
+_READY_SECONDS = 90.0
 # A device gives its programs 15 seconds to end.
 _END_SECONDS = 20.0
 
 
 @contextmanager
-def device_process(address: Address, thing: str, root: Path) -> Iterator[Callable[..., None]]:
+def device_process(
+    address: Address, thing: str, root: Path, *, patience: float = 60
+) -> Iterator[Callable[..., None]]:
     """Run a device that takes one deployment; it has registered when this is entered.
 
     It also ends when this process is killed.
@@ -36,6 +38,7 @@ def device_process(address: Address, thing: str, root: Path) -> Iterator[Callabl
         address: the emulator.
         thing: the device's name.
         root: its disk.
+        patience: seconds that the emulator may be away.
 
     Yields:
         A function that waits, at most `timeout` seconds, until the deployment's programs have ended.
@@ -44,6 +47,7 @@ def device_process(address: Address, thing: str, root: Path) -> Iterator[Callabl
         EdgeError: if it does not come up, or does not end well in time.
     """
     command = [sys.executable, "-m", __name__, thing, str(root), "--once", "--until-stdin-closes"]
+    command += ["--patience", str(patience)]
     with tempfile.TemporaryFile() as log:
         said_ready, ready = os.pipe()
         try:
@@ -99,6 +103,7 @@ def main(argv: list[str] | None = None, environ: Mapping[str, str] = os.environ)
     parser.add_argument("root", type=Path, help="its disk")
     parser.add_argument("--once", action="store_true", help="end when one deployment has ended")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end with whoever started it")
+    parser.add_argument("--patience", type=float, default=60, help="seconds without an answer to bear")
     options = parser.parse_args(argv)
     from gtlabel.aws import Aws
     from gtlabel.emulator.device import run_device
@@ -124,7 +129,15 @@ def main(argv: list[str] | None = None, environ: Mapping[str, str] = os.environ)
         threading.Thread(target=wait_for_end, daemon=True).start()
     aws = Aws(endpoint_url=environ.get("AWS_ENDPOINT_URL"))
     try:
-        run_device(aws, options.thing, options.root, once=options.once, stop=stop, on_ready=tell)
+        run_device(
+            aws,
+            options.thing,
+            options.root,
+            once=options.once,
+            patience=options.patience,
+            stop=stop,
+            on_ready=tell,
+        )
     except GtlabelError as error:
         sys.stderr.write(f"{error}\n")
         return 1

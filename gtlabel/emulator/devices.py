@@ -41,6 +41,9 @@ def handle(shelf: Shelf, path: str, body: Mapping[str, Any]) -> tuple[int, dict[
     - `report` {deployment, status, reason, errors, components: [{name, version, state, details}]}: how the
       deployment goes (all optional), and what the components are doing.
 
+    The last two answer `registered: false`, and do nothing, when the device is not known, for instance
+    because the emulator was reset.
+
     Returns:
         The HTTP status and the answer; an error has a `message`.
     """
@@ -76,7 +79,8 @@ def _register(shelf: Shelf, context: Context, thing: str, body: Mapping[str, Any
 
 
 def _next(shelf: Shelf, context: Context, thing: str, _body: Mapping[str, Any]) -> dict[str, Any]:
-    _core(shelf, context, thing)
+    if shelf.get(context, CORE, thing) is None:
+        return {"registered": False, "deployment": None}
     for execution in shelf.all(context, EXECUTION):
         if execution["thing"] != thing or execution["status"] in ENDED:
             continue
@@ -84,8 +88,8 @@ def _next(shelf: Shelf, context: Context, thing: str, _body: Mapping[str, Any]) 
         if deployment is not None:
             components = deployment["request"].get("components", {})
             resolved = {name: _resolved(shelf, context, name, spec) for name, spec in components.items()}
-            return {"deployment": {"id": deployment["id"], "components": resolved}}
-    return {"deployment": None}
+            return {"registered": True, "deployment": {"id": deployment["id"], "components": resolved}}
+    return {"registered": True, "deployment": None}
 
 
 def _resolved(shelf: Shelf, context: Context, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +104,9 @@ def _resolved(shelf: Shelf, context: Context, name: str, spec: Mapping[str, Any]
 
 def _report(shelf: Shelf, context: Context, thing: str, body: Mapping[str, Any]) -> dict[str, Any]:
     with shelf.transaction():
-        core = _core(shelf, context, thing)
+        core = shelf.get(context, CORE, thing)
+        if core is None:
+            return {"registered": False}
         time = now().isoformat()
         if body.get("deployment"):
             _progress(shelf, context, thing, body, time)
@@ -109,7 +115,7 @@ def _report(shelf: Shelf, context: Context, thing: str, body: Mapping[str, Any])
             core["components"] = [_state(item, before, time) for item in body["components"]]
         core["modified"] = time
         shelf.put(context, CORE, thing, core)
-    return {}
+    return {"registered": True}
 
 
 def _progress(shelf: Shelf, context: Context, thing: str, body: Mapping[str, Any], time: str) -> None:
@@ -148,10 +154,3 @@ def _state(
     changed = earlier["changed"] if earlier and earlier["state"] == state else time
     details = str(item.get("details") or "")[:1000]
     return {"name": name, "version": version, "state": state, "details": details, "changed": changed}
-
-
-def _core(shelf: Shelf, context: Context, thing: str) -> dict[str, Any]:
-    core = shelf.get(context, CORE, thing)
-    if core is None:
-        raise _Refused(404, f"the device {thing} has not registered in {context.region}")
-    return core
