@@ -401,7 +401,8 @@ def test_a_device_registers_again_with_an_emulator_that_was_reset(cloud: Account
         eventually(lambda: states(cloud) == {"app": "RUNNING"})
 
 
-def test_an_emulated_device_does_not_bother_aws(tmp_path: Path) -> None:
+def test_an_emulated_device_does_not_bother_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     aws = Aws(boto3.Session("key", "secret", region_name="us-east-1"))
     with pytest.raises(EmulatorNotReadyError, match="gtlabel local up"):
         run_device(aws, THING, tmp_path)

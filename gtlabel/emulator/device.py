@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gtlabel.edge.component import portability_problems
+from gtlabel.emulator.deviceapi import DeviceApi, http_api
 from gtlabel.emulator.packages import fetch_artifacts
 from gtlabel.emulator.process import STDERR, STDOUT, Program, run_to_end
 from gtlabel.emulator.recipes import choose_manifest, fill, merged, step_of, steps_of, update_configuration
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from gtlabel.aws import Aws
 
 _log = logging.getLogger(__name__)
-
-DeviceApi = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 _RUNTIME = "aws_nucleus_lite"
 _VERSION = "2.6.0"
@@ -109,39 +108,6 @@ def run_device(
     finally:
         device.close()
     return outcome
-
-
-def http_api(aws: Aws) -> DeviceApi:
-    """The device API of the emulator that `aws` points to."""
-    import urllib.error
-    import urllib.request
-
-    address = aws.greengrass.meta.endpoint_url.rstrip("/")
-    if address.endswith(".amazonaws.com"):
-        raise EmulatorNotReadyError(
-            "an emulated device needs an emulator; start one with `gtlabel local up`, "
-            'then run eval "$(gtlabel local env)"'
-        )
-
-    def call(path: str, body: dict[str, Any]) -> dict[str, Any]:
-        request = urllib.request.Request(  # noqa: S310 - the address is the user's own
-            f"{address}/gtlabel/device/{path}",
-            data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
-                answer: dict[str, Any] = json.load(response)
-                return answer
-        except urllib.error.HTTPError as error:
-            text = error.read().decode("utf-8", "replace")
-            raise EdgeError(
-                f"{address} answered {path} of the device API with {error.code}: {text}"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise EmulatorNotReadyError(f"no emulator answers at {address}: {error}") from error
-
-    return call
 
 
 def read_results(root: Path, component: str) -> list[dict[str, Any]]:
