@@ -331,17 +331,12 @@ class _Device:
 
     def _wait_until_settled(self, started: list[_Component]) -> None:
         """Wait until each program has ended well, or lived long enough to be believed."""
-        deadline = time.monotonic() + self._settle
         while True:
             self._look()
             for component in started:
                 if component.state == "BROKEN":
                     raise EdgeError(f"{component.name} {component.version} is BROKEN: {component.details}")
-            if all(component.state == "FINISHED" for component in started):
-                return
-            if any(component.state == "ERRORED" for component in started):
-                deadline = time.monotonic() + self._settle
-            elif time.monotonic() >= deadline:
+            if all(item.program is None or item.program.settled(self._settle) for item in started):
                 return
             if self._stop.wait(min(self._poll, 0.1)):
                 raise EdgeError("the deployment was interrupted: the device goes down")

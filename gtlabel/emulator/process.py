@@ -44,6 +44,12 @@ class Program:
         self._failures = 0
         self._again_at = 0.0
         self._process = _start(script, folder, self.environ)
+        self._started = clock()
+
+    def settled(self, seconds: float) -> bool:
+        """Whether it has ended well, or has lived long enough to be believed."""
+        alive = self.state == "RUNNING" and self._clock() - self._started >= seconds
+        return alive or self.state == "FINISHED"
 
     def look(self) -> None:
         """See how the process is, and start it again when its time has come."""
@@ -58,6 +64,7 @@ class Program:
                 self._again_at = self._clock() + _BACKOFF
         elif self.state == "ERRORED" and self._clock() >= self._again_at:
             self._process = _start(self.script, self.folder, self.environ)
+            self._started = self._clock()
             self.state = "RUNNING"
 
     def stop(self) -> None:
