@@ -94,7 +94,7 @@ class Index:
     def buckets(self) -> list[BucketRow]:
         """All buckets."""
         with self.lock:
-            return [BucketRow(*row) for row in self._connection.execute("select * from buckets")]
+            return [BucketRow(*row) for row in self._connection.execute("select * from buckets order by created")]
 
     def settings(self, bucket: str) -> list[tuple[str, dict[str, Any]]]:
         """The requests that made a bucket what it is, in the order they were made."""
