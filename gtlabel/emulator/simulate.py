@@ -24,7 +24,7 @@ from gtlabel.errors import EmulatorError, EmulatorNotReadyError, ManifestError, 
 # The class of each image, by its address or by a path that the address ends in.
 Truth = Mapping[str, str]
 
-_DECLINED = 0.02
+_DECLINED = 0.05
 _RELEASED = 0.03
 _FORGOTTEN = 0.05
 # How far workers differ from the mean, at most.

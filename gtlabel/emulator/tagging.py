@@ -46,23 +46,15 @@ class Tagging:
             PassOn: if its tags are not kept here.
             ApiError: `ValidationException` if it cannot have tags or does not exist.
         """
-        if not owns(arn):
-            raise PassOn(arn)
-        kind = _type_of(arn)
-        if kind not in self._resources:
-            raise ApiError("ValidationException", f"Invalid resource type: {kind}")
-        first = self._resources[kind](context, arn)
-        if first is None:
-            raise ApiError("ValidationException", f"The resource '{arn}' does not exist.")
-        kept = self._shelf.get(context, "tags", arn)
-        return list(first) if kept is None else kept["Tags"]
+        return self._kept(context, arn, self._first(context, arn))
 
     def add(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         """AddTags; a key that is there gets the new value."""
         arn, added = params["ResourceArn"], params["Tags"]
+        first = self._first(context, arn)
         check_tags(added)
         with self._shelf.transaction():
-            values = {tag["Key"]: tag["Value"] for tag in [*self.of(context, arn), *added]}
+            values = {tag["Key"]: tag["Value"] for tag in [*self._kept(context, arn, first), *added]}
             tags = [{"Key": key, "Value": value} for key, value in values.items()]
             if len(tags) > _MOST_TAGS:
                 raise ApiError("ValidationException", f"A resource has at most {_MOST_TAGS} tags.")
@@ -76,10 +68,27 @@ class Tagging:
     def delete(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         """DeleteTags; keys that are not there do not matter."""
         arn = params["ResourceArn"]
+        first = self._first(context, arn)
         with self._shelf.transaction():
-            left = [tag for tag in self.of(context, arn) if tag["Key"] not in params["TagKeys"]]
+            tags = self._kept(context, arn, first)
+            left = [tag for tag in tags if tag["Key"] not in params["TagKeys"]]
             self._shelf.put(context, "tags", arn, {"Tags": left})
         return {}
+
+    def _first(self, context: Context, arn: str) -> Sequence[dict[str, str]]:
+        if not owns(arn):
+            raise PassOn(arn)
+        kind = _type_of(arn)
+        if kind not in self._resources:
+            raise ApiError("ValidationException", f"Invalid resource type: {kind}")
+        first = self._resources[kind](context, arn)
+        if first is None:
+            raise ApiError("ValidationException", f"The resource '{arn}' does not exist.")
+        return first
+
+    def _kept(self, context: Context, arn: str, first: Sequence[dict[str, str]]) -> Tags:
+        document = self._shelf.get(context, "tags", arn)
+        return [*first] if document is None else document["Tags"]
 
 
 def check_tags(tags: Sequence[dict[str, str]]) -> None:

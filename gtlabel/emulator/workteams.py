@@ -118,6 +118,7 @@ class WorkTeams:
         """UpdateWorkteam; what is not given stays."""
         if "MemberDefinitions" in params:
             _check_members(params["MemberDefinitions"])
+        self._seed(context)
         with self._shelf.transaction():
             team = self._team(context, params["WorkteamName"])
             team = {**team, **params, "LastUpdatedDate": self._clock().isoformat()}
@@ -131,6 +132,8 @@ class WorkTeams:
 
     def _seed(self, context: Context) -> None:
         """Give an account and region its first workforce and team, once: what is deleted stays away."""
+        if self._shelf.get(context, "seeded", "workforce") is not None:
+            return
         with self._shelf.transaction():
             if not self._shelf.add(context, "seeded", "workforce", {}):
                 return
