@@ -32,5 +32,5 @@ gtlabel train s3://trash-sorter/bins/ --name trash-bins --set image_shape=3,64,6
 gtlabel local device kitchen-camera --root "$folder/device" --once --detach
 gtlabel deploy trash-bins --to kitchen-camera --set "folder=$samples/trash/held-out" --set watch=no \
   --poll 0.2
-grep '"label"' "$folder/device/work/deeplens-bins/stdout.log" > "$folder/predictions.jsonl"
+gtlabel local results --root "$folder/device" > "$folder/predictions.jsonl"
 wc -l "$folder/predictions.jsonl"

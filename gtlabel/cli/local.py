@@ -12,7 +12,6 @@ from gtlabel.cli.output import Format, progress, put, put_json, say
 
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
-    from gtlabel.emulator.state import Running
 
 app = typer.Typer(no_args_is_help=True, help="Run AWS on this machine: the same calls, another address.")
 
@@ -30,6 +29,9 @@ def up(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 5000,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     state: State = None,
+    bucket: Annotated[
+        list[str] | None, typer.Option("--bucket", help="Create this bucket unless it is there.")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Leave it running and return.")] = False,
     until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
 ) -> None:
@@ -43,6 +45,7 @@ def up(
         from gtlabel.emulator.child import detach as start
 
         address = start(state, port, host)
+        _make_buckets(address.url, bucket)
         put(address.url)
         say('use it with: eval "$(gtlabel local env)"; stop it with: gtlabel local down')
         return
@@ -57,6 +60,7 @@ def up(
         _end_with_stdin()
 
     def ready(url: str) -> None:
+        _make_buckets(url, bucket)
         put(url)
         # Whoever reads the address may read no further, and moto prints now and then.
         sys.stdout.flush()
@@ -142,6 +146,7 @@ def device(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the device, a thing of IoT.")],
     once: Annotated[bool, typer.Option("--once", help="Return when a deployment has ended.")] = False,
     root: Annotated[Path | None, typer.Option(file_okay=False, help="The disk of the device.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Leave it running and return.")] = False,
     state: State = None,
     port: Port = None,
 ) -> None:
@@ -156,11 +161,20 @@ def device(
     from gtlabel.emulator.state import find
     from gtlabel.errors import DeploymentEndedError
 
-    aws = _aws(find(port=port, state=state))
+    disk = root or Path(f"{name}.device")
+    emulator = find(port=port, state=state)
+    if detach:
+        from gtlabel.emulator.api import Context
+        from gtlabel.emulator.deviceprocess import detach as start
+        from gtlabel.emulator.environment import environ
+
+        pid = start(environ(emulator.url, Context()), name, disk, once=once)
+        say(f"the device {name} runs as process {pid}; its answers: gtlabel local results --root {disk}")
+        return
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
-    outcome = run_device(aws, name, root or Path(f"{name}.device"), once=once, stop=stop)
+    outcome = run_device(_aws(emulator.url), name, disk, once=once, stop=stop)
     if outcome is None:
         return
     put_json({"device": name, "status": outcome.status, "reason": outcome.reason, "states": outcome.states})
@@ -168,7 +182,40 @@ def device(
         raise DeploymentEndedError(outcome.deployment, name, outcome.status, outcome.reason)
 
 
-def _aws(emulator: Running) -> Aws:
+@app.command()
+def results(
+    root: Annotated[Path, typer.Option(exists=True, file_okay=False, help="The disk of the device.")],
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait for the device to end.")] = 60,
+) -> None:
+    """Print what the programs of a detached device have answered, as JSON Lines, when it has ended.
+
+    Example: gtlabel local results --root kitchen-camera.device
+    """
+    import json
+
+    from gtlabel.emulator.device import read_results
+    from gtlabel.emulator.deviceprocess import wait_until_gone
+
+    wait_until_gone(root, timeout)
+    for component in sorted((root / "work").glob("*")):
+        for result in read_results(root, component.name):
+            put(json.dumps(result))
+
+
+def _make_buckets(url: str, names: list[str] | None) -> None:
+    from gtlabel.labeling.preflight import let_browsers_in
+
+    if not names:
+        return
+    s3 = _aws(url).s3
+    there = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
+    for name in names:
+        if name not in there:
+            s3.create_bucket(Bucket=name)
+            let_browsers_in(s3, name)
+
+
+def _aws(url: str) -> Aws:
     import boto3
 
     from gtlabel.aws import Aws
@@ -176,7 +223,7 @@ def _aws(emulator: Running) -> Aws:
     from gtlabel.emulator.environment import ACCESS_KEY, SECRET_KEY
 
     session = boto3.Session(ACCESS_KEY, SECRET_KEY, region_name=Context().region)
-    return Aws(session, emulator.url)
+    return Aws(session, url)
 
 
 def _end_with_stdin() -> None:

@@ -24,14 +24,13 @@ from gtlabel.emulator.simulate import answer, read_truth
 from gtlabel.errors import EdgeError, SettingsError
 from gtlabel.images.upload import upload_folder
 from gtlabel.labeling.jobs import describe_labeling_job, wait_for_labeling_job
+from gtlabel.labeling.preflight import let_browsers_in
 from gtlabel.storage import read, write
 from gtlabel.templates import shipped
 from gtlabel.training.jobs import create_training_job, wait_for_training_job
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
-    from types_boto3_s3.type_defs import CORSRuleTypeDef
-
     from gtlabel.datasets.channels import Dataset
 
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
@@ -42,14 +41,6 @@ THING = "kitchen-camera"
 WORKERS, WORKERS_PER_IMAGE, ACCURACY = 5, 3, 0.85
 # Small pictures, so that the network learns and answers in seconds without a GPU.
 HYPERPARAMETERS = {"image_shape": "3,64,64", "epochs": 1}
-# Workers' browsers turn pictures upright only when the bucket lets them read its headers:
-# https://docs.aws.amazon.com/sagemaker/latest/dg/sms-cors-update.html
-CORS_RULE: CORSRuleTypeDef = {
-    "AllowedHeaders": [],
-    "AllowedMethods": ["GET"],
-    "AllowedOrigins": ["*"],
-    "ExposeHeaders": ["Access-Control-Allow-Origin"],
-}
 _MARK = ".gtlabel-demo"
 _POLL = 0.2
 
@@ -164,7 +155,7 @@ class Walk:
         images = S3Uri.of(BUCKET, "trash/")
         with self._step("upload") as outcome, self.bar("uploading") as show:
             self.aws.s3.create_bucket(Bucket=BUCKET)
-            self.aws.s3.put_bucket_cors(Bucket=BUCKET, CORSConfiguration={"CORSRules": [CORS_RULE]})
+            let_browsers_in(self.aws.s3, BUCKET)
             sent = upload_folder(self.aws.s3, self.samples / "images", images, on_progress=show)
             # A transfer that broke off is the usual way a bucket gets a picture that nobody can see.
             whole = read(self.aws.s3, sent[0])

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _READY_SECONDS = 90.0
 # A device gives its programs 15 seconds to end.
 _END_SECONDS = 20.0
+_PID_FILE = "device.pid"
 
 
 @contextmanager
@@ -83,6 +85,66 @@ def device_process(
         finally:
             _end(process)
             os.close(said_ready)
+
+
+def detach(environ: Mapping[str, str], thing: str, root: Path, *, once: bool) -> int:
+    """Start a device that outlives this process, and return its process id when it has registered.
+
+    Its words go to `device.log` in its root, its process id to `device.pid`.
+
+    Args:
+        environ: what points it to the emulator.
+        thing: its name.
+        root: its disk.
+        once: whether it ends when one deployment's programs have ended.
+
+    Raises:
+        EdgeError: if it does not come up.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    log = root / "device.log"
+    command = [sys.executable, "-m", __name__, thing, str(root), *(["--once"] if once else [])]
+    said_ready, ready = os.pipe()
+    try:
+        with log.open("wb") as stderr:
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=ready,
+                stderr=stderr,
+                start_new_session=True,
+            )
+        os.close(ready)
+        readable, _, _ = select.select([said_ready], [], [], _READY_SECONDS)
+        if not readable or not os.read(said_ready, 64):
+            _end(process)
+            raise EdgeError(
+                f"the device {thing} did not come up; it said: {log.read_text('utf-8', 'replace')}"
+            )
+    finally:
+        os.close(said_ready)
+    (root / _PID_FILE).write_text(f"{process.pid}\n", encoding="utf-8")
+    return process.pid
+
+
+def wait_until_gone(root: Path, timeout: float) -> None:
+    """Wait until the device that was detached with this root has ended.
+
+    Raises:
+        EdgeError: if none was, or it has not ended in time.
+    """
+    try:
+        pid = int((root / _PID_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EdgeError(f"no device was detached with the root {root}") from None
+    deadline = time.monotonic() + timeout
+    with suppress(ProcessLookupError):
+        while True:
+            os.kill(pid, 0)
+            if time.monotonic() >= deadline:
+                raise EdgeError(f"the device of {root} (process {pid}) was not done after {timeout:g} s")
+            time.sleep(0.1)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,151 @@
+"""`gtlabel demo` as a newcomer runs it, and its numbers computed again from what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gtlabel.networks.preprocess import load_image
+from gtlabel.networks.runtime import Network
+
+DEMO = [sys.executable, "-m", "gtlabel", "demo"]
+TRASH = Path(__file__).parent.parent / "samples" / "trash"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+    """The folder of a demo, what it printed as JSON, and what it said."""
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    run = subprocess.run(
+        [*DEMO, "--into", str(folder), "--output", "json"], capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    return folder, json.loads(run.stdout), run.stderr
+
+
+def truth() -> dict[str, str]:
+    lines = (TRASH / "held-out.jsonl").read_text().splitlines()
+    return {Path(line["image"]).name: line["class"] for line in map(json.loads, lines)}
+
+
+def test_the_demo_beats_the_majority_baseline_by_fifteen_points(
+    walked: tuple[Path, dict[str, Any], str],
+) -> None:
+    _, printed, _ = walked
+    assert printed["accuracy"] >= printed["baseline"] + 0.15
+    majority = Counter(truth().values()).most_common(1)[0][1]
+    assert printed["baseline"] == pytest.approx(majority / len(truth()))
+    assert printed["scored"] == len(truth())
+
+
+def test_every_step_is_told_with_what_came_of_it(walked: tuple[Path, dict[str, Any], str]) -> None:
+    _, printed, said = walked
+    steps = {step["name"]: step for step in printed["steps"]}
+    assert list(steps) == ["start", "upload", "label", "answer", "consolidate", "train", "deploy"]
+    assert all(step["seconds"] > 0 for step in printed["steps"])
+    assert "broken-off.jpg is a JPEG that is cut off" in steps["label"]["outcome"]
+    assert all(step["outcome"] in said for step in printed["steps"])
+
+
+def test_the_accuracy_can_be_computed_again_from_the_model_and_the_pictures(
+    walked: tuple[Path, dict[str, Any], str],
+) -> None:
+    folder, printed, _ = walked
+    network = Network(folder / "model.onnx")
+    names = sorted(truth())
+    batch = np.stack(
+        [
+            load_image((TRASH / "held-out" / name).read_bytes(), network.height, network.width)
+            for name in names
+        ]
+    )
+    best = network.probabilities(batch).argmax(axis=1)
+    right = sum(network.classes[index] == truth()[name] for index, name in zip(best, names, strict=True))
+    assert right / len(names) == pytest.approx(printed["accuracy"])
+
+
+def test_the_report_carries_the_numbers_that_it_shows(walked: tuple[Path, dict[str, Any], str]) -> None:
+    _, printed, _ = walked
+    page = Path(printed["report"]).read_text()
+    embedded = re.search(r'<script type="application/json" id="gtlabel-data">(.*?)</script>', page, re.DOTALL)
+    assert embedded is not None
+    evaluation = json.loads(embedded[1])["evaluation"]
+    right = sum(image["predicted"] == truth()[image["name"]] for image in evaluation["images"])
+    assert right / len(evaluation["images"]) == pytest.approx(printed["accuracy"])
+    assert "http://" not in re.sub(r'<script type="application/json".*?</script>', "", page, flags=re.DOTALL)
+
+
+def test_nobody_labeled_or_trained_on_the_pictures_that_were_held_out(
+    walked: tuple[Path, dict[str, Any], str],
+) -> None:
+    folder, _, _ = walked
+    labeled = {
+        Path(json.loads(line)["source-ref"]).name
+        for line in (folder / "output.manifest").read_text().splitlines()
+    }
+    assert labeled
+    assert labeled.isdisjoint(truth())
+    pictures = {path.read_bytes() for path in (TRASH / "images").iterdir()}
+    assert pictures.isdisjoint(path.read_bytes() for path in (TRASH / "held-out").iterdir())
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    run = subprocess.run([*DEMO, "--into", str(tmp_path)], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "holds something that no demo left there" in run.stderr
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def children(pid: int) -> Iterator[int]:
+    """All descendants of a process, and those of its own that have left its session."""
+    for line in subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True).stdout.splitlines()[
+        1:
+    ]:
+        child, parent = map(int, line.split())
+        if parent == pid:
+            yield child
+            yield from children(child)
+
+
+@pytest.mark.parametrize("step", ["start", "upload", "label", "answer", "consolidate", "train"])
+def test_ctrl_c_after_any_step_leaves_no_process_and_no_traceback(step: str, tmp_path: Path) -> None:
+    demo = subprocess.Popen([*DEMO, "--into", str(tmp_path / "demo")], stderr=subprocess.PIPE, text=True)
+    assert demo.stderr is not None
+    said = ""
+    for line in demo.stderr:
+        said += line
+        if line.split()[:1] == [step]:
+            break
+    # Into the middle of the next step.
+    time.sleep(0.3)
+    started = list(children(demo.pid))
+    assert started, said
+    demo.send_signal(signal.SIGINT)
+    _, rest = demo.communicate(timeout=60)
+    assert demo.returncode == 130, said + rest
+    assert "Traceback" not in said + rest
+    assert "gtlabel: interrupted" in rest
+    assert [pid for pid in started if alive(pid)] == []
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]
