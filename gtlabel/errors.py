@@ -37,6 +37,7 @@
     │   └── DeploymentEndedError      failed, or not done in time
     ├── EngineError                   our own Ground Truth
     │   └── LeaseError                an answer that cannot be taken
+    │       └── AnswerError           one that is no answer to the question (ValueError)
     └── EmulatorError
         ├── PortInUseError
         ├── StateInUseError
@@ -322,6 +323,10 @@ class EngineError(GtlabelError):
 
 class LeaseError(EngineError):
     """An answer, or another word about a task, that cannot be taken."""
+
+
+class AnswerError(LeaseError, ValueError):
+    """Something that is no answer to what the job asks; the task stays with the worker."""
 
 
 class EmulatorError(GtlabelError):

@@ -25,7 +25,7 @@ from gtlabel.engine.jobs import Counters, Kind, Status
 from gtlabel.engine.ledger import Line
 from gtlabel.engine.output import EXPIRED, manifest_line, members
 from gtlabel.engine.store import Store, answers, jobs, leases
-from gtlabel.errors import JobNameTakenError, JobNotFoundError, LeaseError
+from gtlabel.errors import AnswerError, JobNameTakenError, JobNotFoundError, LeaseError
 from gtlabel.uris import S3Uri
 
 # ---- workers ---------------------------------------------------------------------------------------------
@@ -158,14 +158,16 @@ def test_a_heartbeat_gives_time_and_eight_hours_are_the_end_of_it() -> None:
         ({"crowd-image-classifier": {}}, "None is no class of this job"),
         ({"crowd-image-classifier": "Compost"}, "the answer holds no 'crowd-image-classifier'"),
         ({"bin": {"label": "Compost"}}, "the answer holds no 'crowd-image-classifier'"),
+        ({**answer("Compost"), "note": "\ud800"}, "the answer cannot be written as JSON"),
+        ({**answer("Compost"), "note": float("nan")}, "the answer cannot be written as JSON"),
     ],
 )
-def test_an_answer_must_name_a_class_of_the_job(said: dict[str, Any], sentence: str) -> None:
+def test_what_is_no_answer_is_refused_and_the_task_stays(said: dict[str, Any], sentence: str) -> None:
     shop = Shop(1).start()
     task = shop.lease()
-    with pytest.raises(LeaseError, match=re.escape(sentence)):
+    with pytest.raises(AnswerError, match=re.escape(sentence)):
         shop.board.submit(task.lease, said)
-    shop.say(task)  # the task is still in the worker's hands
+    shop.say(task)
 
 
 def test_a_lease_that_nobody_was_given_cannot_be_answered() -> None:
@@ -368,6 +370,7 @@ def test_a_line_that_is_no_record_fails_the_job_by_its_number(line: str, reason:
     assert shop.job.status is Status.FAILED
     assert shop.job.reason == f"ClientError: {MANIFEST}, line 3: {reason}"
     assert shop.tree() == {}
+    assert shop.board.counters(KEY) == Counters()
 
 
 @pytest.mark.parametrize(

@@ -620,6 +620,9 @@ def test_a_worker_gets_an_image_answers_and_is_told_when_there_is_no_more(accoun
     assert task["classes"] == list(CLASSES)
     lease = {"lease": task["lease"]}
     assert workers.handle(account.board, "heartbeat", lease) == (200, {"expires": task["expires"]})
+    wrong = {**lease, "answer": {"crowd-image-classifier": {"label": "Paper"}}}
+    status, refusal = workers.handle(account.board, "submit", wrong)
+    assert (status, refusal["error"][:30]) == (400, "'Paper' is no class of this jo")
     said = {**lease, "answer": {"crowd-image-classifier": {"label": "Compost"}}, "active_seconds": 2.5}
     assert workers.handle(account.board, "submit", said) == (200, {"accepted": True})
     account.turn()
@@ -630,13 +633,14 @@ def test_a_worker_gets_an_image_answers_and_is_told_when_there_is_no_more(accoun
     ("path", "body", "status", "sentence"),
     [
         ("sleep", {}, 404, "workers cannot 'sleep'"),
-        ("lease", {"job": "Bins-1"}, 400, '"worker" must be a text of 1 to 256 characters'),
+        ("lease", {"job": "Bins-1"}, 400, '"worker" must be a text of 1 to 256 printable'),
         ("lease", {"job": "Other", "worker": "ann"}, 404, "there is no labeling job named 'Other'"),
         ("submit", {"lease": "x", "answer": "Compost"}, 400, '"answer" must be the JSON object'),
         ("submit", {"lease": "x", "answer": {}, "active_seconds": "2"}, 400, '"active_seconds" must be a'),
         ("submit", {"lease": "x", "answer": {}}, 409, "there is no lease 'x'; ask for a new task"),
         ("decline", {"lease": "x"}, 409, "there is no lease 'x'"),
         ("release", {"lease": 7}, 400, '"lease" must be a text'),
+        ("lease", {"job": "Bins-1", "worker": "\ud800"}, 400, '"worker" must be a text'),
     ],
 )
 def test_what_a_worker_cannot_do_is_said_in_a_sentence(

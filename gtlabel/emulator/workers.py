@@ -10,8 +10,8 @@
     heartbeat  {"lease"}                             -> {"expires"}
 
 `job` is a name; `account` and `region` beside it say where, if not at the usual place. What cannot be done
-is answered by `{"error": sentence}`: 400 for a word that is not understood, 404 for a job that does not
-exist, 409 for an answer that cannot be taken.
+is answered by `{"error": sentence}`: 400 for a word that is not understood or names no class, 404 for a job
+that does not exist, 409 for a task that is not in the worker's hands any more.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any
 
 from gtlabel.emulator.api import Context
 from gtlabel.engine.board import Board, JobKey
-from gtlabel.errors import JobNotFoundError, LeaseError
+from gtlabel.errors import AnswerError, JobNotFoundError, LeaseError
 
-_LONGEST_WORKER = 256
+_LONGEST_TEXT = 256
 
 
 def handle(board: Board, path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -49,7 +49,7 @@ def handle(board: Board, path: str, body: Mapping[str, Any]) -> tuple[int, dict[
         return 404, {"error": f"workers cannot {path.strip('/')!r}; they can {', '.join(actions)}"}
     try:
         return 200, action(board, body)
-    except _NotUnderstoodError as error:
+    except (_NotUnderstoodError, AnswerError) as error:
         return 400, {"error": str(error)}
     except JobNotFoundError as error:
         return 404, {"error": str(error)}
@@ -109,6 +109,6 @@ def _heartbeat(board: Board, body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(body: Mapping[str, Any], name: str, default: str = "") -> str:
     value = body.get(name, default)
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_WORKER:
-        raise _NotUnderstoodError(f'"{name}" must be a text of 1 to {_LONGEST_WORKER} characters')
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_TEXT or not value.isprintable():
+        raise _NotUnderstoodError(f'"{name}" must be a text of 1 to {_LONGEST_TEXT} printable characters')
     return value

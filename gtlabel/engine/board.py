@@ -21,7 +21,7 @@ from gtlabel.engine.jobs import Counters, Job, JobKey, JobSpec, Kind, Status, Ta
 from gtlabel.engine.ledger import find_job, job_by_number, job_of, set_status
 from gtlabel.engine.places import SWEEP, expire_leases, lease_row, reclaim, settle, task_row, withdraw
 from gtlabel.engine.store import Store, answers, jobs, leases, tasks
-from gtlabel.errors import JobNameTakenError, LeaseError
+from gtlabel.errors import AnswerError, JobNameTakenError, LeaseError
 
 # The longest that AWS lets anyone keep an image or text task (contract/ground-truth.md 10).
 _LONGEST_TASK_SECONDS = 28_800
@@ -191,7 +191,8 @@ class Board:
             active_seconds: how long the worker really looked; by default the time since the lease.
 
         Raises:
-            LeaseError: if the answer is none of the job's classes, or is not wanted any more.
+            AnswerError: if the answer names no class of the job; the task stays with the worker.
+            LeaseError: if the answer is not wanted any more.
         """
         now = to_micros(self.clock())
 
@@ -213,7 +214,7 @@ class Board:
                     job=held.job,
                     object=held.object,
                     worker=held.worker,
-                    content=json.dumps(answer, ensure_ascii=False, separators=(",", ":")),
+                    content=_to_text(answer),
                     accepted=held.accepted,
                     submitted=now,
                     active_seconds=_active(active_seconds, elapsed),
@@ -331,18 +332,20 @@ def check_answer(job: Job, answer: Mapping[str, Any]) -> frozenset[int]:
     """The indices of the classes that an answer names.
 
     Raises:
-        LeaseError: if it is not an answer to this job's question.
+        AnswerError: if it is not an answer to this job's question.
     """
     known = {name: index for index, name in enumerate(job.classes)}
     given = answer.get(job.spec.kind)
     if not isinstance(given, Mapping):
-        raise LeaseError(f"the answer holds no '{job.spec.kind}'; the template must keep that element's name")
+        raise AnswerError(
+            f"the answer holds no '{job.spec.kind}'; the template must keep that element's name"
+        )
     chosen = [given.get("label")] if job.spec.kind is Kind.SINGLE else given.get("labels")
     if not isinstance(chosen, list):
-        raise LeaseError("the answer holds no list of labels; an image without any has an empty one")
+        raise AnswerError("the answer holds no list of labels; an image without any has an empty one")
     for name in chosen:
         if not isinstance(name, str) or name not in known:
-            raise LeaseError(f"{name!r} is no class of this job; its classes are {', '.join(job.classes)}")
+            raise AnswerError(f"{name!r} is no class of this job; its classes are {', '.join(job.classes)}")
     return frozenset(known[name] for name in chosen)
 
 
@@ -368,5 +371,15 @@ def _active(given: float | None, elapsed: float) -> float:
     if given is None:
         return round(elapsed, 3)
     if not math.isfinite(given) or given < 0:
-        raise LeaseError(f"active_seconds is {given}; give the seconds the worker looked, zero or more")
+        raise AnswerError(f"active_seconds is {given}; give the seconds the worker looked, zero or more")
     return round(min(float(given), elapsed), 3)
+
+
+def _to_text(answer: Mapping[str, Any]) -> str:
+    """The answer as JSON that can be written to a file."""
+    try:
+        text = json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text.encode()
+    except ValueError as error:
+        raise AnswerError(f"the answer cannot be written as JSON: {error}") from error
+    return text

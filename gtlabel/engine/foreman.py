@@ -64,6 +64,8 @@ class Foreman:
             return self._progress(job)
         except GtlabelError as error:
             # A bad manifest, or a bucket that is gone: the job's fault, not the foreman's.
+            if job.status is Status.INITIALIZING:
+                self._ledger.replace_tasks(job, ())
             self._ledger.finish(job, Status.FAILED, f"ClientError: {error}"[:_REASON_CHARACTERS])
             return True
 
@@ -108,6 +110,8 @@ class Foreman:
             while self._ledger.tally(job).answered:
                 self._consolidate(job, self._ledger.form_batch(job, _BATCH))
             self._write_manifests(job)
+        else:
+            self._ledger.replace_tasks(job, ())
         self._ledger.finish(job, Status.STOPPED)
         return True
 
