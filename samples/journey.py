@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 import gtlabel
@@ -58,7 +57,7 @@ def main(bucket: str, device: Path) -> None:
 
     # Deploy.
     model = gtlabel.fetch_model(aws, "trash-bins")
-    configuration = {"python": sys.executable, "folder": str(TRASH / "held-out"), "watch": "no"}
+    configuration = {"folder": str(TRASH / "held-out"), "watch": "no"}
     with device_process(Address(endpoint, dict(os.environ)), "kitchen-camera", device) as ended:
         deployed = gtlabel.deploy(aws, model, "kitchen-camera", configuration=configuration, poll=0.2)
         ended()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -231,7 +230,6 @@ class Walk:
                     model,
                     THING,
                     configuration={
-                        "python": sys.executable,
                         "folder": str(self.samples / "held-out"),
                         "watch": "no",
                         "top": str(len(model.dataset.names)),

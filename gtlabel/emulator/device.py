@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import platform
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -325,6 +326,9 @@ class _Device:
         }
         configuration = component.configuration
         environ = {key: os.environ[key] for key in _INHERITED if key in os.environ}
+        # A component asks for `python3`: on this device it is the one that has what a bundle needs.
+        own = str(Path(sys.executable).parent)
+        environ["PATH"] = os.pathsep.join([own, environ.get("PATH", os.defpath)])
         environ.update(AWS_IOT_THING_NAME=self._thing, AWS_REGION=self._aws.region)
         environ.update({key: fill(str(value), variables, configuration) for key, value in setenv.items()})
         return fill(script, variables, configuration), timeout, environ
