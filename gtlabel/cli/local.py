@@ -230,11 +230,11 @@ def _end_with_stdin() -> None:
     """Ask this process to end when whoever holds the other end of its input is gone."""
     import os
     import signal
-    import sys
     import threading
 
     def watch() -> None:
-        while sys.stdin.buffer.read(1 << 16):
+        # Not sys.stdin, whose lock this thread would still hold when the interpreter ends.
+        while os.read(0, 1 << 16):
             pass
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -262,6 +262,8 @@ def _listen(host: str, port: int) -> Any:
     server.gateway = Gateway
     server.max_request_body_size = 0
     server.keep_alive_conn_limit = _CONNECTIONS
+    # Also how long a stop waits for its turn.
+    server.expiration_interval = 0.1
     try:
         server.prepare()
     except OSError as error:
