@@ -78,19 +78,7 @@ def read_nodes(symbol: Mapping[str, Any]) -> tuple[list[Node], int]:
         ArtifactError: if this is not such a graph, or one with several outputs.
     """
     try:
-        nodes = [
-            Node(
-                op=str(node["op"]),
-                name=str(node["name"]),
-                attributes={
-                    str(key): str(value)
-                    for place in ("param", "attr", "attrs")
-                    for key, value in node.get(place, {}).items()
-                },
-                inputs=tuple(int(source[0]) for source in node["inputs"]),
-            )
-            for node in symbol["nodes"]
-        ]
+        nodes = [_node(node) for node in symbol["nodes"]]
         heads = [int(head[0]) for head in symbol["heads"]]
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         raise ArtifactError(f"the symbol is not an MXNet graph: {error!r}") from error
@@ -102,6 +90,19 @@ def read_nodes(symbol: Mapping[str, Any]) -> tuple[list[Node], int]:
         if not all(0 <= source < index for source in node.inputs):
             raise ArtifactError(f"the node {node.name!r} takes its input from a node after it")
     return nodes, heads[0]
+
+
+def _node(node: Mapping[str, Any]) -> Node:
+    return Node(
+        op=str(node["op"]),
+        name=str(node["name"]),
+        attributes={
+            str(key): str(value)
+            for place in ("param", "attr", "attrs")
+            for key, value in node.get(place, {}).items()
+        },
+        inputs=tuple(int(source[0]) for source in node["inputs"]),
+    )
 
 
 class SymbolWriter:
@@ -129,6 +130,10 @@ class SymbolWriter:
             node["attrs"] = {key: str(value) for key, value in attributes.items()}
         node["inputs"] = [[source, 0, 0] for source in (*inputs, *variables)]
         return self._add(node)
+
+    def nodes(self) -> list[Node]:
+        """The graph so far, as it can be run."""
+        return [_node(node) for node in self._nodes]
 
     def finish(self, head: int) -> dict[str, Any]:
         """The graph whose output is `head`, ready for JSON."""
