@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gtlabel.emulator.api import Context
-from gtlabel.engine.board import Board, JobKey
+from gtlabel.engine.board import Board, JobKey, Status
 from gtlabel.errors import AnswerError, JobNotFoundError, LeaseError
 
 _LONGEST_TEXT = 256
@@ -67,10 +67,13 @@ def _lease(board: Board, body: Mapping[str, Any]) -> dict[str, Any]:
         _text(body, "account", usual.account), _text(body, "region", usual.region), _text(body, "job")
     )
     task = board.lease(key, _text(body, "worker"))
-    job = board.job(key)
-    about = {"job_status": job.status.value, "workers_per_object": job.spec.workers_per_object}
     if task is None:
-        return {"lease": None, **about}
+        job = board.job(key)
+        return {
+            "lease": None,
+            "job_status": job.status.value,
+            "workers_per_object": job.spec.workers_per_object,
+        }
     return {
         "lease": task.lease,
         "object": task.object,
@@ -79,7 +82,8 @@ def _lease(board: Board, body: Mapping[str, Any]) -> dict[str, Any]:
         "kind": task.kind.value,
         "accepted": task.accepted.isoformat(),
         "expires": task.expires.isoformat(),
-        **about,
+        "job_status": Status.IN_PROGRESS.value,
+        "workers_per_object": task.workers_per_object,
     }
 
 

@@ -176,6 +176,7 @@ class Board:
                 classes=job.classes,
                 accepted=from_micros(now),
                 expires=from_micros(expires),
+                workers_per_object=job.spec.workers_per_object,
             )
 
         return self.store.write(take)

@@ -148,6 +148,7 @@ class Task:
         line: the whole record, as the manifest has it.
         accepted: when the worker got it.
         expires: when it goes back to the others.
+        workers_per_object: how many different workers look at the image, this one included.
     """
 
     lease: str
@@ -159,6 +160,7 @@ class Task:
     classes: tuple[str, ...]
     accepted: datetime
     expires: datetime
+    workers_per_object: int
 
 
 def to_micros(moment: datetime) -> int:
