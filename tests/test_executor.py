@@ -24,9 +24,10 @@ from moto import mock_aws
 from gtlabel.aws import Aws
 from gtlabel.awsmodel import check_request, check_result
 from gtlabel.emulator.api import ApiError, Context
-from gtlabel.emulator.executor import Executor
+from gtlabel.emulator.executor import TRAINERS, Executor
 from gtlabel.emulator.shelf import Shelf
 from gtlabel.emulator.training import operations
+from gtlabel.networks.artifact import read_artifact
 from gtlabel.training.image import image_uri
 from gtlabel.training.request import request_for_dataset
 
@@ -87,10 +88,13 @@ class Sagemaker:
         return self("DescribeTrainingJob", TrainingJobName=name)
 
     def wait(
-        self, name: str = "sorter", until: Callable[[dict[str, Any]], bool] | None = None
+        self,
+        name: str = "sorter",
+        until: Callable[[dict[str, Any]], bool] | None = None,
+        seconds: float = 20,
     ) -> dict[str, Any]:
         until = until or (lambda job: job["TrainingJobStatus"] not in ("InProgress", "Stopping"))
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + seconds
         while time.monotonic() < limit:
             job = self.describe(name)
             if until(job):
@@ -104,7 +108,7 @@ Start = Callable[..., Sagemaker]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """An emulator's executor whose trainer is a program of the test."""
+    """An emulator's executor whose trainer is a program of the test, or the usual one."""
     executors: list[Executor] = []
     with mock_aws():
         aws = Aws(boto3.Session("testing", "testing", region_name="us-east-1"))
@@ -116,13 +120,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
         def begin(*program: str, **options: Any) -> Sagemaker:
             script = tmp_path / "trainer.py"
             script.write_text(PRELUDE + "".join(dedent(part) + "\n" for part in program))
-            executor = Executor(
-                lambda _: aws,
-                tmp_path / "jobs",
-                shelf,
-                trainers={"image-classification": [sys.executable, str(script)]},
-                **options,
-            )
+            trainers = {"image-classification": [sys.executable, str(script)]} if program else TRAINERS
+            executor = Executor(lambda _: aws, tmp_path / "jobs", shelf, trainers=trainers, **options)
             executors.append(executor)
             return Sagemaker(executor, shelf, aws)
 
@@ -764,3 +763,39 @@ def test_a_job_does_not_wait_for_what_fled_from_its_program(start: Start, tmp_pa
     assert sagemaker.wait()["TrainingJobStatus"] == "Completed"
     assert time.monotonic() - before < 10
     os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+SAMPLES = Path(__file__).parent.parent / "samples" / "trash"
+
+
+def test_the_usual_trainer_learns_pictures_through_the_pipes_and_leaves_the_built_in_s_files(
+    start: Start, tmp_path: Path
+) -> None:
+    sagemaker = start()
+    classes = (SAMPLES / "classes.txt").read_text().split()
+    truth = [json.loads(text) for text in (SAMPLES / "truth.jsonl").read_text().splitlines()]
+    lines = []
+    for sample in truth[:36]:
+        key = sample["image"]
+        sagemaker.aws.s3.put_object(Bucket="trash", Key=key, Body=(SAMPLES / key).read_bytes())
+        lines.append({"source-ref": f"s3://trash/{key}", "label": classes.index(sample["class"])})
+    sagemaker("CreateTrainingJob", **request(sagemaker, lines, shuffle_seed=7))
+    job = sagemaker.wait(seconds=60)
+    assert job["TrainingJobStatus"] == "Completed", job["FailureReason"]
+    metrics = {item["MetricName"]: item["Value"] for item in job["FinalMetricDataList"]}
+    # Both channels hold the same pictures here: what was learned must be known.
+    assert metrics["validation:accuracy"] == metrics["train:accuracy"] > 0.6
+    key = "models/sorter/output/model.tar.gz"
+    sagemaker.aws.s3.download_file("trash", key, str(tmp_path / "model.tar.gz"))
+    learned = read_artifact(tmp_path / "model.tar.gz")
+    assert learned.shape[1:] == (3, 48, 64)
+    assert learned.warnings == ()
+
+
+def test_the_usual_trainer_says_which_picture_is_none(start: Start) -> None:
+    sagemaker = start()
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    job = sagemaker.wait(seconds=60)
+    assert job["TrainingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("ClientError: record 0 of the train channel: ")
+    assert job["FailureReason"].endswith(", exit code: 1")
