@@ -106,12 +106,17 @@ class Sagemaker:
 Start = Callable[..., Sagemaker]
 
 
+@pytest.fixture(scope="module")
+def aws() -> Aws:
+    """Clients take a while to make and hold no state, so all tests share them."""
+    return Aws(boto3.Session("testing", "testing", region_name="us-east-1"))
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(aws: Aws, tmp_path: Path) -> Iterator[Start]:
     """An emulator's executor whose trainer is a program of the test, or the usual one."""
     executors: list[Executor] = []
     with mock_aws():
-        aws = Aws(boto3.Session("testing", "testing", region_name="us-east-1"))
         aws.s3.create_bucket(Bucket="trash")
         for name, content in PICTURES.items():
             aws.s3.put_object(Bucket="trash", Key=f"images/{name}", Body=content)
