@@ -2,187 +2,40 @@
 
 from __future__ import annotations
 
-import io
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import tarfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
-import boto3
 import pytest
-from moto import mock_aws
+from training_parts import (
+    HERE,
+    MODEL_AT_ONCE,
+    PICTURES,
+    PRELUDE,
+    READS_TWO_EPOCHS,
+    Start,
+    artifact,
+    clients_that_nobody_asks_for,
+    executing,
+    line,
+    request,
+)
 
-from gtlabel.aws import Aws
-from gtlabel.awsmodel import check_request, check_result
-from gtlabel.emulator.api import ApiError, Context
-from gtlabel.emulator.executor import TRAINERS, Executor
+from gtlabel.emulator.executor import Executor
 from gtlabel.emulator.shelf import Shelf
-from gtlabel.emulator.training import operations
 from gtlabel.networks.artifact import read_artifact
-from gtlabel.training.image import image_uri
-from gtlabel.training.request import request_for_dataset
-
-HERE = Context()
-ROLE = "arn:aws:iam::123456789012:role/gtlabel"
-PICTURES = {f"{number}.jpg": bytes([number]) * (1000 * number + 1) for number in range(1, 9)}
-
-# What every trainer of these tests begins with: it knows the platform's contract and nothing of ours but
-# the record format.
-PRELUDE = """
-import json, os, pathlib, signal, sys, time
-from gtlabel.recordio import read_records
-assert sys.argv[1:] == ["train"]
-base = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"])
-data, model, output = base / "input/data", base / "model", base / "output"
-def epoch(channel, number):
-    path = data / f"{channel}_{number}"
-    while not path.exists():
-        time.sleep(0.01)
-    with path.open("rb") as stream:
-        return list(read_records(stream))
-"""
-READS_TWO_EPOCHS = """
-seen = {name: [epoch(name, number) for number in (0, 1)] for name in ("train", "validation")}
-def labels(values):
-    return [value.decode() for value in values[1::2]]
-orders = {name: [labels(values) for values in epochs] for name, epochs in seen.items()}
-sizes = [len(value) for value in seen["train"][0][0::2]]
-print("Epoch[0] Train-accuracy=0.25")
-print("Epoch[1] Train-accuracy=0.75")
-print("Epoch[1] Validation-accuracy=0.5", flush=True)
-(model / "image-classification-0001.params").write_bytes(b"weights")
-report = {"orders": orders, "sizes": sizes, "environment": dict(os.environ)}
-(model / "orders.json").write_text(json.dumps(report))
-"""
-
-
-class Sagemaker:
-    """The operations as a client would call them: checked against the model on both sides."""
-
-    def __init__(self, executor: Executor, shelf: Shelf, aws: Aws | None = None) -> None:
-        self._aws = aws
-        self.executor = executor
-        self._operations = operations(executor, shelf)
-
-    @property
-    def aws(self) -> Aws:
-        assert self._aws is not None
-        return self._aws
-
-    def __call__(self, operation: str, **params: Any) -> dict[str, Any]:
-        assert check_request("sagemaker", operation, params) == []
-        result = self._operations[operation](HERE, params)
-        assert check_result("sagemaker", operation, result) == []
-        return result
-
-    def describe(self, name: str = "sorter") -> dict[str, Any]:
-        return self("DescribeTrainingJob", TrainingJobName=name)
-
-    def wait(
-        self,
-        name: str = "sorter",
-        until: Callable[[dict[str, Any]], bool] | None = None,
-        seconds: float = 20,
-    ) -> dict[str, Any]:
-        until = until or (lambda job: job["TrainingJobStatus"] not in ("InProgress", "Stopping"))
-        limit = time.monotonic() + seconds
-        while time.monotonic() < limit:
-            job = self.describe(name)
-            if until(job):
-                return job
-            time.sleep(0.02)
-        raise AssertionError(f"still {job['TrainingJobStatus']} ({job['SecondaryStatus']})")
-
-
-Start = Callable[..., Sagemaker]
-
-
-@pytest.fixture(scope="module")
-def aws() -> Aws:
-    """Clients take a while to make and hold no state, so all tests share them."""
-    return Aws(boto3.Session("testing", "testing", region_name="us-east-1"))
 
 
 @pytest.fixture
-def start(aws: Aws, tmp_path: Path) -> Iterator[Start]:
-    """An emulator's executor whose trainer is a program of the test, or the usual one."""
-    executors: list[Executor] = []
-    with mock_aws():
-        aws.s3.create_bucket(Bucket="trash")
-        for name, content in PICTURES.items():
-            aws.s3.put_object(Bucket="trash", Key=f"images/{name}", Body=content)
-        shelf = Shelf()
-
-        def begin(*program: str, **options: Any) -> Sagemaker:
-            script = tmp_path / "trainer.py"
-            script.write_text(PRELUDE + "".join(dedent(part) + "\n" for part in program))
-            trainers = {"image-classification": [sys.executable, str(script)]} if program else TRAINERS
-            executor = Executor(lambda _: aws, tmp_path / "jobs", shelf, trainers=trainers, **options)
-            executors.append(executor)
-            return Sagemaker(executor, shelf, aws)
-
-        try:
-            yield begin
-        finally:
-            for executor in executors:
-                executor.close()
-    assert fifos(tmp_path) == []
-    assert [
-        thread.name
-        for thread in threading.enumerate()
-        if thread.name.startswith(("feed", "fetch", "log ", "training"))
-    ] == []
-    assert multiprocessing.active_children() == []
-
-
-def fifos(directory: Path) -> list[Path]:
-    return [path for path in directory.rglob("*") if path.is_fifo()]
-
-
-def line(number: int, **changes: Any) -> dict[str, Any]:
-    return {"source-ref": f"s3://trash/images/{number}.jpg", "label": number - 1, **changes}
-
-
-def request(sagemaker: Sagemaker, lines: list[Any] | None = None, **changes: Any) -> dict[str, Any]:
-    """A request of the library, whose manifests are written first."""
-    lines = [line(number) for number in range(1, 9)] if lines is None else lines
-    text = "".join((each if isinstance(each, str) else json.dumps(each)) + "\n" for each in lines)
-    for name in ("train", "validation"):
-        sagemaker.aws.s3.put_object(Bucket="trash", Key=f"{name}.manifest", Body=text.encode())
-    return asked(len(lines), **changes)
-
-
-def asked(images: int = 8, **changes: Any) -> dict[str, Any]:
-    fields = {
-        "name": "sorter",
-        "role": ROLE,
-        "image": image_uri("us-east-1"),
-        "train": "s3://trash/train.manifest",
-        "validation": "s3://trash/validation.manifest",
-        "label_attribute": "label",
-        "output": "s3://trash/models",
-        "hyperparameters": {"num_layers": 18, "image_shape": "3,48,64"},
-        **changes,
-    }
-    return dict(
-        request_for_dataset(classes=8, train_lines=images, validation_lines=images, **fields).to_boto()
-    )
-
-
-def artifact(sagemaker: Sagemaker, name: str = "model.tar.gz", job: str = "sorter") -> dict[str, bytes]:
-    key = f"models/{job}/output/{name}"
-    content = sagemaker.aws.s3.get_object(Bucket="trash", Key=key)["Body"].read()
-    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+def start(tmp_path: Path) -> Iterator[Start]:
+    with executing(tmp_path) as begin:
+        yield begin
 
 
 def test_a_job_ends_with_the_files_of_its_program_as_a_flat_archive(start: Start) -> None:
@@ -602,144 +455,10 @@ def test_after_a_crash_of_the_emulator_its_jobs_have_failed_and_their_programs_a
     assert executor.recover() == []
 
 
-def clients_that_nobody_asks_for(_: Context) -> Aws:
-    raise AssertionError("nothing is to be sent")
-
-
 def lives(pid: int) -> bool:
     """Whether a process runs; a zombie does not."""
     found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return bool(found.stdout.strip()) and not found.stdout.startswith("Z")
-
-
-MODEL_AT_ONCE = "(model / 'weights').write_text('1')"
-
-
-def test_a_name_can_be_used_once(start: Start) -> None:
-    sagemaker = start(MODEL_AT_ONCE)
-    sagemaker("CreateTrainingJob", **request(sagemaker))
-    with pytest.raises(ApiError, match="already exists") as refused:
-        sagemaker("CreateTrainingJob", **request(sagemaker))
-    assert refused.value.code == "ResourceInUse"
-
-
-def _channel(request: dict[str, Any], **changes: Any) -> None:
-    request["InputDataConfig"][0] |= changes
-
-
-def _source(request: dict[str, Any], **changes: Any) -> None:
-    request["InputDataConfig"][0]["DataSource"]["S3DataSource"] |= changes
-
-
-@pytest.mark.parametrize(
-    ("spoil", "sentence"),
-    [
-        (
-            lambda r: r["ResourceConfig"].update(InstanceType="ml.c4.2xlarge"),
-            "Instance type ml.c4.2xlarge is not supported by algorithm image-classification; "
-            "only GPU instances are supported.",
-        ),
-        (lambda r: r["ResourceConfig"].update(InstanceCount=2), "InstanceCount is 2"),
-        (lambda r: r.pop("ResourceConfig"), "ResourceConfig needs InstanceType"),
-        (lambda r: _channel(r, InputMode="File"), "read in Pipe mode only"),
-        (lambda r: _channel(r, RecordWrapperType="None"), "RecordWrapperType must be RecordIO"),
-        (lambda r: _channel(r, CompressionType="Gzip"), "CompressionType must be None"),
-        (lambda r: _channel(r, ChannelName="validation"), "names the channel validation more than once"),
-        (lambda r: r["InputDataConfig"].pop(), "lacks the channel validation"),
-        (
-            lambda r: _source(r, AttributeNames=["source-ref"]),
-            "AttributeNames must be the picture and its label",
-        ),
-        (lambda r: _source(r, S3DataDistributionType="ShardedByS3Key"), "must be FullyReplicated"),
-        (lambda r: _source(r, S3DataType="ManifestFile"), "ManifestFile cannot be read here"),
-        (lambda r: _source(r, S3DataType="S3Prefix"), "not in Pipe mode"),
-        (lambda r: _source(r, S3Uri="https://trash/x"), "'https://trash/x' is not an S3 address"),
-        (lambda r: r.update(RoleArn="arn:aws:iam::999999999999:role/other"), "belongs to another account"),
-        (lambda r: r["OutputDataConfig"].update(CompressionType="NONE"), "must be GZIP here"),
-        (
-            lambda r: r["Tags"].extend([{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]),
-            "'a' is given more than once",
-        ),
-        (
-            lambda r: r["AlgorithmSpecification"].update(TrainingImage="pytorch:latest"),
-            "pytorch:latest cannot be run here; what can be trained is the built-in image-classification",
-        ),
-        (
-            lambda r: r["AlgorithmSpecification"].update(TrainingImage=image_uri("eu-west-1")),
-            "does not exist for jobs in us-east-1; use 811284229777.dkr.ecr.us-east-1.amazonaws.com",
-        ),
-        (
-            lambda r: r["AlgorithmSpecification"].update(MetricDefinitions=[{"Name": "a", "Regex": "b"}]),
-            "leave MetricDefinitions out",
-        ),
-    ],
-)
-def test_what_would_cost_money_before_it_fails_is_refused_at_once(
-    tmp_path: Path, spoil: Callable[[dict[str, Any]], None], sentence: str
-) -> None:
-    shelf = Shelf()
-    sagemaker = Sagemaker(Executor(clients_that_nobody_asks_for, tmp_path, shelf), shelf)
-    refused_request = asked()
-    spoil(refused_request)
-    with pytest.raises(ApiError) as refused:
-        sagemaker("CreateTrainingJob", **refused_request)
-    assert refused.value.code == "ValidationException"
-    assert sentence in refused.value.message
-    assert sagemaker("ListTrainingJobs")["TrainingJobSummaries"] == []
-
-
-def test_jobs_are_listed_in_pages_by_what_is_asked_for(start: Start) -> None:
-    sagemaker = start(MODEL_AT_ONCE)
-    names = ["apple", "banana", "cherry"]
-    for name in names:
-        sagemaker("CreateTrainingJob", **request(sagemaker, name=name))
-    for name in names:
-        sagemaker.wait(name)
-    order = {"SortBy": "Name", "SortOrder": "Descending", "MaxResults": 2}
-    first = sagemaker("ListTrainingJobs", **order)
-    second = sagemaker("ListTrainingJobs", **order, NextToken=first["NextToken"])
-    listed = [
-        job["TrainingJobName"] for job in first["TrainingJobSummaries"] + second["TrainingJobSummaries"]
-    ]
-    assert listed == ["cherry", "banana", "apple"]
-    assert "NextToken" not in second
-
-    def found(**filters: Any) -> list[str]:
-        return [
-            job["TrainingJobName"] for job in sagemaker("ListTrainingJobs", **filters)["TrainingJobSummaries"]
-        ]
-
-    assert found() == names
-    assert found(NameContains="an") == ["banana"]
-    assert found(StatusEquals="Completed") == names
-    assert found(StatusEquals="InProgress") == []
-    banana = sagemaker.describe("banana")["CreationTime"]
-    assert found(CreationTimeAfter=banana) == ["cherry"]
-    assert found(CreationTimeBefore=banana) == ["apple"]
-
-
-def test_a_job_that_ended_cannot_be_stopped_and_one_that_never_was_is_not_found(start: Start) -> None:
-    sagemaker = start(MODEL_AT_ONCE)
-    sagemaker("CreateTrainingJob", **request(sagemaker))
-    sagemaker.wait()
-    with pytest.raises(ApiError, match="the training job is in status Completed"):
-        sagemaker("StopTrainingJob", TrainingJobName="sorter")
-    for operation in ("StopTrainingJob", "DescribeTrainingJob"):
-        with pytest.raises(ApiError, match="training-job/ghost") as missing:
-            sagemaker(operation, TrainingJobName="ghost")
-        assert missing.value.code == "ResourceNotFound"
-
-
-def test_tags_of_a_job_come_with_it_and_can_change(start: Start) -> None:
-    sagemaker = start(MODEL_AT_ONCE)
-    arn = sagemaker("CreateTrainingJob", **request(sagemaker, tags={"classes": "Compost"}))["TrainingJobArn"]
-    sagemaker("AddTags", ResourceArn=arn, Tags=[{"Key": "owner", "Value": "ann"}])
-    sagemaker("DeleteTags", ResourceArn=arn, TagKeys=["classes"])
-    assert sagemaker("ListTags", ResourceArn=arn)["Tags"] == [{"Key": "owner", "Value": "ann"}]
-    sagemaker.wait()
-    assert sagemaker("ListTags", ResourceArn=arn)["Tags"] == [{"Key": "owner", "Value": "ann"}]
-    with pytest.raises(ApiError, match="ghost"):
-        sagemaker("ListTags", ResourceArn=arn.replace("sorter", "ghost"))
 
 
 def test_the_same_files_make_the_same_archive(start: Start) -> None:
