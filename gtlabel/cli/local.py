@@ -27,7 +27,9 @@ Port = Annotated[
 @app.command()
 def up(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 5000,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; nobody is asked who they are.")
+    ] = "127.0.0.1",
     state: State = None,
     bucket: Annotated[
         list[str] | None, typer.Option("--bucket", help="Create this bucket unless it is there.")

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,12 +61,10 @@ class Index:
 
     def drop_bucket(self, name: str) -> None:
         """Forget a bucket, its settings and its objects."""
-        with self.lock:
-            self._connection.execute("begin immediate")
+        with self._transaction():
             self._connection.execute("delete from objects where bucket = ?", (name,))
             self._connection.execute("delete from settings where bucket = ?", (name,))
             self._connection.execute("delete from buckets where name = ?", (name,))
-            self._connection.execute("commit")
 
     def set(self, bucket: str, query: str, request: dict[str, Any]) -> None:
         """Keep the request that last settled something about a bucket, by its query (`cors`, `policy`)."""
@@ -81,20 +80,20 @@ class Index:
 
     def put(self, bucket: str, versions: dict[str, list[dict[str, Any]]]) -> None:
         """Write the versions of some keys, oldest first, in place of what was known; none means gone."""
-        with self.lock:
-            self._connection.execute("begin immediate")
+        with self._transaction():
             for key, documents in versions.items():
                 self._connection.execute("delete from objects where bucket = ? and key = ?", (bucket, key))
                 self._connection.executemany(
                     "insert into objects values (?, ?, ?, ?)",
                     ((bucket, key, n, json.dumps(document)) for n, document in enumerate(documents)),
                 )
-            self._connection.execute("commit")
 
     def buckets(self) -> list[BucketRow]:
         """All buckets."""
         with self.lock:
-            return [BucketRow(*row) for row in self._connection.execute("select * from buckets order by created")]
+            return [
+                BucketRow(*row) for row in self._connection.execute("select * from buckets order by created")
+            ]
 
     def settings(self, bucket: str) -> list[tuple[str, dict[str, Any]]]:
         """The requests that made a bucket what it is, in the order they were made."""
@@ -115,12 +114,22 @@ class Index:
 
     def clear(self) -> None:
         """Forget everything."""
-        with self.lock:
-            self._connection.executescript(
-                "begin immediate; delete from objects; delete from settings; delete from buckets; commit;"
-            )
+        with self._transaction():
+            for table in ("objects", "settings", "buckets"):
+                self._connection.execute(f"delete from {table}")  # noqa: S608 - the names are ours
 
     def close(self) -> None:
         """Let go of the file."""
         with self.lock:
             self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self.lock:
+            self._connection.execute("begin immediate")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("rollback")
+                raise
+            self._connection.execute("commit")

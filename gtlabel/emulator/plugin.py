@@ -1,10 +1,10 @@
 """pytest fixtures: AWS accounts that cost nothing.
 
     def test_it(gtlabel_mock):        in this process, the fastest; its calls move labeling jobs on
-    def test_it(gtlabel_aws):         over HTTP, with a real trainer's threads and processes behind it
+    def test_it(gtlabel_aws):         over HTTP, from a process of its own, where jobs move on by themselves
 
-Both give the clients (`gtlabel.Aws`) of an account that has the team `gtlabel_mock`'s environment names in
-`GTLABEL_TEAM` and the role in `GTLABEL_ROLE`, and nothing else. Nothing is imported before it is used.
+Both give the clients (`gtlabel.Aws`) of an account that has one team and one role, named by the variables
+`GTLABEL_TEAM` and `GTLABEL_ROLE`, and nothing else. Nothing is imported before it is used.
 """
 
 from __future__ import annotations

@@ -112,7 +112,6 @@ class Front:
 
         self.emulator: Emulator = Emulator(root, endpoint_url=url)
         self.storage: Storage = Storage(root, durable=durable)
-        self._moto_reset = False
         moto.install(self.emulator.operations, lambda: None, strict=False)
         self.storage.install()
         self._moto = _dispatcher(self.storage)
@@ -152,14 +151,19 @@ class Front:
         except (ValueError, TypeError):
             return _send_json(start_response, 400, {"error": "the body is not a JSON object"})
         kind, _, rest = path.partition("/")
-        if kind == "health":
-            return _send_json(start_response, 200, {"status": "ok", "pid": os.getpid()})
-        if kind == "worker":
-            status, answer = workers.handle(self.emulator.board, rest, body)
-        elif kind == "device":
-            status, answer = devices.handle(self.emulator.shelf, rest, body)
-        else:
-            status, answer = 404, {"error": f"there is nothing at /gtlabel/{path}"}
+        try:
+            if kind == "health":
+                status, answer = 200, {"status": "ok", "pid": os.getpid()}
+            elif kind == "worker":
+                status, answer = workers.handle(self.emulator.board, rest, body)
+            elif kind == "device":
+                status, answer = devices.handle(self.emulator.shelf, rest, body)
+            else:
+                status, answer = 404, {"error": f"there is nothing at /gtlabel/{path}"}
+        except Exception as error:
+            # The boundary of the server: whatever goes wrong inside is logged, and the client is told.
+            logging.exception("%s", path)
+            status, answer = 500, {"error": f"{path} failed inside: {type(error).__name__}: {error}"}
         return _send_json(start_response, status, answer)
 
     def _ask_moto(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import os
 import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +32,8 @@ from moto.s3.responses import S3Response
 from moto.s3.utils import bucket_name_from_url
 
 from gtlabel.emulator.index import BucketRow, Index
+
+_log = logging.getLogger(__name__)
 
 # An answer that is still being read when its object goes must find the file; none takes a minute to open it.
 _GRACE_SECONDS = 60.0
@@ -180,30 +183,41 @@ class Storage:
         """
         if self.index is None:
             return 0
-        count = 0
-        owned: set[str] = set()
         self._loading = True
         try:
             for row in self.index.buckets():
                 for query, request in self.index.settings(row.name):
                     target = f"/{row.name}?{query}" if query else f"/{row.name}"
-                    replay("PUT", target, request["headers"], base64.b64decode(request["body"]))
-                backend = models.s3_backends[row.account]["aws"]
-                bucket = backend.buckets[row.name]
-                bucket.creation_date = datetime.fromisoformat(row.created)
-                for key, document in self.index.objects(row.name):
-                    version = _version_of(document, key, bucket, self.bodies.root)
-                    bucket.keys[key] = version
-                    if document.get("tags"):
-                        backend.tagger.tag_resource(
-                            version.arn, [{"Key": k, "Value": v} for k, v in document["tags"].items()]
-                        )
-                    owned.add(document.get("body", ""))
-                    count += 1
+                    status = replay("PUT", target, request["headers"], base64.b64decode(request["body"]))
+                    if status >= 400:
+                        _log.error("the bucket %s lost its setting %r", row.name, query)
+            bodies = [body for row in self.index.buckets() for body in self._load_objects(row)]
         finally:
             self._loading = False
-        self.bodies.keep_only(owned)
-        return count
+        self.bodies.keep_only(set(bodies))
+        return len(bodies)
+
+    def _load_objects(self, row: BucketRow) -> Iterator[str]:
+        """Put the objects of a bucket back; yield the names of their bodies."""
+        if self.index is None:
+            return
+        owner = models.s3_backends.bucket_accounts.get(row.name)
+        backend: Any = models.s3_backends[owner[1]][owner[0]] if owner else None
+        if backend is None:
+            _log.error("the bucket %s did not come back; its objects stay on disk", row.name)
+        else:
+            backend.buckets[row.name].creation_date = datetime.fromisoformat(row.created)
+        for key, document in self.index.objects(row.name):
+            if "body" in document:
+                yield document["body"]
+            if backend is None:
+                continue
+            bucket = backend.buckets[row.name]
+            version = _version_of(document, key, bucket, backend.region_name, self.bodies.root)
+            bucket.keys[key] = version
+            if document.get("tags"):
+                tags = [{"Key": name, "Value": value} for name, value in document["tags"].items()]
+                backend.tagger.tag_resource(version.arn, tags)
 
     def clear(self) -> None:
         """Forget everything; moto itself is reset by others."""
@@ -320,7 +334,7 @@ def _document(version: Any, backend: Any) -> dict[str, Any]:
     return {name: value for name, value in document.items() if value is not None}
 
 
-def _version_of(document: dict[str, Any], key: str, bucket: Any, root: Path) -> Any:
+def _version_of(document: dict[str, Any], key: str, bucket: Any, region: str, root: Path) -> Any:
     if "body" not in document:
         # What was deleted may be gone for good by now; of it the marker takes the name only.
         deleted: Any = bucket.keys.get(key) or SimpleNamespace(name=key)
@@ -332,8 +346,7 @@ def _version_of(document: dict[str, Any], key: str, bucket: Any, root: Path) -> 
         name=key,
         value=Body(root / document["body"], document["size"], document["md5"]),
         account_id=bucket.account_id,
-        # The backend's region is that of all S3, and moto gives it to every key.
-        region_name="aws",
+        region_name=region,
         storage=document["storage_class"],
         etag=document.get("etag"),
         is_versioned=document["versioned"],
