@@ -69,7 +69,8 @@ class Evaluation:
         n, p = len(self.images), self.accuracy
         center = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
         half = _Z / (1 + _Z**2 / n) * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
-        return max(0.0, center - half), min(1.0, center + half)
+        # Rounding must not put the accuracy itself outside.
+        return min(p, max(0.0, center - half)), max(p, min(1.0, center + half))
 
     @property
     def baseline(self) -> float:
@@ -155,7 +156,7 @@ def score(
     scored = []
     for name, row in zip(images, probabilities, strict=True):
         label = labels.get(name)
-        if label not in classes:
+        if label is None or label not in classes:
             raise TrainingError(f"{name} has the label {label!r}, which is not among {', '.join(classes)}")
         predicted = classes[int(np.argmax(row))]
         scored.append(ScoredImage(name, label, predicted, tuple(float(share) for share in row)))

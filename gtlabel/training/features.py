@@ -3,7 +3,7 @@
 A histogram is something that a network can compute: a rectifier `max(0, x - t)` for each threshold `t`,
 averaged over the picture, gives the area above the threshold, and differences of neighbors give the
 share of pixels in each (overlapping, triangular) bin. There is one such histogram for each of seven
-color axes and, for each of three axes, of the local contrast: how far a pixel is from the average
+color axes and, for each of three axes, of the contrast: how far a pixel is from the average
 around it, averaged over a small neighborhood. Each is taken over the whole picture and over its border,
 that is, without the middle, where the object usually lies.
 
@@ -146,10 +146,10 @@ class FeatureNetwork:
         signed = self.convolution(name, data, np.concatenate([difference, -difference]))
         rectified = self.rectifier(f"{name}_rectified", signed)
         stride = side // 2
-        local = self.average(f"{name}_local", rectified, (side, side), (stride, stride))
+        nearby = self.average(f"{name}_nearby", rectified, (side, side), (stride, stride))
         rows, columns = (((size - side + 1) - side) // stride + 1 for size in (self._rows, self._columns))
         axes = np.hstack([np.eye(len(_CONTRAST_AXES))] * 2)
-        self._histograms(name, local, axes, [_CONTRAST_BINS] * len(_CONTRAST_AXES), (rows, columns))
+        self._histograms(name, nearby, axes, [_CONTRAST_BINS] * len(_CONTRAST_AXES), (rows, columns))
 
     def _histograms(
         self, name: str, source: int, axes: NDArray[Any], bins: list[NDArray[Any]], size: tuple[int, int]

@@ -1,0 +1,399 @@
+"""The trainer that needs no GPU, run as the platform runs it, and the judging of what it learned."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.ensemble import ExtraTreesClassifier
+
+from gtlabel.errors import TrainingError
+from gtlabel.networks import interpreter
+from gtlabel.networks.artifact import read_artifact
+from gtlabel.networks.onnx import to_onnx
+from gtlabel.networks.preprocess import load_image
+from gtlabel.networks.runtime import Network
+from gtlabel.recordio import encode
+from gtlabel.training.embedded import train
+from gtlabel.training.evaluate import Evaluation, evaluate, score
+from gtlabel.training.features import FeatureNetwork
+from gtlabel.training.forest import Growth, add_forest
+
+SAMPLES = Path(__file__).parents[1] / "samples" / "trash"
+CLASSES = ("Compost", "Landfill", "Recycle")
+COLORS = ((200, 30, 30), (30, 200, 30), (30, 30, 200))
+
+Records = Iterable[bytes]
+
+
+def truth(file: str) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (SAMPLES / file).read_text().splitlines()]
+
+
+def wire(records: Records) -> bytes:
+    return b"".join(map(encode, records))
+
+
+def labeled(rows: Sequence[Mapping[str, str]]) -> list[bytes]:
+    records = []
+    for row in rows:
+        records += [(SAMPLES / row["image"]).read_bytes(), str(CLASSES.index(row["class"])).encode()]
+    return records
+
+
+def painted(count: int, seed: int = 0, classes: int = 3) -> list[bytes]:
+    """Small pictures that show their class by their color."""
+    random = np.random.default_rng(seed)
+    records = []
+    for number in range(count):
+        pixels = np.clip(random.normal(COLORS[number % classes], 25, (24, 32, 3)), 0, 255).astype(np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        records += [stream.getvalue(), str(number % classes).encode()]
+    return records
+
+
+def prepare(base: Path, train: Records, validation: Records, **hyperparameters: str) -> Path:
+    """Lay out what SageMaker calls /opt/ml, with plain files as channels."""
+    config, data = base / "input" / "config", base / "input" / "data"
+    config.mkdir(parents=True)
+    data.mkdir()
+    (base / "model").mkdir()
+    values = {
+        "num_classes": "3",
+        "num_training_samples": "24",
+        "image_shape": "3,32,32",
+        "mini_batch_size": "6",
+        **hyperparameters,
+    }
+    (config / "hyperparameters.json").write_text(json.dumps(values))
+    (data / "train_0").write_bytes(wire(train))
+    (data / "validation_0").write_bytes(wire(validation))
+    return base
+
+
+def program(base: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "gtlabel.training.embedded", "train"],
+        env={**os.environ, "SAGEMAKER_BASE_DIR": str(base), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The samples' model, trained once, and what the program printed."""
+    rows = truth("truth.jsonl")
+    base = prepare(
+        tmp_path_factory.mktemp("ml"),
+        labeled(rows[:94]),
+        labeled(rows[94:]),
+        num_training_samples="94",
+        image_shape="3,64,64",
+        mini_batch_size="16",
+        learning_rate="0.01",
+    )
+    process = program(base)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    return base, output
+
+
+# --- what it learns
+
+
+def test_the_model_recognizes_most_pictures_it_never_saw(trained: tuple[Path, str]) -> None:
+    artifact = read_artifact(trained[0] / "model")
+    rows = truth("held-out.jsonl")
+    result = evaluate(
+        Network(to_onnx(artifact, CLASSES)),
+        {row["image"]: (SAMPLES / row["image"]).read_bytes() for row in rows},
+        {row["image"]: row["class"] for row in rows},
+        CLASSES,
+    )
+    assert result.baseline == pytest.approx(1 / 3)
+    assert result.accuracy > 0.6
+
+
+def test_the_converted_model_gives_the_trainers_own_probabilities(trained: tuple[Path, str]) -> None:
+    artifact = read_artifact(trained[0] / "model")
+    assert artifact.shape == (16, 3, 64, 64)
+    batch = np.stack(
+        [load_image((SAMPLES / row["image"]).read_bytes(), 64, 64) for row in truth("held-out.jsonl")]
+    )
+    own = interpreter.run(artifact.symbol, artifact.params, batch)
+    converted = Network(to_onnx(artifact, CLASSES)).probabilities(batch)
+    np.testing.assert_allclose(converted, own, atol=1e-4)
+
+
+def test_the_log_has_the_built_ins_lines(trained: tuple[Path, str]) -> None:
+    base, output = trained
+    share = r"[01]\.\d{6}"
+    for line in (
+        rf"Epoch\[0\] Train-accuracy={share}",
+        r"Epoch\[0\] Time cost=\d+\.\d+",
+        rf"Epoch\[0\] Validation-accuracy={share}",
+        rf"Storing the best model with validation accuracy: {share}",
+        re.escape(f'Saved checkpoint to "{base}/model/image-classification-0001.params"'),
+    ):
+        assert re.search(line + "$", output, re.MULTILINE), line
+
+
+def test_the_log_says_which_hyperparameters_count(trained: tuple[Path, str]) -> None:
+    honored, ignored = re.findall(r"(?:Honored|Ignored) hyperparameters.*: (\{.*\})", trained[1])
+    assert "image_shape" in honored
+    assert "mini_batch_size" in honored
+    assert "learning_rate" in ignored
+
+
+def test_only_the_built_ins_three_files_are_left(trained: tuple[Path, str]) -> None:
+    names = {path.name for path in (trained[0] / "model").iterdir()}
+    assert names == {
+        "image-classification-symbol.json",
+        "image-classification-0001.params",
+        "model-shapes.json",
+    }
+
+
+def test_no_held_out_picture_is_among_those_to_label() -> None:
+    label, held_out = truth("truth.jsonl"), truth("held-out.jsonl")
+    assert len({row["original"] for row in label + held_out}) == len(label + held_out)
+    files = {(SAMPLES / row["image"]).read_bytes() for row in label + held_out}
+    assert len(files) == len(label + held_out)
+
+
+def test_the_network_answers_as_the_forest_that_it_was_made_from() -> None:
+    random = np.random.default_rng(3)
+    pictures = random.uniform(0, 255, (60, 3, 1, 1)) + random.normal(0, 30, (60, 3, 32, 32))
+    batch = pictures.clip(0, 255).astype(np.float32)
+    labels = (pictures[:, 0].mean((1, 2)) > pictures[:, 1].mean((1, 2))).astype(np.int64) * 2
+    network = FeatureNetwork(32, 32)
+    features = network.features(batch)
+    head = add_forest(network, features, labels, 3, Growth(8, 5.0, None), seed=4)
+    answers = network.answers(head, features)
+    forest = ExtraTreesClassifier(200, max_leaf_nodes=8, random_state=4).fit(features, labels)
+    votes = np.zeros((60, 3))
+    votes[:, [0, 2]] = forest.predict_proba(features)
+    expected = np.exp(5 * votes) / np.exp(5 * votes).sum(1, keepdims=True)
+    # Questions near their threshold are answered softly.
+    np.testing.assert_allclose(answers, expected, atol=0.06)
+    assert (answers.argmax(1) == expected.argmax(1)).mean() > 0.95
+
+
+# --- how it is run
+
+
+def test_channels_come_through_fifos(tmp_path: Path) -> None:
+    base = prepare(tmp_path, [], [])
+    for name, records in (("train_0", painted(24)), ("validation_0", painted(9, seed=1))):
+        fifo = base / "input" / "data" / name
+        fifo.unlink()
+        os.mkfifo(fifo)
+        threading.Thread(target=fifo.write_bytes, args=(wire(records),), daemon=True).start()
+    train(base)
+    assert read_artifact(base / "model").epoch == 1
+
+
+@pytest.mark.parametrize("shape", ["3,8,8", "3,40,70", "3,150,224"])
+def test_any_size_is_learned_and_converted(
+    shape: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    layers = "20" if shape == "3,8,8" else "18"
+    train(prepare(tmp_path, painted(24), painted(9, seed=1), image_shape=shape, num_layers=layers))
+    assert "Validation-accuracy=1.000000" in caplog.text
+    artifact = read_artifact(tmp_path / "model")
+    network = Network(to_onnx(artifact, CLASSES))
+    assert (network.height, network.width) == tuple(map(int, shape.split(",")[1:]))
+    batch = np.stack([load_image(picture, network.height, network.width) for picture in painted(9, 2)[::2]])
+    own = interpreter.run(artifact.symbol, artifact.params, batch)
+    np.testing.assert_allclose(network.probabilities(batch), own, atol=1e-4)
+
+
+@pytest.mark.parametrize("present", [1, 2])
+def test_a_class_without_a_picture_is_never_the_answer(present: int, tmp_path: Path) -> None:
+    train(prepare(tmp_path, painted(24, classes=present), painted(6, classes=present)))
+    artifact = read_artifact(tmp_path / "model")
+    batch = np.stack([load_image(picture, 32, 32) for picture in painted(9)[::2]])
+    answers = interpreter.run(artifact.symbol, artifact.params, batch)
+    assert answers.shape == (9, 3)
+    assert set(answers.argmax(axis=1)) <= set(range(present))
+
+
+def test_the_same_pictures_give_the_same_bytes(tmp_path: Path) -> None:
+    models = []
+    for name in ("once", "again"):
+        base = prepare(tmp_path / name, painted(24), painted(6))
+        train(base)
+        models.append({path.name: path.read_bytes() for path in (base / "model").iterdir()})
+    assert models[0] == models[1]
+
+
+def test_a_wrong_number_of_samples_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(prepare(tmp_path, painted(24), painted(6), num_training_samples="30"))
+    assert "Expected number of samples: 30, did not match the number of samples processed: 24" in caplog.text
+
+
+def test_a_job_that_is_stopped_leaves_no_half_model_and_no_failure(tmp_path: Path) -> None:
+    base = prepare(tmp_path, [], [])
+    (base / "input" / "data" / "train_0").unlink()
+    os.mkfifo(base / "input" / "data" / "train_0")
+    process = program(base)
+    assert process.stdout
+    for line in process.stdout:
+        if "Honored" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert list((base / "model").iterdir()) == []
+    assert not (base / "output" / "failure").exists()
+
+
+def test_a_failure_is_one_sentence_in_the_failure_file(tmp_path: Path) -> None:
+    base = prepare(tmp_path, painted(3), painted(3))
+    process = program(base)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
+    sentence = (base / "output" / "failure").read_text()
+    assert sentence.startswith("ClientError: The number of input images must be bigger or equal to the")
+    assert "Traceback" not in output
+    assert list((base / "model").iterdir()) == []
+
+
+good = painted(24)
+
+
+@pytest.mark.parametrize(
+    ("records", "sentence"),
+    [
+        ([*good[:5], b"3"], "record 5 of the train channel: the label '3' is not a whole number from 0 to 2"),
+        ([*good[:3], b"-1"], "record 3 of the train channel: the label '-1'"),
+        ([*good[:3], b"Compost"], "record 3 of the train channel: the label 'Compost'"),
+        ([*good[:4], good[4][:200], b"1"], "record 4 of the train channel: .* not a readable picture"),
+        ([*good[:4], b"hello", b"1"], "record 4 of the train channel: .* not a readable picture"),
+        (good[:-1], "the last picture of the train channel has no label after it"),
+        (good[:8], "bigger or equal to the mini_batch_size. The train channel has 4, mini_batch_size is 6"),
+        ([], "Got empty batch from pipe.*train channel"),
+    ],
+)
+def test_a_channel_that_cannot_be_learned_from_says_where(
+    records: list[bytes], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=sentence):
+        train(prepare(tmp_path, records, painted(6)))
+
+
+def test_pictures_without_a_record_around_them_are_refused_as_the_built_in_does(tmp_path: Path) -> None:
+    base = prepare(tmp_path, [], painted(6))
+    (base / "input" / "data" / "train_0").write_bytes(b"".join(good))
+    with pytest.raises(TrainingError, match=r"Unable to parse record.*magic number"):
+        train(base)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"num_clases": "3"}, "'num_clases' is not a hyperparameter of image classification"),
+        ({"num_classes": "one"}, "The value 'one' is not valid for the 'num_classes' hyperparameter"),
+        ({"learning_rate": "2"}, "The value '2' is not valid for the 'learning_rate' hyperparameter"),
+        ({"num_layers": "19"}, "num_layers 19 does not fit"),
+        ({"image_shape": "1,64,64"}, "is not 3 colors"),
+        ({"image_shape": "3,4,4", "num_layers": "20"}, "at least 8 pixels"),
+        ({"multi_label": "1"}, "one class; multi_label needs"),
+    ],
+)
+def test_a_hyperparameter_that_the_built_in_refuses_is_refused(
+    change: dict[str, str], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=sentence):
+        train(prepare(tmp_path, good, painted(6), **change))
+
+
+def test_a_missing_hyperparameter_is_named(tmp_path: Path) -> None:
+    base = prepare(tmp_path, good, painted(6))
+    (base / "input" / "config" / "hyperparameters.json").write_text('{"num_classes": "3"}')
+    with pytest.raises(TrainingError, match="specified for 'num_training_samples' which are required"):
+        train(base)
+
+
+def test_every_hyperparameter_of_the_built_in_is_accepted(tmp_path: Path) -> None:
+    every = {
+        "num_layers": "18", "use_pretrained_model": "0", "resize": "40", "epochs": "3",
+        "learning_rate": "0.1", "lr_scheduler_factor": "0.1", "lr_scheduler_step": "1,2",
+        "optimizer": "adam", "momentum": "0.9", "weight_decay": "0.0001", "beta_1": "0.9",
+        "beta_2": "0.999", "eps": "1e-8", "gamma": "0.9", "augmentation_type": "crop_color_transform",
+        "multi_label": "0", "use_weighted_loss": "0", "top_k": "2", "precision_dtype": "float32",
+        "checkpoint_frequency": "2", "early_stopping": "True", "early_stopping_min_epochs": "10",
+        "early_stopping_patience": "5", "early_stopping_tolerance": "0.0", "kv_store": "dist_sync",
+    }  # fmt: skip
+    train(prepare(tmp_path, good, painted(6), **every))
+    assert read_artifact(tmp_path / "model").epoch == 1
+
+
+# --- how it is judged
+
+
+def judged(
+    labels: Sequence[str], predicted: Sequence[str], classes: Sequence[str] = ("a", "b")
+) -> Evaluation:
+    names = [f"{number}.jpg" for number in range(len(labels))]
+    rows = np.array([[float(name == guess) for name in classes] for guess in predicted])
+    return score(names, dict(zip(names, labels, strict=True)), rows, classes)
+
+
+def test_the_figures_of_a_small_example_are_those_by_hand() -> None:
+    result = judged(list("aaaaabbbbb"), list("aaaabbbbba"))
+    assert result.accuracy == 0.8
+    assert result.baseline == 0.5
+    assert result.confusion == ((4, 1), (1, 4))
+    # Wilson's interval for 8 of 10, as tables give it.
+    assert result.interval == pytest.approx((0.4902, 0.9433), abs=1e-4)
+
+
+def test_a_class_nobody_answered_has_no_precision() -> None:
+    first, second = judged(list("aab"), list("aaa")).per_class
+    assert first.precision == pytest.approx(2 / 3)
+    assert first.recall == 1.0
+    assert (second.precision, second.recall) == (None, 0.0)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=30))
+def test_the_figures_can_be_recomputed_from_the_json(pairs: list[tuple[str, str]]) -> None:
+    result = judged([label for label, _ in pairs], [guess for _, guess in pairs], "abc")
+    value: dict[str, Any] = json.loads(result.to_json())
+    correct = sum(image["label"] == image["predicted"] for image in value["images"])
+    assert (
+        value["accuracy"]
+        == correct / len(pairs)
+        == sum(value["confusion"][i][i] for i in range(3)) / len(pairs)
+    )
+    assert sum(map(sum, value["confusion"])) == value["total"] == len(pairs)
+    assert value["interval"][0] <= value["accuracy"] <= value["interval"][1]
+    for image in value["images"]:
+        assert value["classes"][int(np.argmax(image["probabilities"]))] == image["predicted"]
+
+
+def test_what_cannot_be_judged_is_refused() -> None:
+    with pytest.raises(TrainingError, match="no picture to evaluate"):
+        judged([], [])
+    with pytest.raises(TrainingError, match="has the label 'z', which is not among a, b"):
+        judged(["z"], ["a"])
+    with pytest.raises(TrainingError, match=r"shape \(1, 2\)"):
+        score(["x"], {"x": "a"}, np.ones((1, 2)), ["a"])
