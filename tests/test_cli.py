@@ -19,6 +19,7 @@ from gtlabel.aws import Aws
 from gtlabel.emulator.child import Address
 
 GTLABEL = [sys.executable, "-m", "gtlabel"]
+TEMPLATES = Path(__file__).parent.parent / "templates"
 CLASSES = ["--classes", "Compost,Landfill,Recycle"]
 
 
@@ -204,3 +205,36 @@ def test_ctrl_c_ends_a_wait_with_its_own_exit_code(photos: str) -> None:
     assert waiting.returncode == 130
     assert said.startswith("gtlabel: interrupted")
     assert "Traceback" not in said
+
+
+def test_a_manifest_that_is_no_json_fails_the_job_with_its_line_and_exit_code_three(
+    gtlabel_aws: Aws, photos: str
+) -> None:
+    run = gtlabel("label", photos, *CLASSES, "--name", "trash-1", "--dry-run")
+    request = json.loads(run.stdout)
+    prefix = "gtlabel/trash-1/input/"
+    objects = {
+        "input.manifest": b'{"source-ref":"s3://photos/trash/red.jpg"}\nnot json\n',
+        "classes.json": b'{"labels":[{"label":"a"},{"label":"b"}]}',
+        "template.liquid": (TEMPLATES / "tasks" / "image-classification.liquid").read_bytes(),
+    }
+    for name, body in objects.items():
+        gtlabel_aws.s3.put_object(Bucket="photos", Key=prefix + name, Body=body)
+    gtlabel_aws.sagemaker.create_labeling_job(**request)
+    waited = gtlabel("jobs", "wait", "trash-1", "--poll", "0.1", "--timeout", "30")
+    assert waited.returncode == 3
+    assert "ended as Failed" in waited.stderr
+    assert "line 2" in waited.stderr
+
+
+def test_an_output_manifest_that_was_damaged_is_refused_with_its_line(gtlabel_aws: Aws, photos: str) -> None:
+    gtlabel("label", photos, *CLASSES, "--name", "trash-1")
+    gtlabel("jobs", "stop", "trash-1")
+    gtlabel("jobs", "wait", "trash-1", "--poll", "0.1", "--timeout", "30")
+    key = "gtlabel/trash-1/manifests/output/output.manifest"
+    gtlabel_aws.s3.put_object(
+        Bucket="photos", Key=key, Body=b'{"source-ref":"s3://photos/trash/red.jpg"}\n{"so'
+    )
+    sentence = refused("consolidate", "trash-1", "--into", "s3://photos/d/")
+    assert sentence.startswith(f"s3://photos/{key}, line 2: ")
+    assert gtlabel_aws.s3.list_objects_v2(Bucket="photos", Prefix="d/")["KeyCount"] == 0

@@ -86,7 +86,7 @@ def test_the_report_carries_the_numbers_that_it_shows(walked: tuple[Path, dict[s
     evaluation = json.loads(embedded[1])["evaluation"]
     right = sum(image["predicted"] == truth()[image["name"]] for image in evaluation["images"])
     assert right / len(evaluation["images"]) == pytest.approx(printed["accuracy"])
-    assert "http://" not in re.sub(r'<script type="application/json".*?</script>', "", page, flags=re.DOTALL)
+    assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?https?:""", page)
 
 
 def test_nobody_labeled_or_trained_on_the_pictures_that_were_held_out(
@@ -149,3 +149,34 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]
+
+
+def test_the_aws_cli_finds_the_jobs_of_the_demo_when_its_state_is_opened_again(
+    walked: tuple[Path, dict[str, Any], str],
+) -> None:
+    from gtlabel.emulator.child import running
+
+    folder, printed, _ = walked
+    assert f"gtlabel local up --state {folder / 'state'}" in printed["hint"]
+    with running(folder / "state") as address:
+
+        def aws(*arguments: str) -> Any:
+            command = [str(Path(sys.executable).with_name("aws")), "--endpoint-url", address.url, "sagemaker"]
+            run = subprocess.run(
+                [*command, *arguments, "--output", "json"],
+                env={**os.environ, **address.environ},
+                capture_output=True,
+                text=True,
+            )
+            assert run.returncode == 0, run.stderr
+            return json.loads(run.stdout)
+
+        (listed,) = aws("list-labeling-jobs")["LabelingJobSummaryList"]
+        described = aws("describe-labeling-job", "--labeling-job-name", listed["LabelingJobName"])
+        assert described["LabelingJobStatus"] == listed["LabelingJobStatus"] == "Completed"
+        pictures = len(list((TRASH / "images").iterdir()))
+        assert described["LabelCounters"]["HumanLabeled"] == pictures
+        training = aws("describe-training-job", "--training-job-name", "trash-bins")
+        assert training["TrainingJobStatus"] == "Completed"
+        assert [step["Status"] for step in training["SecondaryStatusTransitions"]][-1] == "Completed"
+        assert training["FinalMetricDataList"]

@@ -28,7 +28,7 @@ def demo(
     from gtlabel.cli.walk import Walk, prepare
 
     folder = prepare(into)
-    say("Sorting trash: 114 photographs nobody has labeled, three bins, one camera.")
+    say("Sorting trash: photographs nobody has labeled, three bins, one camera.")
     with Walk(folder, seed=seed, bar=progress, tell=say) as walk:
         summary = walk.go()
     if output is Format.JSON:

@@ -1,0 +1,142 @@
+"""The README is a promise: its commands run, its outputs are what they print, its code works."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from gtlabel.aws import Aws
+from gtlabel.settings import Project
+
+CHECKOUT = Path(__file__).parent.parent
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+BIN = Path(sys.executable).parent
+
+
+def section(title: str) -> str:
+    return README.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)\n```", text, re.DOTALL)
+
+
+def without_numbers(text: str) -> str:
+    """A text in which every number, and the room it takes, is the same."""
+    return re.sub(r"\s+", " ", re.sub(r"[\d.,]*\d%?", "N", text)).strip()
+
+
+def test_the_first_screen_has_two_commands_of_one_line() -> None:
+    commands = blocks(section("Two commands"), "sh")
+    assert len(commands) == 2
+    assert all("\n" not in command for command in commands)
+    assert README.index("## Two commands") < 1_500
+
+
+@pytest.mark.slow
+def test_the_demo_ends_as_the_readme_shows(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "gtlabel", "demo"], capture_output=True, text=True, cwd=tmp_path, timeout=200
+    )
+    assert run.returncode == 0, run.stderr
+    (shown,) = blocks(section("Two commands"), "text")
+    printed = run.stdout.replace(str(tmp_path), "/home/you")
+    assert without_numbers(printed) == without_numbers(shown)
+
+
+@pytest.mark.slow
+def test_the_steps_run_one_after_the_other_as_printed(tmp_path: Path) -> None:
+    (tmp_path / "samples").symlink_to(CHECKOUT / "samples")
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "GTLABEL_"))
+    }
+    script = "\n".join(["set -eu", *blocks(section("Step by step"), "sh")])
+    run = subprocess.run(
+        ["sh", "-c", script],
+        cwd=tmp_path,
+        env={**inherited, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert '"HumanLabeled"' in run.stdout
+    held_out = len(list((CHECKOUT / "samples" / "trash" / "held-out").iterdir()))
+    answers = (tmp_path / "predictions.jsonl").read_text().splitlines()
+    assert sum('"image"' in line for line in answers) == held_out
+
+
+def test_the_library_example_starts_a_job(gtlabel_aws: Aws) -> None:
+    gtlabel_aws.s3.create_bucket(Bucket="my-bucket")
+    picture = next((CHECKOUT / "samples" / "trash" / "images").iterdir())
+    gtlabel_aws.s3.put_object(Bucket="my-bucket", Key="trash/1.jpg", Body=picture.read_bytes())
+    gtlabel_aws.sagemaker.create_workteam(
+        WorkteamName="my-team",
+        Description="people",
+        MemberDefinitions=[
+            {
+                "CognitoMemberDefinition": {
+                    "UserPool": "us-east-1_pool",
+                    "UserGroup": "group",
+                    "ClientId": "client",
+                }
+            }
+        ],
+    )
+    (example,) = blocks(section("As a library"), "python")
+    run = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "'LabelingJobName': 'trash-" in run.stdout
+    jobs = gtlabel_aws.sagemaker.list_labeling_jobs()["LabelingJobSummaryList"]
+    assert [job["WorkteamArn"].rpartition("/")[2] for job in jobs] == ["my-team"]
+
+
+def test_the_test_example_passes_and_can_fail(tmp_path: Path) -> None:
+    (example,) = blocks(section("In your tests"), "python")
+    pipeline = textwrap.dedent(
+        """
+        import gtlabel, pathlib
+        PICTURE = next(pathlib.Path({folder!r}).iterdir()).read_bytes()
+        def my_pipeline(prefix):
+            aws = gtlabel.Aws()
+            aws.s3.put_object(Bucket="photos", Key="new/1.jpg", Body=PICTURE)
+            plan = gtlabel.plan_labeling(
+                aws, gtlabel.S3Uri(prefix), ["a", "b"], team="gtlabel", role="gtlabel"
+            )
+            {last}
+        """
+    )
+    folder = str(CHECKOUT / "samples" / "trash" / "images")
+    endings = {"gtlabel.start_labeling(aws, plan)": 0, "return plan": 1}
+    for number, (last, code) in enumerate(endings.items()):
+        test = tmp_path / f"test_pipeline_{number}.py"
+        test.write_text(pipeline.format(folder=folder, last=last) + example)
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+        assert run.returncode == code, run.stdout
+
+
+def test_the_project_file_is_one(tmp_path: Path) -> None:
+    (example,) = blocks(section("A project file"), "toml")
+    (tmp_path / "gtlabel.toml").write_text(example)
+    project = Project.load(tmp_path / "gtlabel.toml", environ={})
+    assert (project.team, project.role, project.region) == ("my-team", "my-role", "eu-west-1")
+    assert project.classes == ("Compost", "Landfill", "Recycle")
+
+
+def test_every_command_of_the_table_exists() -> None:
+    for name in re.findall(r"`gtlabel ([a-z]+)", section("What it does")):
+        run = subprocess.run(
+            [sys.executable, "-m", "gtlabel", name, "--help"], capture_output=True, text=True
+        )
+        assert run.returncode == 0, name
