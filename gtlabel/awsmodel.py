@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from botocore.loaders import Loader
     from botocore.model import OperationModel, ServiceModel
 
 # botocore's shapes are one class to a type checker and several at run time.
@@ -24,12 +25,19 @@ _SHOWN = 1024
 
 
 @lru_cache
+def loader() -> Loader:
+    """Botocore's reader of model files, which remembers them; a session may use it in place of its own."""
+    from botocore.loaders import Loader
+
+    return Loader()
+
+
+@lru_cache
 def service_model(service: str) -> ServiceModel:
     """The model of a service, by the name that boto3 gives its client."""
-    from botocore.loaders import Loader
     from botocore.model import ServiceModel
 
-    return ServiceModel(Loader().load_service_model(service, "service-2"), service)
+    return ServiceModel(loader().load_service_model(service, "service-2"), service)
 
 
 def operation_model(service: str, operation: str) -> OperationModel:

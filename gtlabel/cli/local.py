@@ -217,15 +217,12 @@ def _make_buckets(url: str, names: list[str] | None) -> None:
             let_browsers_in(s3, name)
 
 
-def _aws(url: str) -> Aws:
-    import boto3
-
+def _aws(emulator: Running) -> Aws:
     from gtlabel.aws import Aws
     from gtlabel.emulator.api import Context
-    from gtlabel.emulator.environment import ACCESS_KEY, SECRET_KEY
+    from gtlabel.emulator.environment import session
 
-    session = boto3.Session(ACCESS_KEY, SECRET_KEY, region_name=Context().region)
-    return Aws(session, url)
+    return Aws(session(Context().region), emulator.url)
 
 
 def _end_with_stdin() -> None:

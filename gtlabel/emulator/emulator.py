@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gtlabel.emulator import greengrass, groundtruth, training
 from gtlabel.emulator.api import Context, Operation, Operations
-from gtlabel.emulator.environment import ACCESS_KEY, SECRET_KEY
+from gtlabel.emulator.environment import session
 from gtlabel.emulator.executor import Executor
 from gtlabel.emulator.protocol import PassOn
 from gtlabel.emulator.shelf import Shelf
@@ -55,15 +55,11 @@ class Emulator:
 
     def aws(self, context: Context) -> Aws:
         """The clients of an account and region, for the emulator's own errands."""
-        import boto3
-
         from gtlabel.aws import Aws
 
         with self._lock:
             if context not in self._clients:
-                # Never the user's session: a thread that outlived its mock would reach the real AWS with it.
-                session = boto3.Session(ACCESS_KEY, SECRET_KEY, region_name=context.region)
-                clients = Aws(session, self.endpoint_url, region=context.region)
+                clients = Aws(session(context.region), self.endpoint_url, region=context.region)
                 # A session may not make two clients at once, so those that threads share are made here.
                 _ = clients.s3, clients.logs
                 self._clients[context] = clients

@@ -31,15 +31,16 @@ def gtlabel_mock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
 
     from gtlabel.aws import Aws
     from gtlabel.emulator import moto as seam
+    from gtlabel.emulator.api import Context
     from gtlabel.emulator.emulator import Emulator
-    from gtlabel.emulator.environment import ROLE, role_trust
+    from gtlabel.emulator.environment import ROLE, role_trust, session
 
     _point_to(monkeypatch, None)
     with moto.mock_aws():
         emulator = Emulator(driven=True)
         seam.install(emulator.operations, emulator.reset)
         try:
-            aws = Aws()
+            aws = Aws(session(Context().region))
             aws.iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=role_trust())
             yield aws
         finally:
@@ -63,6 +64,8 @@ def gtlabel_aws(gtlabel_server: Address, monkeypatch: pytest.MonkeyPatch) -> Aws
     import urllib.request
 
     from gtlabel.aws import Aws
+    from gtlabel.emulator.api import Context
+    from gtlabel.emulator.environment import session
 
     _point_to(monkeypatch, gtlabel_server.url)
     request = urllib.request.Request(  # noqa: S310 - our own server
@@ -70,7 +73,7 @@ def gtlabel_aws(gtlabel_server: Address, monkeypatch: pytest.MonkeyPatch) -> Aws
     )
     with urllib.request.urlopen(request, timeout=30):  # noqa: S310
         pass
-    return Aws()
+    return Aws(session(Context().region))
 
 
 def _point_to(monkeypatch: pytest.MonkeyPatch, url: str | None) -> None:
