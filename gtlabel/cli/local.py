@@ -217,12 +217,12 @@ def _make_buckets(url: str, names: list[str] | None) -> None:
             let_browsers_in(s3, name)
 
 
-def _aws(emulator: Running) -> Aws:
+def _aws(url: str) -> Aws:
     from gtlabel.aws import Aws
     from gtlabel.emulator.api import Context
     from gtlabel.emulator.environment import session
 
-    return Aws(session(Context().region), emulator.url)
+    return Aws(session(Context().region), url)
 
 
 def _end_with_stdin() -> None:
