@@ -689,17 +689,32 @@ def test_what_a_simulated_worker_says_depends_on_the_seed_alone(account: Account
 
 
 def test_simulated_workers_decline_release_and_forget_like_people(account: Account) -> None:
-    images = [f"s3://trash/images/{number}.jpg" for number in range(60)]
+    # Who is asked first is a matter of threads; among so many images each habit shows in any case.
+    images = [f"s3://trash/images/{number}.jpg" for number in range(100)]
     account.put("in.manifest", "".join(f'{{"source-ref":"{image}"}}\n' for image in images))
     # Ground Truth gives half a minute at least; the engine would give less, and that is waited for.
-    params = request(human={"TaskTimeLimitInSeconds": 2})
-    account.board.create_job(job_spec(Context(), params))
-    truth = {f"{number}.jpg": "Compost" for number in range(60)}
+    human = {"TaskTimeLimitInSeconds": 2, "NumberOfHumanWorkersPerDataObject": 4}
+    account.board.create_job(job_spec(Context(), request(human=human)))
+    truth = {f"{number}.jpg": "Compost" for number in range(100)}
     with account.served(hurry=1) as url:
-        summary = answer(url, "Bins-1", 6, 0.9, truth, seed=1)
+        summary = answer(url, "Bins-1", 7, 0.9, truth, seed=1)
     assert min(summary.declined, summary.released, summary.forgotten) > 0
-    assert summary.answers == 180
+    assert summary.answers == 400
     assert account.describe()["LabelCounters"]["FailedNonRetryableError"] == 0
+
+
+def test_simulated_workers_go_home_when_the_job_is_stopped(account: Account) -> None:
+    account.create()
+
+    def stop_at(answers: int) -> None:
+        if answers == 20:
+            account.call("StopLabelingJob", LabelingJobName="Bins-1")
+
+    with account.served() as url:
+        summary = answer(url, "Bins-1", 5, 0.9, TRUTH, on_progress=stop_at)
+    assert summary.answers >= 20
+    assert len(_answers(account)) == summary.answers
+    assert account.describe()["LabelingJobStatus"] == "Stopped"
 
 
 @pytest.mark.parametrize(

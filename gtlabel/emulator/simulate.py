@@ -37,7 +37,15 @@ _TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the workers did: answers taken, tasks declined, released and forgotten, answers that came late."""
+    """What the workers did.
+
+    Attributes:
+        answers: answers that were taken.
+        declined: tasks given back for good.
+        released: tasks given back for now.
+        forgotten: tasks left lying until their time was up.
+        late: tasks that were gone when the worker came back with them.
+    """
 
     answers: int = 0
     declined: int = 0
@@ -147,7 +155,7 @@ class _Crowd:
         api = _Api(self._url)
         try:
             while not self.over.is_set():
-                _, task = api.call("lease", {"job": self._job, "worker": worker})
+                task = api.lease(self._job, worker)
                 self._check_enough(task)
                 if task["lease"] is not None:
                     self._do(api, worker, number, task, first=task["object"] not in seen)
@@ -170,12 +178,10 @@ class _Crowd:
         mood = Random(f"{self._seed}/{worker}/{image}/mood").random()  # noqa: S311 - people, not secrets
         lease = {"lease": task["lease"]}
         if number in self._may_decline(image, task["workers_per_object"]) and mood < _DECLINED:
-            api.call("decline", lease)
-            self._add("declined")
+            self._add("declined" if api.accepts("decline", lease) else "late")
             return
         if first and mood > 1 - _RELEASED:
-            api.call("release", lease)
-            self._add("released")
+            self._add("released" if api.accepts("release", lease) else "late")
             return
         short = datetime.fromisoformat(task["expires"]) - datetime.fromisoformat(task["accepted"])
         if first and mood > 1 - _RELEASED - _FORGOTTEN and short.total_seconds() <= _SHORT_SECONDS:
@@ -183,8 +189,8 @@ class _Crowd:
             return
         said = _opinion(self._seed, worker, self._accuracy, image, classes, right)
         choice = {"label": said} if task["kind"] == "crowd-image-classifier" else {"labels": [said]}
-        status, _ = api.call("submit", {**lease, "answer": {task["kind"]: choice}}, refusable=True)
-        self._add("answers" if status == 200 else "late")
+        said_so = api.accepts("submit", {**lease, "answer": {task["kind"]: choice}})
+        self._add("answers" if said_so else "late")
 
     def _class_of(self, image: str, classes: Sequence[str]) -> str:
         """The truth about an image, which may name it by the end of its address."""
@@ -242,17 +248,29 @@ class _Api:
         self._base = parts.path.rstrip("/")
         self._connection = HTTPConnection(parts.hostname or "", parts.port or 80, timeout=_TIMEOUT_SECONDS)
 
-    def call(
-        self, action: str, body: dict[str, Any], *, refusable: bool = False
-    ) -> tuple[int, dict[str, Any]]:
-        """Do one thing; a refusal is an error unless it was to be expected.
+    def lease(self, job: str, worker: str) -> dict[str, Any]:
+        """Ask for a task.
 
         Raises:
             EmulatorError: with the emulator's sentence.
             EmulatorNotReadyError: if nothing answers.
         """
+        return self._call("lease", {"job": job, "worker": worker})[1]
+
+    def accepts(self, action: str, body: dict[str, Any]) -> bool:
+        """Give a task back or answer it; False when it is not in the worker's hands any more.
+
+        That happens to people, too: a time limit passes, or the job is stopped.
+
+        Raises:
+            EmulatorError: with the emulator's sentence, if it is about anything else.
+            EmulatorNotReadyError: if nothing answers.
+        """
+        return self._call(action, body, 409)[0] == 200
+
+    def _call(self, action: str, body: dict[str, Any], *expected: int) -> tuple[int, dict[str, Any]]:
         status, answered = self._send(f"{self._base}/gtlabel/worker/{action}", json.dumps(body).encode())
-        if status != 200 and not (refusable and status == 409):
+        if status not in (200, *expected):
             raise EmulatorError(str(answered.get("error", f"{action} was answered with status {status}")))
         return status, answered
 
