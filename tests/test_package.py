@@ -9,7 +9,18 @@ import pytest
 
 import gtlabel
 
-HEAVY = ("boto3", "botocore", "moto", "flask", "sagemaker", "torch", "onnx", "onnxruntime", "sklearn", "numpy")
+HEAVY = (
+    "boto3",
+    "botocore",
+    "moto",
+    "flask",
+    "sagemaker",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "sklearn",
+    "numpy",
+)
 
 
 def loaded_after(statement: str) -> set[str]:

@@ -104,7 +104,9 @@ def main() -> None:
     print(f"\n{'gtlabel demo':<28}{'wall s':>14}{'peak MB':>10}{'accuracy':>10}{'baseline':>10}")
     for number in range(min(arguments.runs, 3)):
         seconds, peak, printed = demo()
-        figures = f"{seconds:>14.1f}{peak / 1e6:>10.0f}{printed['accuracy']:>10.3f}{printed['baseline']:>10.3f}"
+        figures = (
+            f"{seconds:>14.1f}{peak / 1e6:>10.0f}{printed['accuracy']:>10.3f}{printed['baseline']:>10.3f}"
+        )
         print(f"{f'run {number + 1}':<28}{figures}", flush=True)
     print(f"{'limit':<28}{90:>14}{1500:>10}")
 
