@@ -38,8 +38,8 @@ _COLOR_AXES = np.array(
 _CONTRAST_AXES = _COLOR_AXES[3:6]
 _BRIGHTNESS_BINS = np.linspace(0, 1, 12)
 _CHROMA_BINS = np.linspace(-0.4, 0.4, 12)
-_CONTRAST_BINS = np.linspace(0, 0.15, 8)
-_NEIGHBORHOODS = (5, 9)
+_CONTRAST_BINS = np.linspace(0, 0.1, 8)
+_NEIGHBORHOOD = 5
 
 
 class FeatureNetwork:
@@ -64,9 +64,8 @@ class FeatureNetwork:
             data = self.average("shrink", data, (factor, factor), (factor, factor))
         self._rows, self._columns = height // factor, width // factor
         self._colors(data)
-        for side in _NEIGHBORHOODS:
-            if min(self._rows, self._columns) >= 4 * side:
-                self._contrast(data, side)
+        if min(self._rows, self._columns) >= 4 * _NEIGHBORHOOD:
+            self._contrast(data)
 
     def features(self, batch: Floats) -> Floats:
         """The features of a batch of pictures, one row for each."""
@@ -138,18 +137,18 @@ class FeatureNetwork:
         bins = [_BRIGHTNESS_BINS] * 4 + [_CHROMA_BINS] * 3
         self._histograms("color", data, _COLOR_AXES / 255, bins, (self._rows, self._columns))
 
-    def _contrast(self, data: int, side: int) -> None:
-        name = f"contrast{side}"
+    def _contrast(self, data: int) -> None:
+        side = _NEIGHBORHOOD
         kernel = np.full((side, side), -1 / side**2)
         kernel[side // 2, side // 2] += 1
         difference = np.einsum("ac,hw->achw", _CONTRAST_AXES / 255, kernel)
-        signed = self.convolution(name, data, np.concatenate([difference, -difference]))
-        rectified = self.rectifier(f"{name}_rectified", signed)
+        signed = self.convolution("contrast", data, np.concatenate([difference, -difference]))
+        rectified = self.rectifier("contrast_rectified", signed)
         stride = side // 2
-        nearby = self.average(f"{name}_nearby", rectified, (side, side), (stride, stride))
+        nearby = self.average("contrast_nearby", rectified, (side, side), (stride, stride))
         rows, columns = (((size - side + 1) - side) // stride + 1 for size in (self._rows, self._columns))
         axes = np.hstack([np.eye(len(_CONTRAST_AXES))] * 2)
-        self._histograms(name, nearby, axes, [_CONTRAST_BINS] * len(_CONTRAST_AXES), (rows, columns))
+        self._histograms("contrast", nearby, axes, [_CONTRAST_BINS] * len(_CONTRAST_AXES), (rows, columns))
 
     def _histograms(
         self, name: str, source: int, axes: NDArray[Any], bins: list[NDArray[Any]], size: tuple[int, int]
