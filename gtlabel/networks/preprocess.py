@@ -31,7 +31,7 @@ def load_image(data: bytes, height: int, width: int) -> NDArray[np.float32]:
     """
     try:
         with Image.open(io.BytesIO(data)) as picture:
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
+            upright = _in_eight_bits(ImageOps.exif_transpose(picture)).convert("RGB")
     # Pillow's decoders raise all of these for damaged files, SyntaxError for a broken PNG among them.
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         raise UnreadablePictureError(
@@ -39,3 +39,10 @@ def load_image(data: bytes, height: int, width: int) -> NDArray[np.float32]:
         ) from error
     squeezed = upright.resize((width, height), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(squeezed, dtype=np.float32).transpose(2, 0, 1))
+
+
+def _in_eight_bits(picture: Image.Image) -> Image.Image:
+    # Pillow would cut 16-bit gray off at 255 instead of scaling it.
+    if not picture.mode.startswith("I;16"):
+        return picture
+    return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
