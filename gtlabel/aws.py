@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import boto3
+    from types_boto3_cognito_idp import CognitoIdentityProviderClient
     from types_boto3_greengrassv2 import GreengrassV2Client
     from types_boto3_iam import IAMClient
     from types_boto3_iot import IoTClient
     from types_boto3_logs import CloudWatchLogsClient
     from types_boto3_s3 import S3Client
     from types_boto3_sagemaker import SageMakerClient
+    from types_boto3_sns import SNSClient
+    from types_boto3_sqs import SQSClient
     from types_boto3_sts import STSClient
 
 
@@ -83,6 +86,21 @@ class Aws:
     def logs(self) -> CloudWatchLogsClient:
         """CloudWatch Logs."""
         return self.session.client("logs", region_name=self.region, endpoint_url=self.endpoint_url)
+
+    @cached_property
+    def sns(self) -> SNSClient:
+        """The topics that streaming jobs are sent to and answer on."""
+        return self.session.client("sns", region_name=self.region, endpoint_url=self.endpoint_url)
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        """The queues that their messages wait in."""
+        return self.session.client("sqs", region_name=self.region, endpoint_url=self.endpoint_url)
+
+    @cached_property
+    def cognito_idp(self) -> CognitoIdentityProviderClient:
+        """The user pools that workers sign in to."""
+        return self.session.client("cognito-idp", region_name=self.region, endpoint_url=self.endpoint_url)
 
     @cached_property
     def sts(self) -> STSClient:
