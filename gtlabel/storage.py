@@ -5,24 +5,31 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from gtlabel.errors import BucketNotFoundError, ObjectNotFoundError, StorageDeniedError, StorageError
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from _typeshed import WriteableBuffer
     from types_boto3_s3 import S3Client
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """One object of a listing: its address, its size in bytes and its ETag without quotes."""
+# Lines are handed on by the hundred: one by one, the handing on would cost more than making them.
+_LINES_AT_ONCE = 512
+
+
+# A tuple, because listings make a million of them.
+class StoredObject(NamedTuple):
+    """One object of a listing: its address, size in bytes, ETag without quotes, and when it was written."""
 
     uri: S3Uri
     size: int
     etag: str
+    modified: datetime | None = None
 
 
 def list_objects(s3: S3Client, prefix: S3Uri) -> Iterator[StoredObject]:
@@ -37,7 +44,7 @@ def list_objects(s3: S3Client, prefix: S3Uri) -> Iterator[StoredObject]:
         for page in pages:
             for item in page.get("Contents", ()):
                 yield StoredObject(
-                    S3Uri.of(prefix.bucket, item["Key"]), item["Size"], item["ETag"].strip('"')
+                    prefix.at(item["Key"]), item["Size"], item["ETag"].strip('"'), item["LastModified"]
                 )
 
 
@@ -114,7 +121,7 @@ class _LineStream(io.RawIOBase):
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = iter(lines)
-        self._rest = b""
+        self._rest = memoryview(b"")
         self.count = 0
 
     def readable(self) -> bool:
@@ -125,11 +132,11 @@ class _LineStream(io.RawIOBase):
         filled = 0
         while filled < len(room):
             if not self._rest:
-                line = next(self._lines, None)
-                if line is None:
+                lines = list(islice(self._lines, _LINES_AT_ONCE))
+                if not lines:
                     break
-                self.count += 1
-                self._rest = line + b"\n"
+                self.count += len(lines)
+                self._rest = memoryview(b"\n".join(lines) + b"\n")
             taken = self._rest[: len(room) - filled]
             room[filled : filled + len(taken)] = taken
             self._rest = self._rest[len(taken) :]

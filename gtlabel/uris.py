@@ -44,6 +44,16 @@ class S3Uri(str):
         """The address of `key` in `bucket`, exactly as the key is spelled."""
         return cls(f"s3://{bucket}/{key}")
 
+    def at(self, key: str) -> S3Uri:
+        """The address of `key` in the same bucket, exactly as the key is spelled.
+
+        Nothing is left to check: the bucket was, and every text is a key. Listings live on this.
+        """
+        uri = str.__new__(S3Uri, f"s3://{self.bucket}/{key}")
+        uri.bucket = self.bucket
+        uri.key = key
+        return uri
+
     def __truediv__(self, name: str) -> S3Uri:
         """The address of `name` below this one, as if this were a folder."""
         return S3Uri(f"{self.rstrip('/')}/{name.lstrip('/')}")

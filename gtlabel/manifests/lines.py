@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from json.encoder import encode_basestring
 from typing import Any
 
 import jsonlines
 
 from gtlabel.errors import ManifestError, ManifestLineError
 from gtlabel.manifests.records import ManifestRecord
+from gtlabel.uris import S3Uri
 
 # https://docs.aws.amazon.com/sagemaker/latest/dg/input-data-limits.html, contract/ground-truth.md §4.1
 MAX_LINE_CHARACTERS = 100_000
@@ -48,9 +50,29 @@ def write_record(record: ManifestRecord) -> bytes:
         text = json.dumps(record.to_json(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
         raise ManifestError(f"the record of {record.source_ref} cannot be written: {error}") from error
+    return _encoded(text, record.source_ref)
+
+
+def write_image(image: S3Uri) -> bytes:
+    """The line of an image that nothing has been said about yet, without its end.
+
+    The same bytes as `write_record(ManifestRecord(source_ref=image))`, made several times as fast, which
+    is what the manifest of a new job consists of.
+
+    Raises:
+        ManifestError: if the address names no object, or is longer than AWS reads.
+    """
+    if not image.key:
+        raise ManifestError(f"the record of {image} cannot be written: it names a bucket and no image in it")
+    return _encoded(f'{{"source-ref":{encode_basestring(image)}}}', image)
+
+
+def _encoded(text: str, image: S3Uri) -> bytes:
     if len(text) > MAX_LINE_CHARACTERS:
-        raise ManifestError(f"the record of {record.source_ref} cannot be written: {_too_long(len(text))}")
-    return _LINE_ENDS.sub(lambda end: f"\\u{ord(end[0]):04x}", text).encode()
+        raise ManifestError(f"the record of {image} cannot be written: {_too_long(len(text))}")
+    if not text.isascii():
+        text = _LINE_ENDS.sub(lambda end: f"\\u{ord(end[0]):04x}", text)
+    return text.encode()
 
 
 def _parse(line: str | bytes) -> ManifestRecord:
