@@ -81,6 +81,29 @@ def write(s3: S3Client, uri: S3Uri, body: bytes, content_type: str = "applicatio
         s3.put_object(Bucket=uri.bucket, Key=uri.key, Body=body, ContentType=content_type)
 
 
+def write_new(s3: S3Client, uri: S3Uri, body: bytes, content_type: str = "application/octet-stream") -> bool:
+    """Write an object unless there is one; say whether it was written.
+
+    Of several who try at once, one is told yes, wherever they are
+    (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+    """
+    from botocore.exceptions import ClientError
+
+    with _explained("s3:PutObject", uri):
+        while True:
+            try:
+                s3.put_object(
+                    Bucket=uri.bucket, Key=uri.key, Body=body, ContentType=content_type, IfNoneMatch="*"
+                )
+                return True
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "PreconditionFailed":
+                    return False
+                # Two wrote at the same moment, and S3 asks this one to try again.
+                if error.response["Error"]["Code"] != "ConditionalRequestConflict":
+                    raise
+
+
 def write_lines(s3: S3Client, uri: S3Uri, lines: Iterable[bytes]) -> int:
     """Write lines, each ended by a newline, as one object; return how many there were.
 

@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,8 @@ class Front:
         moto.install(self.emulator.operations, lambda: None, strict=False)
         self.storage.install()
         self._moto = _dispatcher(self.storage)
+        # moto looks whether an object is there and writes it in two steps; S3 does in one.
+        self._conditional = threading.Lock()
         count = self.storage.load(self._replay)
         if count:
             _log.info("%d objects are there again", count)
@@ -174,8 +177,11 @@ class Front:
             "authorization": environ.get("HTTP_AUTHORIZATION", ""),
         }
         what = environ.get("HTTP_X_AMZ_TARGET") or f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+        conditions = {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"} & environ.keys()
+        alone = self._conditional if conditions and environ["REQUEST_METHOD"] == "PUT" else nullcontext()
         try:
-            return self._moto(environ, start_response)  # type: ignore[no-any-return]
+            with alone:
+                return self._moto(environ, start_response)  # type: ignore[no-any-return]
         except NotImplementedError as error:
             named = re.search(r"The (\w+) action", str(error))
             reply = not_implemented(headers, named[1] if named else what)
