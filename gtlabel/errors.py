@@ -20,7 +20,9 @@
     ├── LabelingJobError
     │   ├── JobNameTakenError
     │   ├── JobNotFoundError                                       (LookupError)
-    │   └── JobEndedError             failed, stopped, or not done in time
+    │   ├── JobEndedError             failed, stopped, or not done in time
+    │   └── StreamError               a streaming job, what is sent to it and what it answers
+    ├── WorkforceError                teams and their members
     ├── TrainingError
     │   ├── TrainingRegionError       no built-in algorithm there  (LookupError)
     │   ├── TrainingJobNameTakenError
@@ -29,6 +31,7 @@
     ├── RecordIOError                 a channel's bytes            (ValueError)
     ├── ArtifactError                 a model.tar.gz and what is in it (ValueError)
     │   └── ConversionError           an operator we do not convert
+    ├── EvaluationError               answers that cannot be judged (ValueError)
     ├── EdgeError
     │   ├── BundleError               a bundle that does not hold what it promises
     │   ├── RecipeError               a Greengrass recipe          (ValueError)
@@ -199,6 +202,14 @@ class JobEndedError(LabelingJobError):
         self.timed_out = timed_out
 
 
+class StreamError(LabelingJobError):
+    """A streaming job that cannot be sent to, or a message that is none of its."""
+
+
+class WorkforceError(GtlabelError):
+    """A workforce, a team or a member that cannot be made, found or changed."""
+
+
 class TrainingError(GtlabelError):
     """A training job that could not be created, found or finished."""
 
@@ -263,6 +274,10 @@ class ArtifactError(GtlabelError, ValueError):
 
 class ConversionError(ArtifactError):
     """A network that cannot be converted."""
+
+
+class EvaluationError(GtlabelError, ValueError):
+    """A classifier's answers that cannot be judged."""
 
 
 class EdgeError(GtlabelError):
