@@ -9,15 +9,16 @@ import sys
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from types_boto3_s3 import S3Client
+from typing import TYPE_CHECKING, Any
 
 from gtlabel.aws import Aws
 from gtlabel.emulator.server import Address
 from gtlabel.labeling.request import LabelingJobRequest
 from gtlabel.templates import read_template
 from gtlabel.uris import S3Uri
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 BUCKET = "trash"
 TEMPLATE = "tasks/image-classification.liquid"

@@ -6,15 +6,17 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
-from types_boto3_s3 import S3Client
 
 from gtlabel.engine.board import Board, Job, JobKey, JobSpec, Task
 from gtlabel.engine.foreman import Foreman
 from gtlabel.engine.store import Store
 from gtlabel.uris import S3Uri
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 CLASSES = ("Compost", "Landfill", "Recycle")
 KEY = JobKey("123456789012", "us-east-1", "Bins-1")

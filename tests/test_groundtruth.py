@@ -11,13 +11,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import moto
 import pytest
 from engine_parts import CLASSES, Bucket, Clock
-from types_boto3_s3 import S3Client
 
 from gtlabel.awsmodel import check_request, check_result
 from gtlabel.emulator import workers
@@ -32,6 +31,9 @@ from gtlabel.engine.foreman import Foreman
 from gtlabel.engine.store import Store
 from gtlabel.errors import EmulatorError, EmulatorNotReadyError, ManifestError, ManifestLineError
 from gtlabel.templates import read_template
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 RECORDED = Path(__file__).parent / "recorded" / "ground-truth-job"
 TEAM = "arn:aws:sagemaker:us-east-1:123456789012:workteam/private-crowd/gtlabel"

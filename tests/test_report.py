@@ -25,16 +25,15 @@ from gtlabel.aws import Aws
 from gtlabel.datasets.channels import Dataset
 from gtlabel.datasets.consolidate import JobOutput, consolidate
 from gtlabel.datasets.report import (
-    Evaluation,
     Picture,
     Report,
-    ScoredImage,
     Step,
     doubtful_pictures,
     render,
     write_report,
 )
-from gtlabel.errors import DatasetError
+from gtlabel.errors import EvaluationError
+from gtlabel.networks.evaluation import Evaluation, ScoredImage
 from gtlabel.storage import write, write_lines
 from gtlabel.uris import S3Uri
 
@@ -215,9 +214,11 @@ def test_the_surest_mistake_comes_first(s3: S3Client) -> None:
 
 
 def test_a_score_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(DatasetError, match=r"'1\.jpg' does not fit the 2 classes"):
+    with pytest.raises(EvaluationError, match=r"1\.jpg is of the class 'c', which is not among a, b"):
         Evaluation(("a", "b"), [ScoredImage("1.jpg", "c", (0.5, 0.5))])
-    with pytest.raises(DatasetError, match="no held-out image"):
+    with pytest.raises(EvaluationError, match=r"1\.jpg has 1 probabilities for 2 classes"):
+        Evaluation(("a", "b"), [ScoredImage("1.jpg", "a", (1.0,))])
+    with pytest.raises(EvaluationError, match="no picture to evaluate with"):
         Evaluation(("a", "b"), [])
 
 

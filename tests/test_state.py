@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
 from emulator_parts import IMAGES, TRUTH, clients, create_job, labels, post, put_inputs
-from types_boto3_s3 import S3Client
 
 from gtlabel.emulator.server import Address, running
 from gtlabel.emulator.simulate import answer
 from gtlabel.emulator.state import StateFolder, find, running_emulators
 from gtlabel.errors import EmulatorError, StateInUseError
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 
 def fill(s3: S3Client) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from gtlabel import journey
 from gtlabel.aws import Aws
-from gtlabel.datasets.report import Evaluation, Report, ScoredImage, doubtful_pictures, write_report
+from gtlabel.datasets.report import Report, doubtful_pictures, write_report
 from gtlabel.datasets.report import Step as ReportStep
 from gtlabel.emulator.child import Address, reopen, running
 from gtlabel.emulator.device import read_results
@@ -24,6 +24,7 @@ from gtlabel.errors import EdgeError, SettingsError
 from gtlabel.images.upload import upload_folder
 from gtlabel.labeling.jobs import describe_labeling_job, wait_for_labeling_job
 from gtlabel.labeling.preflight import let_browsers_in
+from gtlabel.networks.evaluation import Evaluation, ScoredImage
 from gtlabel.storage import read, write
 from gtlabel.templates import shipped
 from gtlabel.training.jobs import create_training_job, wait_for_training_job

@@ -12,7 +12,6 @@ import math
 import os
 import tempfile
 from base64 import b64encode
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gtlabel.datasets.channels import Dataset, Example, read_channel
-from gtlabel.errors import DatasetError, MissingExtraError, ObjectNotFoundError
+from gtlabel.errors import MissingExtraError, ObjectNotFoundError
 from gtlabel.manifests.split import CHANNELS
+from gtlabel.networks.evaluation import Evaluation
 from gtlabel.storage import read
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _THUMBNAIL_PIXELS = 192
 _MISTAKES_SHOWN = 12
-_NORMAL_95 = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,81 +61,6 @@ class Picture:
         if self.confidence is None:
             return "unknown"
         return f"{self.confidence:.2f}" if self.confidence else "one answer"
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredImage:
-    """A held-out image: what it is and what the model makes of it.
-
-    Attributes:
-        name: the file name.
-        truth: its class.
-        probabilities: one for each class, in the order of the classes.
-        data: the image file; None where it is not to be shown.
-    """
-
-    name: str
-    truth: str
-    probabilities: Sequence[float]
-    data: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """How a model does on held-out images; every number follows from the images' probabilities."""
-
-    classes: Sequence[str]
-    images: Sequence[ScoredImage]
-
-    def __post_init__(self) -> None:
-        if not self.images:
-            raise DatasetError("there is no held-out image to score")
-        for image in self.images:
-            if image.truth not in self.classes or len(image.probabilities) != len(self.classes):
-                raise DatasetError(
-                    f"the score of {image.name!r} does not fit the {len(self.classes)} classes of the model"
-                )
-
-    def predicted(self, image: ScoredImage) -> str:
-        """The most probable class; the first of equals."""
-        best = max(range(len(self.classes)), key=lambda index: image.probabilities[index])
-        return self.classes[best]
-
-    @property
-    def correct(self) -> int:
-        """How many images the model gets right."""
-        return sum(self.predicted(image) == image.truth for image in self.images)
-
-    @property
-    def accuracy(self) -> float:
-        """The share of images the model gets right."""
-        return self.correct / len(self.images)
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the accuracy (Wilson 1927, J. Am. Stat. Assoc. 22:209)."""
-        n, z = len(self.images), _NORMAL_95
-        middle = (self.accuracy + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(self.accuracy * (1 - self.accuracy) / n + (z / (2 * n)) ** 2)
-        return max(0.0, middle - half), min(1.0, middle + half)
-
-    @property
-    def majority(self) -> tuple[str, float]:
-        """The class most images have, and how often always answering it would be right."""
-        name, count = Counter(image.truth for image in self.images).most_common(1)[0]
-        return name, count / len(self.images)
-
-    @property
-    def confusion(self) -> list[list[int]]:
-        """Images by true class (line) and predicted class (column)."""
-        pairs = Counter((image.truth, self.predicted(image)) for image in self.images)
-        return [[pairs[truth, said] for said in self.classes] for truth in self.classes]
-
-    @property
-    def mistakes(self) -> list[ScoredImage]:
-        """The images it gets wrong, the surest first."""
-        wrong = [image for image in self.images if self.predicted(image) != image.truth]
-        return sorted(wrong, key=lambda image: (-max(image.probabilities), image.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +130,6 @@ def render(report: Report) -> str:
         largest=max(item.train + item.validation for item in dataset.classes),
         longest=max((step.seconds for step in report.steps), default=0.0),
         left_out=sum(source.failed + source.unlabeled for source in dataset.sources),
-        rates=_rates(report.evaluation) if report.evaluation else (),
         mistakes_shown=_MISTAKES_SHOWN,
         numbers=_embedded(numbers(report)),
     )
@@ -245,42 +168,8 @@ def numbers(report: Report) -> dict[str, Any]:
         ],
     }
     if evaluation:
-        result["evaluation"] = {
-            "classes": list(evaluation.classes),
-            "total": len(evaluation.images),
-            "correct": evaluation.correct,
-            "accuracy": evaluation.accuracy,
-            "interval": list(evaluation.interval),
-            "baseline": evaluation.majority[1],
-            "confusion": evaluation.confusion,
-            "images": [
-                {
-                    "name": image.name,
-                    "truth": image.truth,
-                    "predicted": evaluation.predicted(image),
-                    "probabilities": [float(probability) for probability in image.probabilities],
-                }
-                for image in evaluation.images
-            ],
-        }
+        result["evaluation"] = evaluation.to_json()
     return result
-
-
-@dataclass(frozen=True, slots=True)
-class _Rate:
-    name: str
-    images: int
-    precision: float | None
-    recall: float | None
-
-
-def _rates(evaluation: Evaluation) -> list[_Rate]:
-    matrix = evaluation.confusion
-    rates = []
-    for index, name in enumerate(evaluation.classes):
-        right, images, said = matrix[index][index], sum(matrix[index]), sum(line[index] for line in matrix)
-        rates.append(_Rate(name, images, right / said if said else None, right / images if images else None))
-    return rates
 
 
 def _certainty(example: Example) -> tuple[float, str]:
