@@ -214,11 +214,10 @@ class Walk:
             )
             create_training_job(self.aws.sagemaker, request)
             job = wait_for_training_job(self.aws.sagemaker, request.name, poll=_POLL)
-            accuracy = job.metrics.get("validation:accuracy", 0.0)
-            outcome(
-                f"a network from {request.hyperparameters.num_training_samples} photographs; "
-                f"validation accuracy {accuracy:.1%}"
-            )
+            samples = request.hyperparameters.num_training_samples
+            kept = dataset.channels["validation"].images
+            right = round(job.metrics["validation:accuracy"] * kept)
+            outcome(f"a network from {samples} photographs; right on {right} of {kept} kept for validation")
         return job.name
 
     def _deploy(self, model: journey.TrainedModel) -> Evaluation:
