@@ -38,11 +38,18 @@ class Foreman:
     Args:
         board: the board.
         s3_of: gives the S3 client a job reads and writes with.
+        on_end: told of each job that has ended; it must be quick, because other jobs wait meanwhile.
     """
 
-    def __init__(self, board: Board, s3_of: Callable[[JobKey], S3Client]) -> None:
+    def __init__(
+        self,
+        board: Board,
+        s3_of: Callable[[JobKey], S3Client],
+        on_end: Callable[[Job], None] | None = None,
+    ) -> None:
         self._board = board
         self._s3_of = s3_of
+        self._on_end = on_end
         self._ledger = Ledger(board.store, board.clock)
 
     def turn(self) -> bool:
@@ -66,7 +73,7 @@ class Foreman:
             # A bad manifest, or a bucket that is gone: the job's fault, not the foreman's.
             if job.status is Status.INITIALIZING:
                 self._ledger.replace_tasks(job, ())
-            self._ledger.finish(job, Status.FAILED, f"ClientError: {error}"[:_REASON_CHARACTERS])
+            self._finish(job, Status.FAILED, f"ClientError: {error}"[:_REASON_CHARACTERS])
             return True
 
     def _begin(self, job: Job) -> bool:
@@ -100,7 +107,7 @@ class Foreman:
             self._send(self._board.job(job.key))
             return True
         self._write_manifests(job)
-        self._ledger.finish(job, Status.STOPPED if tally.waiting else Status.COMPLETED)
+        self._finish(job, Status.STOPPED if tally.waiting else Status.COMPLETED)
         return True
 
     def _wind_up(self, job: Job) -> bool:
@@ -112,8 +119,12 @@ class Foreman:
             self._write_manifests(job)
         else:
             self._ledger.replace_tasks(job, ())
-        self._ledger.finish(job, Status.STOPPED)
+        self._finish(job, Status.STOPPED)
         return True
+
+    def _finish(self, job: Job, status: Status, reason: str = "") -> None:
+        if self._ledger.finish(job, status, reason) and self._on_end is not None:
+            self._on_end(self._board.job(job.key))
 
     def _is_batch_due(self, tally: Tally) -> bool:
         if tally.answered >= _BATCH or not tally.open:

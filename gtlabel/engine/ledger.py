@@ -277,15 +277,17 @@ class Ledger:
                 yield Line(*row)
             last = page[-1].object
 
-    def finish(self, job: Job, status: Status, reason: str = "") -> None:
+    def finish(self, job: Job, status: Status, reason: str = "") -> bool:
         """End a job, unless it was changed from outside meanwhile; then the next turn sees to it."""
         now = to_micros(self._clock())
 
-        def end(connection: Connection) -> None:
-            if _is(connection, job, job.status):
-                set_status(connection, job.number, status, now, reason)
+        def end(connection: Connection) -> bool:
+            if not _is(connection, job, job.status):
+                return False
+            set_status(connection, job.number, status, now, reason)
+            return True
 
-        self._store.write(end)
+        return self._store.write(end)
 
     def _insert(self, chunk: list[dict[str, Any]]) -> None:
         self._store.write(lambda connection: connection.execute(insert(tasks), chunk))
