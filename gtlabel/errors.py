@@ -8,6 +8,7 @@
     │   ├── BucketNotFoundError                                    (LookupError)
     │   ├── ObjectNotFoundError                                    (LookupError)
     │   └── StorageDeniedError
+    ├── PolicyError                   a policy that cannot be written (ValueError)
     ├── TemplateError                 a worker template
     ├── ImageError                    pictures that cannot be labeled
     │   └── NoImagesError                                          (LookupError)
@@ -107,6 +108,10 @@ class StorageDeniedError(StorageError):
         )
         self.action = action
         self.uri = uri
+
+
+class PolicyError(GtlabelError, ValueError):
+    """A policy that cannot be written, for want of a value or because of one."""
 
 
 class TemplateError(GtlabelError):

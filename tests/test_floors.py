@@ -23,6 +23,7 @@ FLOORS = {
     "awsmodel": 2,
     "storage": 2,
     "templates": 2,
+    "policies": 2,
     "images": 2,
     "labeling": 3,
     "datasets": 3,
@@ -37,7 +38,7 @@ FLOORS = {
     "__main__": 7,
 }
 # Within floors 0 and 2 a few rooms lean on each other.
-NEIGHBORS = {("uris", "errors"), ("images", "storage"), ("networks", "recordio")}
+NEIGHBORS = {("uris", "errors"), ("images", "storage"), ("policies", "templates"), ("networks", "recordio")}
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:

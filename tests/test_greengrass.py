@@ -21,7 +21,6 @@ from gtlabel.edge.deploy import (
     plan_deployment,
     wait_for_device,
 )
-from gtlabel.edge.policies import NAMES, policy
 from gtlabel.edge.publish import (
     Published,
     create_component_version,
@@ -36,7 +35,9 @@ from gtlabel.errors import (
     DeploymentEndedError,
     DeviceNotFoundError,
     EdgeError,
+    PolicyError,
 )
+from gtlabel.policies import policy_for
 from gtlabel.uris import S3Uri
 
 NAME = "deeplens-colors"
@@ -425,15 +426,15 @@ VALUES = {
     "account": "123456789012",
     "region": "eu-west-1",
     "bucket": BUCKET,
-    "prefix": "components/",
+    "dataset": "",
     "component": NAME,
     "role_alias": "cameras",
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["deploy", "device", "device-role", "device-role-trust"])
 def test_a_shipped_policy_names_its_resources_wherever_aws_lets_it(name: str) -> None:
-    document = policy(name, VALUES)
+    document = policy_for(name, VALUES)
     assert "${account}" not in json.dumps(document)
     for statement in document["Statement"]:
         actions, resources = statement["Action"], statement.get("Resource", [])
@@ -448,14 +449,14 @@ def _listed(value: str | list[str]) -> list[str]:
 
 
 def test_devices_may_fetch_our_artifacts_and_no_others() -> None:
-    (fetch, _) = policy("token-exchange-policy", VALUES)["Statement"]
+    (fetch, _) = policy_for("device-role", VALUES)["Statement"]
     assert fetch["Action"] == "s3:GetObject"
     assert fetch["Resource"] == f"arn:aws:s3:::{BUCKET}/components/{NAME}/*"
 
 
 def test_a_policy_with_a_gap_is_not_written() -> None:
-    with pytest.raises(EdgeError, match="needs a value for"):
-        policy("thing-policy", {"account": "123456789012"})
+    with pytest.raises(PolicyError, match="needs a value for"):
+        policy_for("device", {"account": "123456789012"})
 
 
 def test_nothing_is_uploaded_for_a_device_that_does_not_exist(greengrass: Account, bundle: Bundle) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gtlabel.cli import consolidate, demo, deploy, jobs, label, local, train
+from gtlabel.cli import consolidate, demo, deploy, jobs, label, local, policy, train
 from gtlabel.cli.failures import INTERRUPTED, explain
 from gtlabel.cli.output import put, say
 
@@ -25,6 +25,7 @@ app.add_typer(jobs.app, name="jobs")
 app.command("consolidate")(consolidate.consolidate)
 app.command("train")(train.train)
 app.command("deploy")(deploy.deploy)
+app.command("policy")(policy.policy)
 app.add_typer(local.app, name="local")
 
 

@@ -1,0 +1,131 @@
+"""What each command may do on AWS, and nothing else: IAM policies with a user's own names in them.
+
+gtlabel never edits a role or a policy; it writes down what somebody who may should add. Which action takes
+which kind of resource is from the Service Authorization Reference:
+https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from string import Template
+from typing import Any
+
+from gtlabel.errors import PolicyError
+from gtlabel.templates import read_template
+
+# A policy of each name lies in templates/iam/.
+COMMANDS = ("label", "jobs", "consolidate", "train", "deploy")
+ROLES = {
+    "labeling-role": "what the role of labeling jobs may do",
+    "training-role": "what the role of training jobs may do",
+    "sagemaker-trust": "who may take on those two roles",
+    "device-role": "what devices may do on AWS",
+    "device-role-trust": "who may take on the devices' role",
+    "device": "the AWS IoT policy of a device's certificate",
+}
+
+# What a value is unless it is given. `*` stands only here: nobody widens a policy with a value.
+_DEFAULTS = {
+    "prefix": "",
+    "output": "gtlabel/",
+    "dataset": "dataset/",
+    "component": "deeplens-*",
+    "thing": "*",
+    "group": "*",
+}
+_KEY = r"[A-Za-z0-9!_.'() /=+@:,&;-]*"
+_NAME = r"[A-Za-z0-9+=,.@_-]+"
+_ARN = r"arn:[a-z-]+:[a-z0-9-]+:[a-z0-9-]*:\d{12}:[A-Za-z0-9+=,.@_/-]+"
+_SHAPES = {
+    "bucket": r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+    "prefix": _KEY,
+    "output": _KEY,
+    "dataset": _KEY,
+    "account": r"\d{12}",
+    "region": r"[a-z]{2}(-[a-z]+)+-\d",
+    "team": f"{_ARN}|[a-zA-Z0-9](-*[a-zA-Z0-9])*",
+    "role": f"{_ARN}|(?:[A-Za-z0-9+=,.@_-]+/)*{_NAME}",
+    "component": r"[a-zA-Z0-9._-]+",
+    "thing": r"[a-zA-Z0-9:_-]+",
+    "group": r"[a-zA-Z0-9:_-]+",
+    "role_alias": r"[\w=,@-]+",
+}
+
+
+def policy_for(command: str, values: Mapping[str, str]) -> dict[str, Any]:
+    """The least that a command, or a role, needs to be allowed: a policy document.
+
+    Args:
+        command: one of `COMMANDS`, or of `ROLES`.
+        values: `account`, `region`, `bucket`, `team` and `role` (names or ARNs) and `role_alias`, as far as
+            the policy uses them; `prefix` (where the pictures lie), `output` (where labeling jobs write),
+            `dataset`, `component`, `thing` and `group` have defaults.
+
+    Raises:
+        PolicyError: if there is no such command, a value is missing, or one could mean more than one name.
+    """
+    if command not in COMMANDS and command not in ROLES:
+        raise PolicyError(
+            f"there is no policy for {command!r}; there is one for {', '.join((*COMMANDS, *ROLES))}"
+        )
+    known = _checked(values)
+    try:
+        document: dict[str, Any] = _filled(json.loads(read_template(f"iam/{command}.json")), known)
+    except KeyError as error:
+        missing = str(error.args[0])
+        raise PolicyError(
+            f"the policy for {command} needs a value for {missing}; give --{missing.replace('_', '-')}"
+        ) from None
+    return document
+
+
+def actions(document: Mapping[str, Any]) -> list[str]:
+    """The actions that a policy document allows, each once, in its order."""
+    found = (_listed(statement["Action"]) for statement in document["Statement"])
+    return list(dict.fromkeys(action for listed in found for action in listed))
+
+
+def _checked(values: Mapping[str, str]) -> dict[str, str]:
+    """All values, in the form in which policies name them."""
+    for name, value in values.items():
+        if name not in _SHAPES:
+            raise PolicyError(f"no policy has a place for {name!r}; known are {', '.join(_SHAPES)}")
+        if not re.fullmatch(_SHAPES[name], value, re.ASCII):
+            raise PolicyError(
+                f"{value!r} cannot stand in a policy as the {name}; give one plain name, without wildcards"
+            )
+    known = {**_DEFAULTS, **values}
+    region = known.get("region", "")
+    known["partition"] = _partition(region)
+    own = f":{region}:{known['account']}:" if "account" in known and region else None
+    for name, start in (
+        ("team", f"arn:{known['partition']}:sagemaker{own}workteam/private-crowd/"),
+        ("role", f"arn:{known['partition']}:iam::{known.get('account')}:role/"),
+    ):
+        if name in values and not values[name].startswith("arn:"):
+            if own is None:
+                raise PolicyError(f"the {name} {values[name]!r} needs its account and region; give its ARN")
+            known[name] = start + values[name]
+    return known
+
+
+def _partition(region: str) -> str:
+    return {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(region.rpartition("-")[0].rpartition("-")[0], "aws")
+
+
+def _filled(value: Any, known: Mapping[str, str]) -> Any:
+    """A template with its values put in, string by string, so that none can end the string it stands in."""
+    if isinstance(value, str):
+        return Template(value).substitute(known)
+    if isinstance(value, list):
+        return [_filled(item, known) for item in value]
+    if isinstance(value, dict):
+        return {name: _filled(item, known) for name, item in value.items()}
+    return value
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
