@@ -20,15 +20,13 @@ from gtlabel.datasets.channels import Dataset, read_channel, read_dataset
 from gtlabel.datasets.consolidate import JobOutput, consolidate
 from gtlabel.edge.bundle import build_bundle
 from gtlabel.edge.deploy import Deployed, DeploymentPlan, deploy_model
-from gtlabel.errors import DatasetError, JobNameTakenError, TrainingError
-from gtlabel.images.listing import Usable, check_images, list_images
-from gtlabel.labeling.inputs import write_inputs
-from gtlabel.labeling.jobs import ENDED, create_labeling_job, describe_labeling_job, job_exists
-from gtlabel.labeling.request import MAX_JOB_NAME, LabelingJobRequest
-from gtlabel.labeling.tasks import role_arn, team_arn
-from gtlabel.manifests.classes import check_classes
+from gtlabel.errors import DatasetError, TrainingError
+from gtlabel.labeling.groups import describe_labeling
+from gtlabel.labeling.jobs import ENDED
+from gtlabel.labeling.plan import LabelingPlan, plan_labeling, start_labeling
+from gtlabel.labeling.request import MAX_JOB_NAME
+from gtlabel.labeling.tasks import role_arn
 from gtlabel.storage import read
-from gtlabel.templates import read_template
 from gtlabel.training.image import image_uri
 from gtlabel.training.jobs import TrainingJob, describe_training_job
 from gtlabel.training.request import DEFAULT_INSTANCE_TYPE, TrainingJobRequest, request_for_dataset
@@ -37,7 +35,17 @@ from gtlabel.uris import S3Uri
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
 
-TASK_TEMPLATE = "tasks/image-classification.liquid"
+__all__ = [
+    "LabelingPlan",
+    "TrainedModel",
+    "component_name",
+    "consolidate_jobs",
+    "deploy",
+    "fetch_model",
+    "plan_labeling",
+    "plan_training",
+    "start_labeling",
+]
 
 # https://github.com/aws-samples/aws-deeplens-recipes, the trash sorter (contract/deployment.md section 1.4)
 TRASH_SORTER = {
@@ -50,92 +58,6 @@ TRASH_SORTER = {
 }
 # The same depth for a picture size of one's own, for which there is no pretrained network.
 FROM_SCRATCH = {"num_layers": 18}
-
-
-@dataclass(frozen=True, slots=True)
-class LabelingPlan:
-    """A labeling job that could be started: its request and the pictures it would show."""
-
-    request: LabelingJobRequest
-    usable: Usable
-    classes: tuple[str, ...]
-    template: str
-
-
-def plan_labeling(
-    aws: Aws,
-    images: S3Uri,
-    classes: Sequence[str],
-    *,
-    team: str,
-    role: str,
-    name: str | None = None,
-    into: S3Uri | None = None,
-    workers_per_image: int = 3,
-    template: str | None = None,
-    max_concurrent: int = 1_000,
-    on_progress: Callable[[int], None] | None = None,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> LabelingPlan:
-    """Look at the pictures of a prefix and make the request of a labeling job for them.
-
-    Nothing is written. Pictures that cannot be read are left out and named in `usable.refused`.
-
-    Args:
-        aws: the clients.
-        images: the prefix under which the pictures lie.
-        classes: what a picture can be, in the order that workers see.
-        team: a private work team's name, or the ARN of any.
-        role: the name or ARN of the role that the job reads and writes with.
-        name: the job's name; by default made of the prefix and the time.
-        into: where the job writes; by default `gtlabel/` in the pictures' bucket.
-        workers_per_image: how many people look at each picture.
-        template: the worker template's text; by default the shipped one.
-        max_concurrent: how many pictures are out with workers at once.
-        on_progress: called with the number of pictures looked at so far.
-        now: tells the time.
-
-    Raises:
-        JobNameTakenError: if the account ever had a job of that name.
-        NoImagesError: if there is no picture that can be used.
-        BucketNotFoundError: if the bucket does not exist.
-        ClassListError: if the classes cannot be labeled with.
-        RequestError: if the service would refuse the job.
-    """
-    names = tuple(check_classes(classes))
-    usable = check_images(aws.s3, list_images(aws.s3, images), on_progress=on_progress)
-    job = name or _job_name(images, now())
-    output = into or S3Uri.of(images.bucket, "gtlabel/")
-    inputs = output / job / "input"
-    request = LabelingJobRequest(
-        name=job,
-        manifest=inputs / "input.manifest",
-        classes=inputs / "classes.json",
-        template=inputs / "template.liquid",
-        output=output,
-        role=role_arn(role, "" if role.startswith("arn:") else aws.account),
-        team=team_arn(team, aws.region, "" if team.startswith("arn:") else aws.account),
-        region=aws.region,
-        workers_per_image=workers_per_image,
-        max_concurrent=max_concurrent,
-    )
-    request.to_boto()
-    if job_exists(aws.sagemaker, job):
-        raise JobNameTakenError(job)
-    return LabelingPlan(request, usable, names, template or read_template(TASK_TEMPLATE))
-
-
-def start_labeling(aws: Aws, plan: LabelingPlan) -> str:
-    """Write the job's inputs, start it, and return its ARN.
-
-    Workers see the pictures as soon as this returns.
-
-    Raises:
-        JobNameTakenError: if somebody took the name since the plan was made.
-    """
-    uris = [image.uri for image in plan.usable.images]
-    write_inputs(aws.s3, uris, plan.classes, plan.template, plan.request.manifest.folder)
-    return create_labeling_job(aws.sagemaker, plan.request)
 
 
 def consolidate_jobs(
@@ -152,7 +74,8 @@ def consolidate_jobs(
 
     Args:
         aws: the clients.
-        jobs: names of completed or stopped labeling jobs; their order is the order of the classes.
+        jobs: names of completed or stopped labeling jobs, or of groups of them; their order is the order
+            of the classes.
         into: the prefix of the dataset.
         validation: the share of images kept for validation.
         on_progress: called with the number of copies done and in all.
@@ -163,15 +86,20 @@ def consolidate_jobs(
     """
     outputs = []
     for name in jobs:
-        job = describe_labeling_job(aws.sagemaker, name)
-        if job.output_manifest is None or job.status not in ENDED:
-            raise DatasetError(
-                f"the labeling job {name!r} is {job.status} and has no output yet; wait for it with: "
-                f"gtlabel jobs wait {name}"
+        for job in describe_labeling(aws.sagemaker, aws.s3, name).jobs:
+            if job.output_manifest is None or job.status not in ENDED:
+                raise DatasetError(
+                    f"the labeling job {job.name!r} is {job.status} and has no output yet; wait for it with: "
+                    f"gtlabel jobs wait {name}"
+                )
+            outputs.append(
+                JobOutput(
+                    manifest=job.output_manifest,
+                    attribute=job.attribute,
+                    classes=job.classes,
+                    name=job.name,
+                )
             )
-        outputs.append(
-            JobOutput(manifest=job.output_manifest, attribute=job.attribute, classes=job.classes, name=name)
-        )
     return consolidate(aws.s3, outputs, into, validation=validation, on_progress=on_progress)
 
 

@@ -19,6 +19,19 @@ class Project(BaseModel):
     """What a project settles once, so that its commands stay short.
 
     Later sources win: `gtlabel.toml`, then `GTLABEL_*`, then flags.
+
+    Attributes:
+        bucket: where relative prefixes lie.
+        classes: what a picture can be, in the order that workers see.
+        team: the work team, by name or ARN.
+        role: the role that jobs read and write with, by name or ARN.
+        template: a file with a worker template of the project's own.
+        workers: how many people look at each picture.
+        max_images_per_job: more become several jobs.
+        prices: a file with a table of prices, in place of the shipped one.
+        region: the AWS region.
+        profile: the AWS profile.
+        endpoint_url: the address that answers instead of AWS.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,6 +40,10 @@ class Project(BaseModel):
     classes: tuple[str, ...] = ()
     team: str | None = None
     role: str | None = None
+    template: Path | None = None
+    workers: int = 3
+    max_images_per_job: int = 100_000
+    prices: Path | None = None
     region: str | None = None
     profile: str | None = None
     endpoint_url: str | None = None

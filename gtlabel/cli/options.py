@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,12 +25,14 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be sen
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="The name of the job.")]
 
 
-def connect(profile: str | None, region: str | None, endpoint_url: str | None) -> tuple[Project, Aws]:
-    """The project of the working directory and the clients for its account."""
+def connect(
+    profile: str | None, region: str | None, endpoint_url: str | None, **settings: Any
+) -> tuple[Project, Aws]:
+    """The project of the working directory, the given flags in it, and the clients for its account."""
     from gtlabel.aws import Aws
     from gtlabel.settings import Project
 
-    project = Project.load(profile=profile, region=region, endpoint_url=endpoint_url)
+    project = Project.load(profile=profile, region=region, endpoint_url=endpoint_url, **settings)
     return project, Aws(profile=project.profile, region=project.region, endpoint_url=project.endpoint_url)
 
 

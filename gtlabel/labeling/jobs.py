@@ -6,9 +6,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from gtlabel.errors import JobEndedError, JobNameTakenError, JobNotFoundError, LabelingJobError
+from gtlabel.awsmodel import check_request
+from gtlabel.errors import (
+    JobEndedError,
+    JobNameTakenError,
+    JobNotFoundError,
+    LabelingJobError,
+    RequestError,
+)
 from gtlabel.labeling.request import LabelingJobRequest
 from gtlabel.uris import S3Uri
 
@@ -61,6 +69,20 @@ class LabelingJob:
         return {**asdict(self), "created": self.created.isoformat()}
 
 
+class _Followable(Protocol):
+    """What can be waited for."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def failure_reason(self) -> str: ...
+
+
+Followed = TypeVar("Followed", bound=_Followable)
+
+
 def create_labeling_job(sagemaker: SageMakerClient, request: LabelingJobRequest) -> str:
     """Start a labeling job and return its ARN.
 
@@ -106,25 +128,45 @@ def job_exists(sagemaker: SageMakerClient, name: str) -> bool:
 
 
 def list_labeling_jobs(
-    sagemaker: SageMakerClient, *, status: str | None = None, name_contains: str | None = None
+    sagemaker: SageMakerClient,
+    *,
+    status: str | None = None,
+    name_contains: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    sort: Literal["created", "name", "status"] = "created",
+    ascending: bool = False,
+    limit: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the account's jobs, newest first, as plain JSON values: name, status, counters, created."""
-    filters: dict[str, Any] = {"SortBy": "CreationTime", "SortOrder": "Descending"}
-    if status:
-        filters["StatusEquals"] = status
-    if name_contains:
-        filters["NameContains"] = name_contains
-    for page in sagemaker.get_paginator("list_labeling_jobs").paginate(**filters):
-        for item in page["LabelingJobSummaryList"]:
-            counters = item["LabelCounters"]
-            yield {
-                "name": item["LabelingJobName"],
-                "status": item["LabelingJobStatus"],
-                "labeled": counters.get("TotalLabeled", 0),
-                "failed": counters.get("FailedNonRetryableError", 0),
-                "unlabeled": counters.get("Unlabeled", 0),
-                "created": item["CreationTime"].isoformat(),
-            }
+    """Yield the account's jobs as plain JSON values: name, status, counters, created.
+
+    Args:
+        sagemaker: the client.
+        status: only jobs of this status, such as `InProgress`.
+        name_contains: only jobs with this in their name.
+        since: only jobs created then or later.
+        until: only jobs created then or earlier.
+        sort: what they are sorted by.
+        ascending: whether the oldest, or the first in the alphabet, come first.
+        limit: how many at most; no more pages are asked for than it takes.
+
+    Raises:
+        RequestError: if the service would refuse a filter.
+    """
+    filters: dict[str, Any] = {
+        "SortBy": {"created": "CreationTime", "name": "Name", "status": "Status"}[sort],
+        "SortOrder": "Ascending" if ascending else "Descending",
+        "MaxResults": 100 if limit is None else max(1, min(limit, 100)),
+        "StatusEquals": status,
+        "NameContains": name_contains,
+        "CreationTimeAfter": since,
+        "CreationTimeBefore": until,
+    }
+    filters = {name: value for name, value in filters.items() if value is not None}
+    problems = check_request("sagemaker", "ListLabelingJobs", filters)
+    if problems:
+        raise RequestError("ListLabelingJobs", problems)
+    return islice(_listed(sagemaker, filters), limit)
 
 
 def wait_for_labeling_job(
@@ -154,17 +196,37 @@ def wait_for_labeling_job(
         JobNotFoundError: if there is no such job.
         JobEndedError: if it failed, was stopped, or was not done in time.
     """
+    return follow(
+        lambda: describe_labeling_job(sagemaker, name),
+        timeout=timeout,
+        poll=poll,
+        on_change=on_change,
+        sleep=sleep,
+        clock=clock,
+    )
+
+
+def follow(
+    look: Callable[[], Followed],
+    *,
+    timeout: float | None,
+    poll: float,
+    on_change: Callable[[Followed], None] | None,
+    sleep: Callable[[float], None],
+    clock: Callable[[], float],
+) -> Followed:
+    """Look again and again until what is seen is completed; arguments as for `wait_for_labeling_job`."""
     start = clock()
     while True:
-        job = describe_labeling_job(sagemaker, name)
+        seen = look()
         if on_change is not None:
-            on_change(job)
-        if job.status == "Completed":
-            return job
-        if job.status in ENDED:
-            raise JobEndedError(name, job.status, job.failure_reason)
+            on_change(seen)
+        if seen.status == "Completed":
+            return seen
+        if seen.status in ENDED:
+            raise JobEndedError(seen.name, seen.status, seen.failure_reason)
         if timeout is not None and clock() - start + poll > timeout:
-            raise JobEndedError(name, job.status, timed_out=True)
+            raise JobEndedError(seen.name, seen.status, timed_out=True)
         sleep(poll)
 
 
@@ -179,6 +241,20 @@ def stop_labeling_job(sagemaker: SageMakerClient, name: str) -> None:
     if job.status in ENDED:
         raise LabelingJobError(f"the labeling job {name!r} has already ended as {job.status}")
     sagemaker.stop_labeling_job(LabelingJobName=name)
+
+
+def _listed(sagemaker: SageMakerClient, filters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for page in sagemaker.get_paginator("list_labeling_jobs").paginate(**filters):
+        for item in page["LabelingJobSummaryList"]:
+            counters = item["LabelCounters"]
+            yield {
+                "name": item["LabelingJobName"],
+                "status": item["LabelingJobStatus"],
+                "labeled": counters.get("TotalLabeled", 0),
+                "failed": counters.get("FailedNonRetryableError", 0),
+                "unlabeled": counters.get("Unlabeled", 0),
+                "created": item["CreationTime"].isoformat(),
+            }
 
 
 def _job(answer: DescribeLabelingJobResponseTypeDef) -> LabelingJob:

@@ -1,0 +1,121 @@
+"""What was launched from which input: the record that keeps two runs of one command from paying twice.
+
+A launch is known by its name and by the digest of everything it was made of. Its record lies beside the
+inputs and is written once, by whoever comes first, before anything else; everyone after that reads it. It
+holds no progress: whether a job was created is asked of the service, whose names are used once and never
+freed, so a run that broke off anywhere is completed by the next one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gtlabel.errors import JobNameTakenError, JobNotFoundError, LabelingJobError, ObjectNotFoundError
+from gtlabel.labeling.jobs import describe_labeling_job
+from gtlabel.storage import read, write_new
+from gtlabel.uris import S3Uri
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+    from types_boto3_sagemaker import SageMakerClient
+
+# No job can be called so, and no job writes here: its own files lie in `manifests/` and `annotations/`.
+_RECORD = "input/launch.json"
+
+
+class Launch(BaseModel):
+    """What was started under one name.
+
+    Attributes:
+        name: what to call it.
+        digest: of what it was made.
+        jobs: the names of its labeling jobs: its own, or several when it is too large for one.
+        images: how many images they have together.
+        images_per_job: how many each of them has; the last one has the rest.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str
+    digest: str
+    jobs: tuple[str, ...]
+    images: int
+    images_per_job: int
+
+
+def inputs_of(output: S3Uri, name: str) -> S3Uri:
+    """The prefix of what the jobs of a launch read, below the one that they write to."""
+    return output / name / "input/"
+
+
+def digest_of(settings: Mapping[str, Any], images: Iterable[str]) -> str:
+    """What tells two launches apart: the settings, and a line for each image in their order."""
+    digest = sha256(json.dumps(settings, sort_keys=True, ensure_ascii=False).encode())
+    for image in images:
+        digest.update(f"\n{image}".encode())
+    return digest.hexdigest()
+
+
+def read_launch(s3: S3Client, output: S3Uri, name: str) -> Launch | None:
+    """The record of a launch, or None when nothing was launched under that name there.
+
+    Raises:
+        LabelingJobError: if what lies in its place is no record.
+    """
+    uri = output / name / _RECORD
+    try:
+        return Launch.model_validate_json(read(s3, uri))
+    except ObjectNotFoundError:
+        return None
+    except ValidationError as error:
+        raise LabelingJobError(
+            f"{uri} is not the record of a launch; move it away or pick another --name"
+        ) from error
+
+
+def claim(s3: S3Client, output: S3Uri, launch: Launch) -> Launch:
+    """Take a name for a launch; return the record that holds, which an equal launch may have written.
+
+    Raises:
+        JobNameTakenError: if the name belongs to a launch of something else.
+    """
+    document = launch.model_dump_json(indent=2).encode() + b"\n"
+    if write_new(s3, output / launch.name / _RECORD, document, "application/json"):
+        return launch
+    found = read_launch(s3, output, launch.name)
+    if found is None or found.digest != launch.digest:
+        raise JobNameTakenError(launch.name)
+    return found
+
+
+def ensure_job(
+    sagemaker: SageMakerClient, name: str, manifest: S3Uri | None, create: Callable[[], str]
+) -> str:
+    """The ARN of a job that reads this manifest: of the one that there is, or of a new one.
+
+    A creation whose answer was lost, or that somebody else was faster with, counts as well.
+
+    Args:
+        sagemaker: the client.
+        name: the job's name.
+        manifest: what it reads. It lies below the launch's own prefix, so nobody else's job does.
+        create: writes what the job reads, creates it and returns its ARN.
+
+    Raises:
+        JobNameTakenError: if the account ever had another job of that name.
+    """
+    try:
+        found = describe_labeling_job(sagemaker, name)
+    except JobNotFoundError:
+        try:
+            return create()
+        except JobNameTakenError:
+            found = describe_labeling_job(sagemaker, name)
+    if found.name != name or found.manifest != manifest:
+        raise JobNameTakenError(name)
+    return found.arn

@@ -1,0 +1,232 @@
+"""From the pictures of a prefix to labeling jobs: what would be launched, and launching it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from gtlabel.errors import JobNameTakenError, SettingsError
+from gtlabel.images.listing import Usable, check_images, list_images
+from gtlabel.labeling.groups import GROUP_TAG, names_in_group
+from gtlabel.labeling.inputs import MAX_IMAGES, write_inputs
+from gtlabel.labeling.jobs import create_labeling_job, job_exists
+from gtlabel.labeling.ledger import Launch, claim, digest_of, ensure_job, inputs_of, read_launch
+from gtlabel.labeling.request import MAX_JOB_NAME, LabelingJobRequest
+from gtlabel.labeling.tasks import role_arn, team_arn
+from gtlabel.manifests.classes import check_classes
+from gtlabel.templates import read_template
+from gtlabel.uris import S3Uri
+
+if TYPE_CHECKING:
+    from gtlabel.aws import Aws
+
+TASK_TEMPLATE = "tasks/image-classification.liquid"
+_DIGITS_IN_NAME = 8
+
+
+@dataclass(frozen=True, slots=True)
+class LabelingPlan:
+    """What could be launched under one name, and the pictures it would show.
+
+    Attributes:
+        request: the job; of several, what they have in common.
+        usable: the pictures.
+        classes: what a picture can be.
+        template: the worker template's text.
+        launch: what goes into the ledger.
+        started: those of its jobs that are there already, from an earlier run of the same.
+    """
+
+    request: LabelingJobRequest
+    usable: Usable
+    classes: tuple[str, ...]
+    template: str
+    launch: Launch
+    started: tuple[str, ...] = ()
+
+    @property
+    def requests(self) -> tuple[LabelingJobRequest, ...]:
+        """One request for each job."""
+        return tuple(_request_of(self.request, self.launch, name) for name in self.launch.jobs)
+
+
+def plan_labeling(
+    aws: Aws,
+    images: S3Uri,
+    classes: Sequence[str],
+    *,
+    team: str,
+    role: str,
+    name: str | None = None,
+    again: bool = False,
+    into: S3Uri | None = None,
+    workers_per_image: int = 3,
+    template: str | None = None,
+    max_concurrent: int = 1_000,
+    max_images_per_job: int = MAX_IMAGES,
+    on_progress: Callable[[int], None] | None = None,
+    **settings: Any,
+) -> LabelingPlan:
+    """Look at the pictures of a prefix and make the requests of the labeling jobs for them.
+
+    Nothing is written. Pictures that cannot be read are left out and named in `usable.refused`. The same
+    pictures, classes, template and settings always make the same plan, with the same name.
+
+    Args:
+        aws: the clients.
+        images: the prefix under which the pictures lie.
+        classes: what a picture can be, in the order that workers see.
+        team: a private work team's name, or the ARN of any.
+        role: the name or ARN of the role that the job reads and writes with.
+        name: the job's name; by default made of the prefix and of all that the job is made of.
+        again: whether to label once more what was launched already; the name then gets a number.
+        into: where the job writes; by default `gtlabel/` in the pictures' bucket.
+        workers_per_image: how many people look at each picture.
+        template: the worker template's text; by default the shipped one.
+        max_concurrent: how many pictures are out with workers at once.
+        max_images_per_job: more than that become several jobs, called `NAME-1`, `NAME-2`, ...
+        on_progress: called with the number of pictures looked at so far.
+        settings: other fields of a `LabelingJobRequest`.
+
+    Raises:
+        JobNameTakenError: if the account ever had a job of that name that is made of something else.
+        NoImagesError: if there is no picture that can be used.
+        BucketNotFoundError: if the bucket does not exist.
+        ClassListError: if the classes cannot be labeled with.
+        RequestError: if the service would refuse the job.
+    """
+    if not 1 <= max_images_per_job <= MAX_IMAGES:
+        raise SettingsError(
+            f"a labeling job has 1 to {MAX_IMAGES:,} images, and max_images_per_job is {max_images_per_job:,}"
+        )
+    names = tuple(check_classes(classes))
+    page = template or read_template(TASK_TEMPLATE)
+    usable = check_images(aws.s3, list_images(aws.s3, images), on_progress=on_progress)
+    output = into or S3Uri.of(images.bucket, "gtlabel/")
+    account = "" if role.startswith("arn:") and team.startswith("arn:") else aws.account
+    fields = {
+        **settings,
+        "output": output,
+        "role": role_arn(role, account),
+        "team": team_arn(team, aws.region, account),
+        "region": aws.region,
+        "workers_per_image": workers_per_image,
+        "max_concurrent": max_concurrent,
+    }
+    draft = _request("draft", output, fields)
+    made_of = draft.model_dump(
+        mode="json", exclude={"name", "manifest", "classes", "template"}, exclude_defaults=True
+    )
+    digest = digest_of(
+        {**made_of, "classes": names, "template": page},
+        (f"{image.uri} {image.etag}" for image in usable.images),
+    )
+    base = name or f"{_stem(images)}-{digest[:_DIGITS_IN_NAME]}"
+    run = 1
+    while True:
+        called = base if run == 1 else f"{base}-r{run}"
+        request = _request(called, output, fields)
+        count = ceil(len(usable.images) / max_images_per_job)
+        launch = Launch(
+            name=called,
+            digest=digest,
+            jobs=names_in_group(called, count),
+            images=len(usable.images),
+            images_per_job=max_images_per_job,
+        )
+        plan = _look_up(aws, LabelingPlan(request, usable, names, page, launch))
+        if not again or len(plan.started) < len(plan.launch.jobs):
+            return plan
+        run += 1
+
+
+def start_labeling(aws: Aws, plan: LabelingPlan) -> str:
+    """Write what the jobs read, start those that are not there yet, and return the (first one's) ARN.
+
+    Workers see the pictures as soon as this returns. Interrupted, or run by two at once, the same plan
+    started again completes what is missing and starts nothing twice.
+
+    Raises:
+        JobNameTakenError: if somebody took the name since the plan was made.
+    """
+    plan = _adopt(plan, claim(aws.s3, plan.request.output, plan.launch))
+    arns = []
+    for number, request in enumerate(plan.requests):
+
+        def create(number: int = number, request: LabelingJobRequest = request) -> str:
+            first = number * plan.launch.images_per_job
+            images = islice(plan.usable.images, first, first + plan.launch.images_per_job)
+            into = _inputs(plan.request.output, plan.launch, request.name)
+            write_inputs(aws.s3, (image.uri for image in images), plan.classes, plan.template, into)
+            return create_labeling_job(aws.sagemaker, request)
+
+        arns.append(ensure_job(aws.sagemaker, request.name, request.manifest, create))
+    return arns[0]
+
+
+def _look_up(aws: Aws, plan: LabelingPlan) -> LabelingPlan:
+    """The plan with what an earlier run of the same has left, if there was one.
+
+    Raises:
+        JobNameTakenError: if something else was launched under that name.
+        RequestError: if the service would refuse a job.
+    """
+    for request in plan.requests:
+        request.to_boto()
+    earlier = read_launch(aws.s3, plan.request.output, plan.launch.name)
+    if earlier is not None and earlier.digest != plan.launch.digest:
+        raise JobNameTakenError(plan.launch.name)
+    plan = _adopt(plan, earlier or plan.launch)
+    candidates = dict.fromkeys([plan.launch.name, *plan.launch.jobs])
+    taken = [name for name in candidates if job_exists(aws.sagemaker, name)]
+    if taken and (earlier is None or taken[0] not in plan.launch.jobs):
+        raise JobNameTakenError(taken[0])
+    return LabelingPlan(plan.request, plan.usable, plan.classes, plan.template, plan.launch, tuple(taken))
+
+
+def _adopt(plan: LabelingPlan, launch: Launch) -> LabelingPlan:
+    """The plan as whoever was first has split it into jobs."""
+    return LabelingPlan(plan.request, plan.usable, plan.classes, plan.template, launch, plan.started)
+
+
+def _request(name: str, output: S3Uri, fields: dict[str, Any]) -> LabelingJobRequest:
+    return LabelingJobRequest(name=name, **_files(inputs_of(output, name)), **fields)
+
+
+def _request_of(request: LabelingJobRequest, launch: Launch, name: str) -> LabelingJobRequest:
+    """What one of the jobs is asked for: the label attribute is the same in all of them."""
+    if launch.jobs == (launch.name,):
+        return request
+    part = {
+        "name": name,
+        "attribute": request.label_attribute,
+        "tags": {**request.tags, GROUP_TAG: launch.name},
+        **_files(_inputs(request.output, launch, name)),
+    }
+    return request.model_copy(update=part)
+
+
+def _inputs(output: S3Uri, launch: Launch, name: str) -> S3Uri:
+    """Where the files of one of the jobs of a launch lie."""
+    inputs = inputs_of(output, launch.name)
+    return inputs if launch.jobs == (launch.name,) else inputs / f"{launch.jobs.index(name) + 1}/"
+
+
+def _files(inputs: S3Uri) -> dict[str, S3Uri]:
+    return {
+        "manifest": inputs / "input.manifest",
+        "classes": inputs / "classes.json",
+        "template": inputs / "template.liquid",
+    }
+
+
+def _stem(uri: S3Uri) -> str:
+    """The last part of an address in letters, digits and hyphens, short enough to begin a job's name."""
+    stem = uri.key.rstrip("/").rpartition("/")[2] or uri.bucket
+    # Behind it come the digest's digits, the number of the run and that of the job.
+    longest = MAX_JOB_NAME - _DIGITS_IN_NAME - len("--r99-9999")
+    return re.sub(r"[^a-zA-Z0-9]+", "-", stem).strip("-")[:longest].rstrip("-") or "images"
