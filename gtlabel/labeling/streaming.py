@@ -9,15 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gtlabel.awsmodel import check_request
-from gtlabel.errors import JobEndedError, JobNameTakenError, RequestError, StreamError
-from gtlabel.labeling.jobs import ENDED, describe_labeling_job, job_exists
+from gtlabel.errors import JobEndedError, JobNameTakenError, StreamError
+from gtlabel.labeling.jobs import ENDED, create_labeling_job, describe_labeling_job, job_exists
 from gtlabel.labeling.request import LabelingJobRequest
 from gtlabel.manifests.classes import check_classes
 from gtlabel.storage import write
-from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -50,44 +48,11 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class StreamPlan:
-    """A streaming job that could be started.
-
-    Attributes:
-        request: the job as if it read a manifest; its classes and template are written before it starts.
-        manifest: images to begin with; None for none.
-        input_topic: the topic to listen to; one is made when it is empty.
-        output_topic: the topic to answer on; one is made when it is empty.
-    """
+    """A streaming job that could be started: its request, and what is written before it is sent."""
 
     request: LabelingJobRequest
     classes: tuple[str, ...]
     template: str
-    manifest: S3Uri | None = None
-    input_topic: str = ""
-    output_topic: str = ""
-
-    def to_boto(self) -> dict[str, Any]:
-        """The parameters of `create_labeling_job`.
-
-        Raises:
-            RequestError: with one sentence for each field that the service would refuse.
-        """
-        request: dict[str, Any] = {**self.request.to_boto()}
-        source: dict[str, Any] = {"SnsDataSource": {"SnsTopicArn": self.input_topic}}
-        if self.manifest is not None:
-            source["S3DataSource"] = {"ManifestS3Uri": str(self.manifest)}
-        request["InputConfig"] = {**request["InputConfig"], "DataSource": source}
-        request["OutputConfig"] = {**request["OutputConfig"], "SnsTopicArn": self.output_topic}
-        # Ground Truth ignores stopping conditions of streams, and refuses automated labeling.
-        request.pop("StoppingConditions", None)
-        problems = check_request("sagemaker", "CreateLabelingJob", request)
-        if "LabelingJobAlgorithmsConfig" in request:
-            problems.append("LabelingJobAlgorithmsConfig: streaming jobs have no automated labeling")
-        if self.input_topic == self.output_topic:
-            problems.append("OutputConfig.SnsTopicArn: a job cannot answer on the topic that it listens to")
-        if problems:
-            raise RequestError("CreateLabelingJob", problems)
-        return request
 
 
 def topic_arns(job: str, region: str, account: str) -> tuple[str, str]:
@@ -95,9 +60,8 @@ def topic_arns(job: str, region: str, account: str) -> tuple[str, str]:
 
     AWS's managed policy lets a role at topics that have GroundTruth in their name (contract 4.3).
     """
-    return tuple(  # type: ignore[return-value]
-        f"arn:aws:sns:{region}:{account}:GroundTruth-{job.lower()}-{end}" for end in ("input", "output")
-    )
+    stem = f"arn:aws:sns:{region}:{account}:GroundTruth-{job.lower()}"
+    return f"{stem}-input", f"{stem}-output"
 
 
 def plan_streaming(
@@ -107,21 +71,16 @@ def plan_streaming(
     template: str,
     *,
     account: str,
-    manifest: S3Uri | None = None,
-    input_topic: str | None = None,
-    output_topic: str | None = None,
 ) -> StreamPlan:
     """Check everything about a streaming job; nothing is written.
 
     Args:
         sagemaker: the client.
-        request: the job.
+        request: the job; topics that it does not name are made for it. Images in its manifest, if it has
+            one, are the first.
         classes: what an image can be, in the order that workers see.
         template: the worker template's text.
         account: the account that topics are made in.
-        manifest: images to begin with.
-        input_topic: the ARN of a topic to listen to; by default one is made.
-        output_topic: the ARN of a topic to answer on; by default one is made.
 
     Raises:
         JobNameTakenError: if the account ever had a job of that name.
@@ -129,12 +88,17 @@ def plan_streaming(
         RequestError: if the service would refuse the job.
     """
     names = tuple(check_classes(classes))
-    made = topic_arns(request.name, request.region, account)
-    plan = StreamPlan(request, names, template, manifest, input_topic or made[0], output_topic or made[1])
-    plan.to_boto()
+    own_input, own_output = topic_arns(request.name, request.region, account)
+    topics = {
+        "input_topic": request.input_topic or own_input,
+        "output_topic": request.output_topic or own_output,
+        "class_names": names,
+    }
+    request = request.model_copy(update=topics)
+    request.to_boto()
     if job_exists(sagemaker, request.name):
         raise JobNameTakenError(request.name)
-    return plan
+    return StreamPlan(request, names, template)
 
 
 def start_streaming(sagemaker: SageMakerClient, sns: SNSClient, s3: S3Client, plan: StreamPlan) -> str:
@@ -144,22 +108,22 @@ def start_streaming(sagemaker: SageMakerClient, sns: SNSClient, s3: S3Client, pl
 
     Raises:
         JobNameTakenError: if somebody took the name since the plan was made.
-        StreamError: if a topic that was given does not exist.
+        StreamError: if a topic that was given does not exist, or the request is not a plan's.
     """
-    parameters = plan.to_boto()
-    own = {arn: arn.rpartition(":")[2] for arn in topic_arns(plan.request.name, *_place(plan.input_topic))}
-    for topic in (plan.input_topic, plan.output_topic):
+    request = plan.request
+    topics = [topic for topic in (request.input_topic, request.output_topic) if topic]
+    if request.input_topic is None or request.classes is None:
+        raise StreamError(f"the request of {request.name!r} is not streaming; make it with plan_streaming")
+    own = topic_arns(request.name, *_place(request.input_topic))
+    for topic in topics:
         if topic in own:
             # Making a topic that exists gives its ARN.
-            sns.create_topic(Name=own[topic])
-        else:
-            _check_topic(sns, topic)
-    write(s3, plan.request.classes, check_classes(plan.classes).to_json(), "application/json")
-    write(s3, plan.request.template, plan.template.encode(), "text/html; charset=utf-8")
-    try:
-        return sagemaker.create_labeling_job(**parameters)["LabelingJobArn"]
-    except sagemaker.exceptions.ResourceInUse as error:
-        raise JobNameTakenError(plan.request.name) from error
+            sns.create_topic(Name=topic.rpartition(":")[2])
+        elif not _topic_exists(sns, topic):
+            raise StreamError(no_topic(topic))
+    write(s3, request.classes, check_classes(plan.classes).to_json(), "application/json")
+    write(s3, request.template, plan.template.encode(), "text/html; charset=utf-8")
+    return create_labeling_job(sagemaker, request)
 
 
 def find_stream(sagemaker: SageMakerClient, job: str) -> Stream:
@@ -306,11 +270,6 @@ def messages_in(sqs: SQSClient, url: str) -> int:
         AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
     )["Attributes"]
     return sum(int(number) for number in attributes.values())
-
-
-def _check_topic(sns: SNSClient, topic: str) -> None:
-    if not _topic_exists(sns, topic):
-        raise StreamError(no_topic(topic))
 
 
 def _topic_exists(sns: SNSClient, topic: str) -> bool:
