@@ -7,6 +7,7 @@
     ├── StorageError                  S3 said no
     │   ├── BucketNotFoundError                                    (LookupError)
     │   ├── ObjectNotFoundError                                    (LookupError)
+    │   ├── ObjectArchivedError       it sleeps in Glacier
     │   └── StorageDeniedError
     ├── PolicyError                   a policy that cannot be written (ValueError)
     ├── TemplateError                 a worker template
@@ -19,6 +20,7 @@
     ├── DatasetError                  consolidation
     ├── RequestError                  a request the service would refuse (ValueError)
     ├── LabelingJobError
+    │   ├── PreflightError            a job that would fail, not started
     │   ├── JobNameTakenError
     │   ├── JobNotFoundError                                       (LookupError)
     │   ├── JobEndedError             failed, stopped, or not done in time
@@ -99,6 +101,14 @@ class ObjectNotFoundError(StorageError, LookupError):
         self.uri = uri
 
 
+class ObjectArchivedError(StorageError):
+    """The object is in an archive class, and cannot be read before it is restored."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(f"{uri} is archived; restore it to S3 Standard first")
+        self.uri = uri
+
+
 class StorageDeniedError(StorageError):
     """The credentials may not do this to that object."""
 
@@ -167,6 +177,18 @@ class RequestError(GtlabelError, ValueError):
 
 class LabelingJobError(GtlabelError):
     """A labeling job that could not be created, found or finished."""
+
+
+class PreflightError(LabelingJobError):
+    """A labeling job that was not started because it would fail.
+
+    Attributes:
+        problems: one sentence for each thing that is wrong.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("the labeling job would fail: " + "; ".join(problems))
+        self.problems = problems
 
 
 class JobNameTakenError(LabelingJobError):

@@ -8,7 +8,13 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from gtlabel.errors import BucketNotFoundError, ObjectNotFoundError, StorageDeniedError, StorageError
+from gtlabel.errors import (
+    BucketNotFoundError,
+    ObjectArchivedError,
+    ObjectNotFoundError,
+    StorageDeniedError,
+    StorageError,
+)
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -46,6 +52,17 @@ def list_objects(s3: S3Client, prefix: S3Uri) -> Iterator[StoredObject]:
                 yield StoredObject(
                     prefix.at(item["Key"]), item["Size"], item["ETag"].strip('"'), item["LastModified"]
                 )
+
+
+def stat(s3: S3Client, uri: S3Uri) -> StoredObject:
+    """What a listing would say about one object.
+
+    Raises:
+        ObjectNotFoundError: if there is none.
+    """
+    with _explained("s3:GetObject", uri):
+        found = s3.head_object(Bucket=uri.bucket, Key=uri.key)
+    return StoredObject(uri, found["ContentLength"], found["ETag"].strip('"'), found["LastModified"])
 
 
 def read(s3: S3Client, uri: S3Uri) -> bytes:
@@ -180,6 +197,8 @@ def _explained(action: str, uri: S3Uri) -> Iterator[None]:
             raise BucketNotFoundError(uri.bucket) from error
         if code in ("NoSuchKey", "404", "NotFound"):
             raise ObjectNotFoundError(uri) from error
+        if code == "InvalidObjectState":
+            raise ObjectArchivedError(uri) from error
         if code in ("AccessDenied", "403", "Forbidden"):
             raise StorageDeniedError(action, uri) from error
         raise StorageError(f"{uri}: {error.response['Error'].get('Message', code)} ({code})") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,8 @@ from PIL import Image
 
 from gtlabel.aws import Aws
 from gtlabel.errors import BucketNotFoundError, NoImagesError
-from gtlabel.images.checks import MAX_BYTES, find_problem, read_facts
-from gtlabel.images.listing import HEAD_BYTES, check_images, list_images
+from gtlabel.images.checks import AUTOMATED, MAX_BYTES, Facts, UnsoundPictureError, examine, find_problem
+from gtlabel.images.listing import check_images, list_images
 from gtlabel.images.upload import upload_folder
 from gtlabel.uris import S3Uri
 
@@ -34,46 +36,74 @@ def png(width: int = 40, height: int = 30) -> bytes:
     return body.getvalue()
 
 
-def problem(data: bytes) -> str | None:
-    return find_problem(len(data), data, data)
+def chunk(name: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def empty_png(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds no pixels worth speaking of."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"x") + chunk(b"IEND", b"")
+
+
+class Counted:
+    """A picture that is fetched in parts, and how much of it was."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.bytes = self.requests = 0
+
+    def __call__(self, start: int, length: int) -> bytes:
+        part = self.data[start : start + length]
+        self.bytes += len(part)
+        self.requests += 1
+        return part
+
+    def facts(self) -> Facts:
+        return examine(len(self.data), self)
+
+
+def facts(data: bytes) -> Facts:
+    return Counted(data).facts()
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 100}, {"restart_marker_rows": 1}])
 def test_a_sound_jpeg_tells_its_size(options: dict[str, object]) -> None:
     data = jpeg(123, 45, **options)
-    facts = read_facts(len(data), data, data)
-    assert (facts.format, facts.width, facts.height) == ("JPEG", 123, 45)
+    found = facts(data)
+    assert (found.format, found.width, found.height) == ("JPEG", 123, 45)
 
 
 def test_a_sound_png_tells_its_size() -> None:
     data = png(17, 99)
-    facts = read_facts(len(data), data, data)
-    assert (facts.format, facts.width, facts.height) == ("PNG", 17, 99)
+    found = facts(data)
+    assert (found.format, found.width, found.height) == ("PNG", 17, 99)
 
 
 @given(cut=st.floats(0.02, 0.99), progressive=st.booleans())
 def test_a_jpeg_that_was_cut_anywhere_is_noticed(cut: float, progressive: bool) -> None:
     whole = jpeg(200, 150, progressive=progressive)
-    assert problem(whole) is None
-    assert problem(whole[: int(len(whole) * cut)]) is not None
+    assert find_problem(whole) is None
+    assert find_problem(whole[: int(len(whole) * cut)]) is not None
 
 
 @given(cut=st.floats(0.02, 0.99))
 def test_a_png_that_was_cut_anywhere_is_noticed(cut: float) -> None:
     whole = png(60, 60)
-    assert problem(whole[: int(len(whole) * cut)]) is not None
+    assert find_problem(whole[: int(len(whole) * cut)]) is not None
 
 
 @given(data=st.binary(max_size=400), start=st.sampled_from([b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n"]))
 def test_arbitrary_bytes_are_refused_with_a_sentence_and_never_crash(data: bytes, start: bytes) -> None:
-    found = problem(start + data)
+    found = find_problem(start + data)
     assert found is None or found.startswith(("is ", "has "))
 
 
 def test_every_cut_of_a_real_photograph_is_noticed() -> None:
     whole = next(iter(sorted(TRASH.glob("*.jpg")))).read_bytes()
-    assert problem(whole) is None
-    missed = [length for length in range(2, len(whole) - 1, 7) if problem(whole[:length]) is None]
+    assert find_problem(whole) is None
+    missed = [length for length in range(2, len(whole) - 1, 7) if find_problem(whole[:length]) is None]
     assert missed == []
 
 
@@ -87,16 +117,28 @@ def test_every_cut_of_a_real_photograph_is_noticed() -> None:
     ],
 )
 def test_what_is_no_picture_is_called_by_its_name(data: bytes, sentence: str) -> None:
-    found = problem(data)
+    found = find_problem(data)
     assert found is not None
     assert found.startswith(sentence)
 
 
 def test_limits_of_the_service_are_checked_before_a_worker_meets_them() -> None:
-    assert find_problem(MAX_BYTES + 1, b"", b"") == "is 40.0 MB long; the limit is 40 MB"
-    header = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR" + (20_000).to_bytes(4) * 2 + b"\x08\x02\0\0\0" + bytes(4)
-    whole = header + b"\x00\x00\x00\x00IEND\xaeB`\x82"
-    assert problem(whole) == "has 20000x20000 pixels; the limit is 100,000,000 in all"
+    with pytest.raises(UnsoundPictureError, match="is 40.0 MB long; the limit is 40 MB"):
+        examine(MAX_BYTES + 1, lambda _start, _length: b"")
+    assert (
+        find_problem(empty_png(20_000, 20_000)) == "has 20000x20000 pixels; the limit is 100,000,000 in all"
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "fits"),
+    [(3840, 2160, True), (2160, 3840, True), (3841, 8, False), (2161, 2161, False)],
+)
+def test_automated_labeling_has_a_limit_of_its_own(width: int, height: int, fits: bool) -> None:
+    data = empty_png(width, height)
+    assert find_problem(data) is None
+    sentence = f"has {width}x{height} pixels; automated labeling takes at most 3840x2160"
+    assert find_problem(data, AUTOMATED) == (None if fits else sentence)
 
 
 @pytest.fixture
@@ -107,7 +149,7 @@ def bucket(gtlabel_aws: Aws) -> S3Uri:
 
 def test_unusable_pictures_are_set_aside_with_their_reason(gtlabel_aws: Aws, bucket: S3Uri) -> None:
     large = jpeg(1600, 1200, quality=95)
-    assert len(large) > HEAD_BYTES
+    assert len(large) > 50_000
     objects = {
         "a/sound.jpg": jpeg(),
         "a/large.jpg": large,
