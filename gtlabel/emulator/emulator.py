@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gtlabel.emulator import greengrass, groundtruth, training
 from gtlabel.emulator.api import Context, Operation, Operations
 from gtlabel.emulator.environment import session
+from gtlabel.emulator.events import announce
 from gtlabel.emulator.executor import Executor
 from gtlabel.emulator.protocol import PassOn
 from gtlabel.emulator.shelf import Shelf
@@ -48,7 +49,11 @@ class Emulator:
         self.shelf = Shelf(None if state is None else self.root / "shelf.sqlite")
         self.store = Store("sqlite://" if state is None else f"sqlite:///{self.root / 'engine.sqlite'}")
         self.board = Board(self.store)
-        self.foreman = Foreman(self.board, lambda key: self.aws(Context(key.account, key.region)).s3)
+        self.foreman = Foreman(
+            self.board,
+            lambda key: self.aws(Context(key.account, key.region)).s3,
+            lambda job: announce(job, aside=not driven),
+        )
         self.executor = Executor(self.aws, self.root / "training", self.shelf)
         self.executor.recover()
         self._operations = self._assembled()

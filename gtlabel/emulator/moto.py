@@ -161,6 +161,7 @@ def _assumptions() -> Iterator[tuple[str, bool]]:
     )
     yield "BackendDict.reset() empties every service", inspect.ismethod(getattr(BackendDict, "reset", None))
     yield from _storage_assumptions()
+    yield from _event_assumptions()
     yield from _server_assumptions()
 
 
@@ -200,6 +201,28 @@ def _storage_assumptions() -> Iterator[tuple[str, bool]]:
     yield (
         "moto.s3.utils.bucket_name_from_url(url)",
         _takes(getattr(moto.s3.utils, "bucket_name_from_url", None), "url"),
+    )
+
+
+def _event_assumptions() -> Iterator[tuple[str, bool]]:
+    import moto.events.models as events
+    import moto.sns.models as sns
+    import moto.sqs.models as sqs
+
+    pattern, rule = getattr(events, "EventPattern", None), getattr(events, "Rule", None)
+    yield (
+        "moto.events.models.events_backends holds buses, their Rule(name, ...) an EventPattern",
+        isinstance(getattr(events, "events_backends", None), BackendDict)
+        and _takes(rule, "name", "event_pattern", "state", "targets")
+        and _takes(getattr(pattern, "matches_event", None), "event"),
+    )
+    yield (
+        "moto.sqs.models.SQSBackend.send_message(queue_name, message_body, group_id)",
+        _takes(getattr(sqs.SQSBackend, "send_message", None), "queue_name", "message_body", "group_id"),
+    )
+    yield (
+        "moto.sns.models.SNSBackend.publish(message, arn)",
+        _takes(getattr(sns.SNSBackend, "publish", None), "message", "arn"),
     )
 
 
