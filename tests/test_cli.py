@@ -56,6 +56,7 @@ def test_help_shows_every_command_with_an_example() -> None:
     assert gtlabel("--help").returncode == 0
     for command in (
         "demo",
+        "doctor",
         "label",
         "jobs list",
         "jobs show",

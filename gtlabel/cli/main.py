@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gtlabel.cli import consolidate, demo, deploy, jobs, label, local, policy, train
+from gtlabel.cli import consolidate, demo, deploy, doctor, jobs, label, local, policy, train
 from gtlabel.cli.failures import INTERRUPTED, explain
 from gtlabel.cli.output import put, say
 
@@ -20,6 +20,7 @@ app = typer.Typer(
     epilog="Try it on real pictures: gtlabel demo",
 )
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 app.command("label")(label.label)
 app.add_typer(jobs.app, name="jobs")
 app.command("consolidate")(consolidate.consolidate)

@@ -1,0 +1,261 @@
+"""Whether the execution role is there, whether SageMaker may take it on, and what it may do then.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/sms-security-permission-execution-role.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from gtlabel.labeling.preflight.findings import (
+    Finding,
+    UncheckedError,
+    asking,
+    error,
+    ok,
+    unchecked,
+    warning,
+)
+from gtlabel.labeling.preflight.simulate import Lack, Need, lacking, statement_of
+from gtlabel.labeling.preflight.subject import Subject, command
+from gtlabel.policies import policy_for
+
+if TYPE_CHECKING:
+    from gtlabel.aws import Aws
+    from gtlabel.uris import S3Uri
+
+_SERVICE = "sagemaker.amazonaws.com"
+_VERSION = "2012-10-17"
+
+# Both read and write S3 only at addresses that hold one of these words, and that is easily overlooked:
+# https://docs.aws.amazon.com/sagemaker/latest/dg/security-iam-awsmanpol-ground-truth.html
+_MANAGED = {
+    "AmazonSageMakerGroundTruthExecution": (
+        "GroundTruth",
+        "Groundtruth",
+        "groundtruth",
+        "SageMaker",
+        "Sagemaker",
+        "sagemaker",
+    ),
+    "AmazonSageMakerFullAccess": ("SageMaker", "Sagemaker", "sagemaker", "aws-glue"),
+}
+_METRICS = ("cloudwatch:PutMetricData",)
+_LOGS = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
+# https://docs.aws.amazon.com/sagemaker/latest/dg/workteam-private-tracking.html
+_LOG_GROUP = "/aws/sagemaker/groundtruth/WorkerActivity"
+_KMS = ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey")
+
+
+def check_role(aws: Aws, subject: Subject) -> Iterator[Finding]:
+    """Whether the role exists and trusts SageMaker."""
+    if subject.role is None:
+        return
+    arn = subject.role_arn(aws)
+    account, name = arn.split(":")[4], _name(arn)
+    if account != aws.account:
+        yield error(
+            "role", f"the role {arn} belongs to another account; a job takes a role of its own, {aws.account}"
+        )
+        return
+    try:
+        with asking("iam:GetRole", arn):
+            role = aws.iam.get_role(RoleName=name)["Role"]
+    except aws.iam.exceptions.NoSuchEntityException:
+        trust = _document(_trusting(account))
+        words = ["aws", "iam", "create-role", "--role-name", name, "--assume-role-policy-document", trust]
+        yield error("role", f"there is no role {name!r} in account {account}", command(aws, *words))
+        return
+    if role["Arn"] != arn:
+        yield error("role", f"the role {name!r} has a path; name it with --role {role['Arn']}")
+    else:
+        yield ok("role", f"the role {name!r} exists")
+    yield from _trust(aws, name, account, role["AssumeRolePolicyDocument"])
+
+
+def check_role_permissions(aws: Aws, subject: Subject) -> Iterator[Finding]:
+    """Whether the role may do what the job will do with it."""
+    if subject.role is None or subject.role_arn(aws).split(":")[4] != aws.account:
+        return
+    arn = subject.role_arn(aws)
+    needs = list(role_needs(aws, subject))
+    check = "role-permissions"
+    try:
+        lacks = list(lacking(aws.iam, arn, needs))
+    except aws.iam.exceptions.NoSuchEntityException:
+        # The check of the role says that.
+        return
+    except UncheckedError as why:
+        yield unchecked(check, f"what the role {_name(arn)!r} may do could not be checked because {why}")
+        with suppress(aws.iam.exceptions.NoSuchEntityException):
+            yield from _by_name(aws, subject, arn)
+        return
+    fatal = [lack for lack in lacks if lack.action not in _METRICS + _LOGS]
+    minor = [lack for lack in lacks if lack.action in _METRICS + _LOGS]
+    fix = _grant(aws, subject, arn, needs)
+    if fatal:
+        reason = _managed_reason(aws, subject, arn)
+        yield error(check, f"the role {_name(arn)!r} lacks {_listed(fatal)}{reason}", fix)
+    if minor:
+        yield warning(check, f"the role {_name(arn)!r} lacks {_listed(minor)}, so the job leaves no log", fix)
+    if not lacks:
+        yield ok(check, f"the role {_name(arn)!r} may read the pictures and write the output")
+
+
+def role_needs(aws: Aws, subject: Subject) -> Iterator[Need]:
+    """What a static job does with its role."""
+    for bucket in subject.buckets:
+        yield Need(("s3:ListBucket", "s3:GetBucketLocation"), f"arn:aws:s3:::{bucket}")
+    for place in subject.images:
+        yield Need(("s3:GetObject",), _objects(place))
+    if subject.output is not None:
+        yield Need(
+            ("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"), _objects(subject.output / "any")
+        )
+    for function in subject.functions:
+        yield Need(("lambda:InvokeFunction",), function)
+    for key in subject.kms_keys:
+        if key.startswith("arn:"):
+            yield Need(_KMS, key)
+    yield Need(_METRICS, "*")
+    yield Need(_LOGS, f"arn:aws:logs:{aws.region}:{aws.account}:log-group:{_LOG_GROUP}:*")
+
+
+def _objects(place: S3Uri) -> str:
+    key = place.key if place.key and not place.key.endswith("/") else f"{place.key}*"
+    return f"arn:aws:s3:::{place.bucket}/{key}"
+
+
+def _trust(aws: Aws, name: str, account: str, document: Any) -> Iterator[Finding]:
+    # boto3 decodes the document; other senders leave it as they got it.
+    policy: Mapping[str, Any] = document if isinstance(document, Mapping) else json.loads(unquote(document))
+    statements = policy.get("Statement", [])
+    statements = [statements] if isinstance(statements, Mapping) else list(statements)
+    about = [statement for statement in statements if _speaks_of_sagemaker(statement)]
+    if any(statement["Effect"] == "Deny" for statement in about):
+        yield error("trust", f"the trust policy of the role {name!r} denies {_SERVICE} to take it on")
+    elif not about:
+        words = ["aws", "iam", "update-assume-role-policy", "--role-name", name, "--policy-document"]
+        yield error(
+            "trust",
+            f"the trust policy of the role {name!r} does not let {_SERVICE} take it on",
+            command(aws, *words, _document([*statements, *_trusting(account)])),
+        )
+    elif all(not _holds(statement.get("Condition", {}), account) for statement in about):
+        yield warning(
+            "trust",
+            f"the trust policy of the role {name!r} lets {_SERVICE} take it on under conditions that "
+            f"gtlabel cannot judge: {json.dumps(about[0]['Condition'])}",
+        )
+    else:
+        yield ok("trust", f"{_SERVICE} may take on the role {name!r}")
+
+
+def _trusting(account: str) -> list[object]:
+    return list(policy_for("sagemaker-trust", {"account": account})["Statement"])
+
+
+def _speaks_of_sagemaker(statement: Mapping[str, Any]) -> bool:
+    actions = _texts(statement.get("Action", ()))
+    if not any(action.lower() in ("sts:assumerole", "sts:*", "*") for action in actions):
+        return False
+    principal = statement.get("Principal", {})
+    if principal == "*":
+        return True
+    return _SERVICE in _texts(principal.get("Service", ()))
+
+
+def _holds(condition: Mapping[str, Any], account: str) -> bool:
+    """Whether a condition is none, or the usual one against a confused deputy."""
+    keys = {(operator, key): value for operator, part in condition.items() for key, value in part.items()}
+    return all(
+        operator in ("StringEquals", "StringLike")
+        and key.lower() == "aws:sourceaccount"
+        and account in _texts(value)
+        for (operator, key), value in keys.items()
+    )
+
+
+def _by_name(aws: Aws, subject: Subject, arn: str) -> Iterator[Finding]:
+    """What can be told from the policies' names alone."""
+    managed, others = _policies(aws, arn)
+    outside = _outside(subject, managed)
+    if not outside:
+        return
+    sentence = (
+        f"the role {_name(arn)!r} has {' and '.join(managed)}, which reaches only addresses that hold "
+        f"{_words(managed)}; {' and '.join(outside)} is none of them"
+    )
+    fix = _grant(aws, subject, arn, list(role_needs(aws, subject)))
+    if others:
+        yield warning("role-permissions", f"{sentence}, unless another of its policies reaches it", fix)
+    else:
+        yield error("role-permissions", sentence, fix)
+
+
+def _managed_reason(aws: Aws, subject: Subject, arn: str) -> str:
+    """Why a role that looks right is not, when it is that."""
+    try:
+        managed, _ = _policies(aws, arn)
+    except UncheckedError:
+        return ""
+    if not _outside(subject, managed):
+        return ""
+    return f"; {' and '.join(managed)} reaches only addresses that hold {_words(managed)}"
+
+
+def _policies(aws: Aws, arn: str) -> tuple[list[str], int]:
+    """Which of AWS's own policies for SageMaker a role has, and how many others."""
+    name = _name(arn)
+    with asking("iam:ListAttachedRolePolicies", arn):
+        pages = aws.iam.get_paginator("list_attached_role_policies").paginate(RoleName=name)
+        attached = [policy["PolicyArn"] for page in pages for policy in page["AttachedPolicies"]]
+    with asking("iam:ListRolePolicies", arn):
+        inline = aws.iam.list_role_policies(RoleName=name)["PolicyNames"]
+    managed = [own for own in _MANAGED if f"arn:aws:iam::aws:policy/{own}" in attached]
+    return managed, len(attached) + len(inline) - len(managed)
+
+
+def _outside(subject: Subject, managed: Sequence[str]) -> list[str]:
+    """The places that none of AWS's own policies reaches; empty when the role has none of them."""
+    if not managed:
+        return []
+    words = [word for own in managed for word in _MANAGED[own]]
+    places = (*subject.images, *((subject.output,) if subject.output else ()))
+    return [str(place) for place in places if not any(word in place for word in words)]
+
+
+def _words(managed: Sequence[str]) -> str:
+    return " or ".join(dict.fromkeys(word for own in managed for word in _MANAGED[own] if word[0].isupper()))
+
+
+def _grant(aws: Aws, subject: Subject, arn: str, needs: Sequence[Need]) -> str:
+    """The command that adds a policy with all that the job needs; run twice, it changes nothing."""
+    # One policy for each set of buckets, so that another job's is not written over.
+    policy = "-".join(("gtlabel", *subject.buckets))[:128]
+    words = ["aws", "iam", "put-role-policy", "--role-name", _name(arn), "--policy-name", policy]
+    return command(aws, *words, "--policy-document", _document(statement_of(needs)))
+
+
+def _listed(lacks: Sequence[Lack]) -> str:
+    by_resource: dict[str, list[str]] = {}
+    for lack in lacks:
+        action = f"{lack.action} (denied)" if lack.explicit else lack.action
+        by_resource.setdefault(lack.resource, []).append(action)
+    return " and ".join(f"{', '.join(actions)} on {resource}" for resource, actions in by_resource.items())
+
+
+def _document(statements: Sequence[object]) -> str:
+    return json.dumps({"Version": _VERSION, "Statement": list(statements)}, separators=(",", ":"))
+
+
+def _name(arn: str) -> str:
+    return arn.rpartition("/")[2]
+
+
+def _texts(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
