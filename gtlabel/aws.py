@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import boto3
@@ -86,6 +86,11 @@ class Aws:
     def logs(self) -> CloudWatchLogsClient:
         """CloudWatch Logs."""
         return self.session.client("logs", region_name=self.region, endpoint_url=self.endpoint_url)
+
+    @cached_property
+    def events(self) -> Any:
+        """The rules that tell of a job's end."""
+        return self.session.client("events", region_name=self.region, endpoint_url=self.endpoint_url)
 
     @cached_property
     def sns(self) -> SNSClient:

@@ -26,6 +26,7 @@
     │   ├── JobEndedError             failed, stopped, or not done in time
     │   └── StreamError               a streaming job, what is sent to it and what it answers
     ├── WorkforceError                teams and their members
+    ├── NotificationError             nobody can be told that way  (ValueError)
     ├── TrainingError
     │   ├── TrainingRegionError       no built-in algorithm there  (LookupError)
     │   ├── TrainingJobNameTakenError
@@ -235,6 +236,10 @@ class StreamError(LabelingJobError):
 
 class WorkforceError(GtlabelError):
     """A workforce, a team or a member that cannot be made, found or changed."""
+
+
+class NotificationError(GtlabelError, ValueError):
+    """A topic, queue or address that cannot be told of a job's end."""
 
 
 class TrainingError(GtlabelError):
