@@ -58,6 +58,8 @@ class LabelingJob:
     counters: Counters
     created: datetime
     attribute: str
+    team: str
+    workers_per_image: int
     manifest: S3Uri | None
     classes: S3Uri | None
     output: S3Uri
@@ -275,6 +277,8 @@ def _job(answer: DescribeLabelingJobResponseTypeDef) -> LabelingJob:
         ),
         created=answer["CreationTime"],
         attribute=answer.get("LabelAttributeName", answer["LabelingJobName"]),
+        team=answer["HumanTaskConfig"]["WorkteamArn"],
+        workers_per_image=answer["HumanTaskConfig"]["NumberOfHumanWorkersPerDataObject"],
         manifest=S3Uri(source) if source else None,
         classes=S3Uri(classes) if classes else None,
         output=S3Uri(answer["OutputConfig"]["S3OutputPath"]),

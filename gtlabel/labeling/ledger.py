@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gtlabel.errors import JobNameTakenError, JobNotFoundError, LabelingJobError, ObjectNotFoundError
-from gtlabel.labeling.jobs import describe_labeling_job
+from gtlabel.labeling.jobs import describe_labeling_job, job_exists
 from gtlabel.storage import read, write_new
 from gtlabel.uris import S3Uri
 
@@ -91,6 +91,24 @@ def claim(s3: S3Client, output: S3Uri, launch: Launch) -> Launch:
     if found is None or found.digest != launch.digest:
         raise JobNameTakenError(launch.name)
     return found
+
+
+def look_up(
+    sagemaker: SageMakerClient, s3: S3Client, output: S3Uri, launch: Launch
+) -> tuple[Launch, tuple[str, ...]]:
+    """What an earlier run of the same launch left: the record that holds, and its jobs that exist already.
+
+    Raises:
+        JobNameTakenError: if the name, or that of one of its jobs, belongs to something else.
+    """
+    earlier = read_launch(s3, output, launch.name)
+    if earlier is not None and earlier.digest != launch.digest:
+        raise JobNameTakenError(launch.name)
+    held = earlier or launch
+    taken = [name for name in dict.fromkeys([held.name, *held.jobs]) if job_exists(sagemaker, name)]
+    if taken and (earlier is None or taken[0] not in held.jobs):
+        raise JobNameTakenError(taken[0])
+    return held, tuple(taken)
 
 
 def ensure_job(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from gtlabel.errors import JobNameTakenError, SettingsError
+from gtlabel.errors import SettingsError
 from gtlabel.images.listing import Usable, check_images, list_images
 from gtlabel.labeling.groups import GROUP_TAG, names_in_group
 from gtlabel.labeling.inputs import MAX_IMAGES, write_inputs
-from gtlabel.labeling.jobs import create_labeling_job, job_exists
-from gtlabel.labeling.ledger import Launch, claim, digest_of, ensure_job, inputs_of, read_launch
+from gtlabel.labeling.jobs import create_labeling_job
+from gtlabel.labeling.ledger import Launch, claim, digest_of, ensure_job, inputs_of, look_up
 from gtlabel.labeling.request import MAX_JOB_NAME, LabelingJobRequest
 from gtlabel.labeling.tasks import role_arn, team_arn
 from gtlabel.manifests.classes import check_classes
@@ -116,20 +116,17 @@ def plan_labeling(
         "region": aws.region,
         "workers_per_image": workers_per_image,
         "max_concurrent": max_concurrent,
+        "class_names": names,
     }
     draft = _request("draft", output, fields)
-    made_of = draft.model_dump(
-        mode="json", exclude={"name", "manifest", "classes", "template"}, exclude_defaults=True
-    )
     digest = digest_of(
-        {**made_of, "classes": names, "template": page},
+        {**_made_of(draft), "template": page},
         (f"{image.uri} {image.etag}" for image in usable.images),
     )
-    base = name or f"{_stem(images)}-{digest[:_DIGITS_IN_NAME]}"
+    base = name or f"{stem_of(images)}-{digest[:_DIGITS_IN_NAME]}"
     run = 1
     while True:
         called = base if run == 1 else f"{base}-r{run}"
-        request = _request(called, output, fields)
         count = ceil(len(usable.images) / max_images_per_job)
         launch = Launch(
             name=called,
@@ -138,8 +135,12 @@ def plan_labeling(
             images=len(usable.images),
             images_per_job=max_images_per_job,
         )
-        plan = _look_up(aws, LabelingPlan(request, usable, names, page, launch))
-        if not again or len(plan.started) < len(plan.launch.jobs):
+        plan = LabelingPlan(_request(called, output, fields), usable, names, page, launch)
+        for request in plan.requests:
+            request.to_boto()
+        held, started = look_up(aws.sagemaker, aws.s3, output, launch)
+        plan = replace(plan, launch=held, started=started)
+        if not again or plan.started != plan.launch.jobs:
             return plan
         run += 1
 
@@ -153,7 +154,8 @@ def start_labeling(aws: Aws, plan: LabelingPlan) -> str:
     Raises:
         JobNameTakenError: if somebody took the name since the plan was made.
     """
-    plan = _adopt(plan, claim(aws.s3, plan.request.output, plan.launch))
+    # Whoever was first has decided how to split them.
+    plan = replace(plan, launch=claim(aws.s3, plan.request.output, plan.launch))
     arns = []
     for number, request in enumerate(plan.requests):
 
@@ -168,40 +170,24 @@ def start_labeling(aws: Aws, plan: LabelingPlan) -> str:
     return arns[0]
 
 
-def _look_up(aws: Aws, plan: LabelingPlan) -> LabelingPlan:
-    """The plan with what an earlier run of the same has left, if there was one.
-
-    Raises:
-        JobNameTakenError: if something else was launched under that name.
-        RequestError: if the service would refuse a job.
-    """
-    for request in plan.requests:
-        request.to_boto()
-    earlier = read_launch(aws.s3, plan.request.output, plan.launch.name)
-    if earlier is not None and earlier.digest != plan.launch.digest:
-        raise JobNameTakenError(plan.launch.name)
-    plan = _adopt(plan, earlier or plan.launch)
-    candidates = dict.fromkeys([plan.launch.name, *plan.launch.jobs])
-    taken = [name for name in candidates if job_exists(aws.sagemaker, name)]
-    if taken and (earlier is None or taken[0] not in plan.launch.jobs):
-        raise JobNameTakenError(taken[0])
-    return LabelingPlan(plan.request, plan.usable, plan.classes, plan.template, plan.launch, tuple(taken))
-
-
-def _adopt(plan: LabelingPlan, launch: Launch) -> LabelingPlan:
-    """The plan as whoever was first has split it into jobs."""
-    return LabelingPlan(plan.request, plan.usable, plan.classes, plan.template, launch, plan.started)
-
-
 def _request(name: str, output: S3Uri, fields: dict[str, Any]) -> LabelingJobRequest:
     return LabelingJobRequest(name=name, **_files(inputs_of(output, name)), **fields)
+
+
+def _made_of(request: LabelingJobRequest) -> dict[str, Any]:
+    """What makes a job another one; where its files lie follows from its name, which may follow from this."""
+    aside = {"name", "manifest", "classes", "template", "images", "force"}
+    made_of: dict[str, Any] = request.model_dump(mode="json", exclude=aside, exclude_defaults=True)
+    return made_of
 
 
 def _request_of(request: LabelingJobRequest, launch: Launch, name: str) -> LabelingJobRequest:
     """What one of the jobs is asked for: the label attribute is the same in all of them."""
     if launch.jobs == (launch.name,):
-        return request
+        return request.model_copy(update={"images": launch.images})
+    first = launch.jobs.index(name) * launch.images_per_job
     part = {
+        "images": min(launch.images_per_job, launch.images - first),
         "name": name,
         "attribute": request.label_attribute,
         "tags": {**request.tags, GROUP_TAG: launch.name},
@@ -224,7 +210,7 @@ def _files(inputs: S3Uri) -> dict[str, S3Uri]:
     }
 
 
-def _stem(uri: S3Uri) -> str:
+def stem_of(uri: S3Uri) -> str:
     """The last part of an address in letters, digits and hyphens, short enough to begin a job's name."""
     stem = uri.key.rstrip("/").rpartition("/")[2] or uri.bucket
     # Behind it come the digest's digits, the number of the run and that of the job.

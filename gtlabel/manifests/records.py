@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -115,6 +115,13 @@ class ManifestRecord(BaseModel):
         """The record as AWS spells it, its keys in the order they were read."""
         return {"source-ref": str(self.source_ref), **(self.model_extra or {})}
 
+    def without(self, *keys: str) -> Self:
+        """The same record, but for some keys; one that is not there does not matter."""
+        copied = self.model_copy()
+        for key in keys:
+            (copied.model_extra or {}).pop(key, None)
+        return copied
+
     @property
     def attributes(self) -> Iterator[str]:
         """The attributes that jobs wrote, or tried to: every `x` that has an `x-metadata`."""
@@ -186,7 +193,7 @@ class _LateRecord(ManifestRecord):
 
     def to_json(self) -> dict[str, Any]:
         rest = dict(self.model_extra or {})
-        before = {key: rest.pop(key) for key in self._before}
+        before = {key: rest.pop(key) for key in self._before if key in rest}
         return {**before, "source-ref": str(self.source_ref), **rest}
 
 
