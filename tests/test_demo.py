@@ -28,8 +28,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
-    """The folder of a demo, what it printed as JSON, and what it said."""
+    """The folder of a demo, what it printed as JSON, and what it said.
+
+    An earlier demo was interrupted in the same folder; nothing of it may be taken for whole.
+    """
     folder = tmp_path_factory.mktemp("demo") / "out"
+    interrupted, _, _ = interrupt(folder, "consolidate")
+    assert interrupted == 130
     run = subprocess.run(
         [*DEMO, "--into", str(folder), "--output", "json"], capture_output=True, text=True, timeout=300
     )
@@ -124,7 +129,16 @@ def children(pid: int) -> Iterator[int]:
 
 @pytest.mark.parametrize("step", ["start", "upload", "label", "answer", "consolidate", "train"])
 def test_ctrl_c_after_any_step_leaves_no_process_and_no_traceback(step: str, tmp_path: Path) -> None:
-    demo = subprocess.Popen([*DEMO, "--into", str(tmp_path / "demo")], stderr=subprocess.PIPE, text=True)
+    code, started, said = interrupt(tmp_path / "demo", step)
+    assert code == 130, said
+    assert "Traceback" not in said
+    assert "gtlabel: interrupted" in said
+    assert [pid for pid in started if alive(pid)] == []
+
+
+def interrupt(folder: Path, step: str) -> tuple[int, list[int], str]:
+    """Press Ctrl-C soon after a step: the exit code, the processes there were, and what was said."""
+    demo = subprocess.Popen([*DEMO, "--into", str(folder)], stderr=subprocess.PIPE, text=True)
     assert demo.stderr is not None
     said = ""
     for line in demo.stderr:
@@ -137,10 +151,7 @@ def test_ctrl_c_after_any_step_leaves_no_process_and_no_traceback(step: str, tmp
     assert started, said
     demo.send_signal(signal.SIGINT)
     _, rest = demo.communicate(timeout=60)
-    assert demo.returncode == 130, said + rest
-    assert "Traceback" not in said + rest
-    assert "gtlabel: interrupted" in rest
-    assert [pid for pid in started if alive(pid)] == []
+    return demo.returncode, started, said + rest
 
 
 def alive(pid: int) -> bool:

@@ -141,7 +141,7 @@ def running_emulators() -> list[Running]:
 
 
 def find(*, port: int | None = None, state: Path | None = None) -> Running:
-    """The one running emulator that is meant.
+    """The one running emulator that is meant; of several, the one that `AWS_ENDPOINT_URL` points to.
 
     Raises:
         EmulatorError: if none runs, or several do and nothing tells which.
@@ -153,9 +153,12 @@ def find(*, port: int | None = None, state: Path | None = None) -> Running:
         found = [one for one in found if urlsplit(one.url).port == port]
     if not found:
         raise EmulatorError("no emulator is running here; start one with: gtlabel local up --detach")
+    pointed_to = [one for one in found if one.url == os.environ.get("AWS_ENDPOINT_URL")]
+    if len(found) > 1 and pointed_to:
+        return pointed_to[0]
     if len(found) > 1:
         urls = ", ".join(one.url for one in found)
-        raise EmulatorError(f"several emulators are running ({urls}); say which one with --port")
+        raise EmulatorError(f"several emulators are running ({urls}); say which one with --port or --state")
     return found[0]
 
 
