@@ -390,8 +390,8 @@ def test_a_job_that_cannot_start_says_why(account: Account) -> None:
         ({"human": {"UiConfig": {}}}, "image classification needs UiTemplateS3Uri and nothing else."),
         ({"InputConfig": {"DataSource": {}}}, "one of S3DataSource and SnsDataSource is needed."),
         (
-            {"InputConfig": {"DataSource": {"SnsDataSource": {"SnsTopicArn": TOPIC}}}},
-            "streaming jobs are not emulated; give a manifest.",
+            {"InputConfig": {"DataSource": {"SnsDataSource": {"SnsTopicArn": f"{TOPIC}.fifo"}}}},
+            "must be a standard topic in us-east-1.",
         ),
         ({"Tags": [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]}, "The tag key 'a' is given more"),
     ],

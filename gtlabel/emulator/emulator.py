@@ -15,6 +15,7 @@ from gtlabel.emulator.events import announce
 from gtlabel.emulator.executor import Executor
 from gtlabel.emulator.protocol import PassOn
 from gtlabel.emulator.shelf import Shelf
+from gtlabel.emulator.streaming import Streams
 from gtlabel.engine.board import Board
 from gtlabel.engine.foreman import Foreman
 from gtlabel.engine.store import Store
@@ -49,10 +50,12 @@ class Emulator:
         self.shelf = Shelf(None if state is None else self.root / "shelf.sqlite")
         self.store = Store("sqlite://" if state is None else f"sqlite:///{self.root / 'engine.sqlite'}")
         self.board = Board(self.store)
+        self.streams = Streams(self.board, self.aws)
         self.foreman = Foreman(
             self.board,
             lambda key: self.aws(Context(key.account, key.region)).s3,
             lambda job: announce(job, aside=not driven),
+            self.streams.prepare,
         )
         self.executor = Executor(self.aws, self.root / "training", self.shelf)
         self.executor.recover()
@@ -78,7 +81,7 @@ class Emulator:
         """Do all that is due in labeling jobs, unless another thread is at it."""
         if self._turning.acquire(blocking=False):
             try:
-                while self.foreman.turn():
+                while any([self.streams.turn(), self.foreman.turn()]):
                     pass
             finally:
                 self._turning.release()
@@ -87,6 +90,7 @@ class Emulator:
         """Empty the account."""
         with self._turning:
             self.executor.reset()
+            self.streams.reset()
             self.shelf.clear()
             self.store.clear()
 

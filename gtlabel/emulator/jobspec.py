@@ -32,11 +32,11 @@ def job_spec(context: Context, params: dict[str, Any]) -> JobSpec:
     _check_times(human)
     if "LabelingJobAlgorithmsConfig" in params:
         raise _refusal("LabelingJobAlgorithmsConfig: automated labeling is not emulated; leave it out")
-    if "SnsDataSource" in source:
-        raise _refusal(
-            "InputConfig.DataSource.SnsDataSource: streaming jobs are not emulated; give a manifest"
-        )
-    if "S3DataSource" not in source:
+    streaming = "SnsDataSource" in source
+    output_topic = params["OutputConfig"].get("SnsTopicArn", "")
+    if streaming:
+        _check_topics(context, source["SnsDataSource"].get("SnsTopicArn", ""), output_topic)
+    elif "S3DataSource" not in source:
         raise _refusal("InputConfig.DataSource: one of S3DataSource and SnsDataSource is needed")
     if "LabelCategoryConfigS3Uri" not in params:
         raise _refusal("LabelCategoryConfigS3Uri: image classification needs its classes")
@@ -44,11 +44,14 @@ def job_spec(context: Context, params: dict[str, Any]) -> JobSpec:
         raise _refusal(
             "HumanTaskConfig.UiConfig: image classification needs UiTemplateS3Uri and nothing else"
         )
-    conditions = params.get("StoppingConditions", {})
+    # Streaming jobs ignore stopping conditions (contract/ground-truth.md 8).
+    conditions = {} if streaming else params.get("StoppingConditions", {})
     return JobSpec(
         key=JobKey(context.account, context.region, params["LabelingJobName"]),
         attribute=params["LabelAttributeName"],
-        manifest=_uri("InputConfig.DataSource.S3DataSource.ManifestS3Uri", source["S3DataSource"]),
+        manifest=_uri("InputConfig.DataSource.S3DataSource.ManifestS3Uri", source["S3DataSource"])
+        if "S3DataSource" in source
+        else None,
         class_list=_uri("LabelCategoryConfigS3Uri", params),
         template=_uri("HumanTaskConfig.UiConfig.UiTemplateS3Uri", human["UiConfig"]),
         output=_uri("OutputConfig.S3OutputPath", params["OutputConfig"]),
@@ -60,6 +63,8 @@ def job_spec(context: Context, params: dict[str, Any]) -> JobSpec:
         max_labeled=conditions.get("MaxHumanLabeledObjectCount"),
         max_percentage=conditions.get("MaxPercentageOfInputDatasetLabeled"),
         request=params,
+        streaming=streaming,
+        announced=streaming and bool(output_topic),
     )
 
 
@@ -82,6 +87,17 @@ def _check_team(context: Context, arn: str) -> None:
         raise _refusal(
             f"HumanTaskConfig.WorkteamArn: the team is in {region} and the job in {context.region}"
         )
+
+
+def _check_topics(context: Context, given: str, answered: str) -> None:
+    member = "InputConfig.DataSource.SnsDataSource.SnsTopicArn"
+    if not given:
+        raise _refusal(f"{member}: a streaming job needs the topic that it listens to")
+    for name, arn in ((member, given), ("OutputConfig.SnsTopicArn", answered)):
+        if arn and (arn.split(":")[3] != context.region or arn.endswith(".fifo")):
+            raise _refusal(f"{name}: '{arn}' must be a standard topic in {context.region}")
+    if given == answered:
+        raise _refusal("OutputConfig.SnsTopicArn: a job cannot answer on the topic that it listens to")
 
 
 def _check_times(human: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import json
 import math
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from gtlabel.engine.jobs import Counters, Job, JobKey, JobSpec, Kind, Status, Ta
 from gtlabel.engine.ledger import find_job, job_by_number, job_of, set_status
 from gtlabel.engine.places import SWEEP, expire_leases, lease_row, reclaim, settle, task_row, withdraw
 from gtlabel.engine.store import Store, answers, jobs, leases, tasks
+from gtlabel.engine.stream import Arrival, add_arrivals
 from gtlabel.errors import AnswerError, JobNameTakenError, LeaseError
 
 # The longest that AWS lets anyone keep an image or text task (contract/ground-truth.md 10).
@@ -123,6 +124,25 @@ class Board:
             failed=count.get("failed", 0),
             unlabeled=sum(count.get(state, 0) for state in ("waiting", "chosen", "open")),
         )
+
+    def add_objects(self, key: JobKey, arrived: Sequence[Arrival]) -> list[str]:
+        """Give a streaming job more images; one whose id it had before changes nothing.
+
+        What is JSON and no record of an image counts as an object that failed.
+
+        Returns:
+            A sentence for each that is not even JSON, and was left out.
+
+        Raises:
+            JobNotFoundError: if there is no such job.
+            StreamError: if the job takes none, or none any more.
+        """
+        now = to_micros(self.clock())
+        refused = self.store.write(
+            lambda connection: add_arrivals(connection, find_job(connection, key), arrived, now)
+        )
+        self.news.set()
+        return refused
 
     def lease(self, key: JobKey, worker: str) -> Task | None:
         """Hand an image to a worker, or None when there is none for them now.

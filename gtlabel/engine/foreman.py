@@ -29,6 +29,8 @@ _PROBES = 10
 _BATCH = 50
 # A batch that does not fill up is consolidated after a while all the same.
 _PATIENCE = timedelta(seconds=60)
+# A streaming job that nobody sends anything is stopped (contract 8).
+_IDLE = timedelta(days=10)
 _REASON_CHARACTERS = 1024
 
 
@@ -39,6 +41,8 @@ class Foreman:
         board: the board.
         s3_of: gives the S3 client a job reads and writes with.
         on_end: told of each job that has ended; it must be quick, because other jobs wait meanwhile.
+        prepare: makes what a streaming job gets its objects from, before it can be sent any; the job fails
+            with the GtlabelError that this raises. It may be called again for the same job.
     """
 
     def __init__(
@@ -46,9 +50,12 @@ class Foreman:
         board: Board,
         s3_of: Callable[[JobKey], S3Client],
         on_end: Callable[[Job], None] | None = None,
+        prepare: Callable[[Job], None] = lambda _job: None,
     ) -> None:
         self._board = board
         self._s3_of = s3_of
+        self._prepare = prepare
+        self._shown: dict[int, Tally] = {}
         self._on_end = on_end
         self._ledger = Ledger(board.store, board.clock)
 
@@ -68,7 +75,7 @@ class Foreman:
                 return self._begin(job)
             if job.status is Status.STOPPING:
                 return self._wind_up(job)
-            return self._progress(job)
+            return self._flow(job) if job.spec.streaming else self._progress(job)
         except GtlabelError as error:
             # A bad manifest, or a bucket that is gone: the job's fault, not the foreman's.
             if job.status is Status.INITIALIZING:
@@ -82,8 +89,11 @@ class Foreman:
         classes = read_classes(body, spec.class_list, multi=spec.kind is Kind.MULTI)
         if spec.template is not None:
             check_template(storage.read(s3, spec.template), spec.template, spec.kind)
-        lines = storage.read_lines(s3, spec.manifest)
-        self._ledger.replace_tasks(job, read_tasks(lines, spec.manifest, spec.key.name, spec.attribute))
+        if spec.manifest is not None:
+            lines = storage.read_lines(s3, spec.manifest)
+            self._ledger.replace_tasks(job, read_tasks(lines, spec.manifest, spec.key.name, spec.attribute))
+        if spec.streaming:
+            self._prepare(job)
         self._ledger.begin(job, classes)
         self._board.news.set()
         return True
@@ -109,6 +119,28 @@ class Foreman:
         self._write_manifests(job)
         self._finish(job, Status.STOPPED if tally.waiting else Status.COMPLETED)
         return True
+
+    def _flow(self, job: Job) -> bool:
+        """Move a streaming job on: each image goes out as soon as there is room, and is labeled by itself."""
+        busy = self._finish_batches(job)
+        tally = self._ledger.tally(job)
+        while tally.answered:
+            self._consolidate(job, self._ledger.form_batch(job, _BATCH))
+            tally, busy = self._ledger.tally(job), True
+        if tally.chosen:
+            self._send(job)
+            return True
+        count = min(tally.waiting, job.spec.max_concurrent - tally.open)
+        if count > 0:
+            self._ledger.choose(job, count)
+            self._send(self._board.job(job.key))
+            return True
+        if tally.total and self._shown.get(job.number) != tally:
+            self._write_manifest(job, output.Tree(job.spec.root).output_manifest)
+            self._shown[job.number] = tally
+        if not tally.open and self._board.clock() - job.modified >= _IDLE:
+            return self._board.stop(job.key)
+        return busy
 
     def _wind_up(self, job: Job) -> bool:
         """Make labels of the answers that are in when a job is stopped, and write what there is."""
@@ -154,7 +186,11 @@ class Foreman:
         self._write(job, tree.consolidation_request(batch.iteration, batch.stamp), request)
 
         labels = []
-        for place, (image, found) in enumerate(zip(images, _labels(job, images), strict=True)):
+        if job.spec.streaming:
+            made = [label for image in images for label in _labels(job, [image])]
+        else:
+            made = _labels(job, images)
+        for place, (image, found) in enumerate(zip(images, made, strict=True)):
             moment = batch.created + timedelta(microseconds=place)
             labels.append((image.object, *output.label_of(job, found, moment)))
         response = output.consolidation_response(job.spec.attribute, labels)

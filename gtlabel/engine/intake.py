@@ -21,6 +21,9 @@ _CLASS_CHARACTERS = 256
 _CLASSES_MULTI = 50
 _TEMPLATE_CHARACTERS = 128_000
 
+# The keys with a dollar that streaming jobs write themselves (contract 8); all others are refused.
+_SERVICE_KEY = re.compile(r"\$(sequencer|.+-object-id)")
+
 
 def read_tasks(lines: Iterable[bytes], manifest: S3Uri, job: str, attribute: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of a job's tasks, one for each line that is not blank.
@@ -39,7 +42,7 @@ def read_tasks(lines: Iterable[bytes], manifest: S3Uri, job: str, attribute: str
             raise ManifestError(f"{manifest} has more than {_OBJECTS} lines; split it into several jobs")
         try:
             line = raw.decode()
-            record = _record(line)
+            record = record_of(line)
             source_ref = S3Uri(record["source-ref"])
         except ValueError as error:
             raise ManifestLineError(manifest, number, str(error)) from error
@@ -103,7 +106,7 @@ def check_template(body: bytes, template: S3Uri, kind: Kind) -> None:
         raise TemplateError(f"{template} holds no <{kind}>; this kind of job needs that element in its page")
 
 
-def _record(line: str) -> dict[str, Any]:
+def record_of(line: str) -> dict[str, Any]:
     """A line as a record.
 
     Raises:
@@ -120,7 +123,7 @@ def _record(line: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError("it is not a JSON object")
     for name in record:
-        if name.startswith("$"):
+        if name.startswith("$") and not _SERVICE_KEY.fullmatch(name):
             raise ValueError(f"the attribute {name!r} starts with '$', which is reserved")
     if len(line) > _ATTRIBUTE_CHARACTERS:
         for name, text in members(line):

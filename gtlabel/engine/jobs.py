@@ -52,7 +52,7 @@ class JobSpec:
 
     Attributes:
         attribute: the key its labels get in the output manifest.
-        manifest: the input manifest.
+        manifest: the input manifest; a streaming job may go without.
         class_list: the label category configuration, `{"labels": [{"label": ...}, ...]}`.
         output: the folder below which the job writes a folder of its own name.
         workers_per_object: how many different workers look at each image.
@@ -63,11 +63,13 @@ class JobSpec:
         max_percentage: stop when this share of the input has a label.
         template: the worker page; when it is given, it must exist and hold the element of this kind.
         request: what the caller wants to find again; the engine only keeps it.
+        streaming: whether objects are added while the job runs, which ends when it is stopped.
+        announced: whether each label is to be told somebody: see `gtlabel.engine.stream`.
     """
 
     key: JobKey
     attribute: str
-    manifest: S3Uri
+    manifest: S3Uri | None
     class_list: S3Uri
     output: S3Uri
     kind: Kind = Kind.SINGLE
@@ -79,6 +81,8 @@ class JobSpec:
     max_percentage: int | None = None
     template: S3Uri | None = None
     request: Mapping[str, Any] = field(default_factory=dict)
+    streaming: bool = False
+    announced: bool = False
 
     @property
     def root(self) -> S3Uri:

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from gtlabel.engine.jobs import Job, JobKey, JobSpec, Status, from_micros, to_micros
-from gtlabel.engine.store import Store, answers, batches, jobs, results, tasks
+from gtlabel.engine.store import Store, announcements, answers, batches, jobs, results, tasks
 from gtlabel.errors import JobNotFoundError
 
 _CHUNK = 1000
@@ -249,6 +249,9 @@ class Ledger:
                 for number, label, data in labels
             ]
             connection.execute(insert(results), rows)
+            if job.spec.announced:
+                told = [{"job": job.number, "object": number} for number, _, _ in labels]
+                connection.execute(insert(announcements), told)
             mine = (tasks.c.job == job.number, tasks.c.batch == batch.number)
             connection.execute(update(tasks).where(*mine).values(state="labeled"))
             here = (batches.c.job == job.number, batches.c.number == batch.number)

@@ -138,6 +138,24 @@ results = Table(
     Column("metadata", Text, nullable=False),
 )
 
+# The objects that were sent to streaming jobs, by the ids that keep them from being labeled twice.
+arrivals = Table(
+    "arrivals",
+    _metadata,
+    Column("job", Integer, ForeignKey("jobs.id"), primary_key=True),
+    # A hash of the id: ids are longer than some databases let a key be.
+    Column("digest", String(64), primary_key=True),
+    Column("object", Integer, nullable=False),
+)
+
+# Labels that somebody is still to be told of.
+announcements = Table(
+    "announcements",
+    _metadata,
+    Column("job", Integer, ForeignKey("jobs.id"), primary_key=True),
+    Column("object", Integer, primary_key=True, autoincrement=False),
+)
+
 
 class Store:
     """The database behind a board.
