@@ -40,7 +40,6 @@ DEFAULT_DESCRIPTION = "Look at one picture at a time and choose the class that f
 DEFAULT_KEYWORDS = ("images", "classification")
 
 _OPERATION = "CreateLabelingJob"
-_CLASSIFIERS = ("FreeOfPersonallyIdentifiableInformation", "FreeOfAdultContent")
 
 
 class LabelingJobRequest(BaseModel):
@@ -116,7 +115,7 @@ class LabelingJobRequest(BaseModel):
     volume_key: str = ""
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
-    content_classifiers: tuple[str, ...] = _CLASSIFIERS
+    content_classifiers: tuple[str, ...] = rules.CONTENT_CLASSIFIERS
     tags: dict[str, str] = Field(default_factory=dict)
     audited: str = ""
     images: int | None = None

@@ -35,8 +35,9 @@ PUBLIC_PRICES = tuple(Decimal(tenths) / 1000 for tenths in (12, 24, 36, 48, 60, 
 MIN_IMAGES_AUTOMATED = 1_250
 ADVISED_IMAGES_AUTOMATED = 5_000
 
+CONTENT_CLASSIFIERS = ("FreeOfPersonallyIdentifiableInformation", "FreeOfAdultContent")
+
 _PUBLIC_AVAILABILITY = 43_200
-_PERSONAL = "FreeOfPersonallyIdentifiableInformation"
 _RESERVED_ATTRIBUTES = ("source", "source-ref")
 _CONSOLE_CLASSES = 30
 _USUAL_CONCURRENT = 1_000
@@ -104,6 +105,13 @@ def _sources(request: LabelingJobRequest) -> Iterator[str]:
         yield say("manifest", "InputConfig.DataSource", "a job needs a manifest, an input_topic, or both")
     if len(set(request.content_classifiers)) < len(request.content_classifiers):
         yield say("content_classifiers", "ContentClassifiers", "each may stand there once")
+    for classifier in request.content_classifiers:
+        if classifier not in CONTENT_CLASSIFIERS:
+            yield say(
+                "content_classifiers",
+                "ContentClassifiers",
+                f"{classifier!r} is none of {', '.join(CONTENT_CLASSIFIERS)}",
+            )
 
 
 def _files(request: LabelingJobRequest) -> Iterator[str]:
@@ -236,11 +244,11 @@ def _public(request: LabelingJobRequest) -> Iterator[str]:
         return
     if price is None:
         yield say("price", "PublicWorkforceTaskPrice", "the public team works for a price; give one")
-    if _PERSONAL not in request.content_classifiers:
+    if CONTENT_CLASSIFIERS[0] not in request.content_classifiers:
         yield say(
             "content_classifiers",
             "ContentClassifiers",
-            f"the public team may only see images declared {_PERSONAL}",
+            f"the public team may only see images declared {CONTENT_CLASSIFIERS[0]}",
         )
     if request.availability > _PUBLIC_AVAILABILITY:
         yield say(
