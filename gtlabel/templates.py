@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from string import Template
 
 from gtlabel.errors import TemplateError
 
@@ -34,3 +36,17 @@ def read_template(name: str) -> str:
         return (shipped("templates") / name).read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError):
         raise TemplateError(f"gtlabel ships no template named {name!r}") from None
+
+
+def fill_template(name: str, values: Mapping[str, str]) -> str:
+    """The text of a shipped template with a value for each `${...}` in it.
+
+    Values are put in as they are: whoever gives them escapes them for the place they go to.
+
+    Raises:
+        TemplateError: if there is none of that name, or a value is missing.
+    """
+    try:
+        return Template(read_template(name)).substitute(values)
+    except (KeyError, ValueError) as error:
+        raise TemplateError(f"the template {name!r} cannot be filled: {error}") from error
