@@ -82,6 +82,13 @@ _TEXTS = (
     _Text("name", "LabelingJobName", MAX_JOB_NAME, _NAME, _NAME_RULE),
     _Text("attribute", "LabelAttributeName", 127, _NAME, _NAME_RULE),
     _Text(
+        "audited",
+        "LabelAttributeName",
+        127,
+        re.compile(r'[^$"{}%\s][^"{}%\s]*'),
+        "cannot be the name of an attribute in a worker page",
+    ),
+    _Text(
         "role",
         "RoleArn",
         2048,
