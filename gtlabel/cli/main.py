@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gtlabel.cli import consolidate, demo, deploy, doctor, jobs, label, local, policy, train
+from gtlabel.cli import consolidate, demo, deploy, doctor, jobs, label, local, policy, stream, train
 from gtlabel.cli.failures import INTERRUPTED, explain
 from gtlabel.cli.output import put, say
 
@@ -23,6 +23,7 @@ app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("label")(label.label)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(stream.app, name="stream")
 app.command("consolidate")(consolidate.consolidate)
 app.command("train")(train.train)
 app.command("deploy")(deploy.deploy)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -86,7 +86,8 @@ def find_results(sqs: SQSClient, job: str) -> Results:
     url = queue_url(sqs, results_queue(job))
     if url is None:
         raise StreamError(
-            f"nothing collects the labels of {job!r}; begin with: gtlabel stream receive {job} --subscribe"
+            f"nothing collected the labels of {job!r} as they came; "
+            "they are in its output manifest, where gtlabel consolidate finds them"
         )
     return Results(job, url)
 
@@ -101,7 +102,7 @@ def receive(
     over: Callable[[], bool] = lambda: False,
     on_refused: Callable[[str, str], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[ManifestRecord]:
+) -> Generator[ManifestRecord, None, None]:
     """Yield the records of a job as its images are labeled; each once, in no particular order.
 
     A record is deleted from the queue when the next one is asked for. Those that were fetched and not

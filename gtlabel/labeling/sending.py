@@ -118,7 +118,7 @@ def _why_closed(stream: Stream) -> str:
     if stream.status == "Initializing":
         return (
             f"the streaming job {stream.job!r} is still Initializing, and what is sent now would be lost; "
-            f"wait for it with: gtlabel stream wait {stream.job}"
+            f"see when it is InProgress: gtlabel jobs show {stream.job}"
         )
     return f"the streaming job {stream.job!r} is {stream.status} and takes no more images; start another"
 
