@@ -54,8 +54,8 @@ def test_a_job_is_answered_and_completed_over_http(gtlabel_aws: Aws, gtlabel_ser
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda aws: aws.iam.simulate_principal_policy(
-            PolicySourceArn="arn:aws:iam::123456789012:role/gtlabel", ActionNames=["s3:GetObject"]
+        lambda aws: aws.iam.get_context_keys_for_principal_policy(
+            PolicySourceArn="arn:aws:iam::123456789012:role/gtlabel"
         ),
         lambda aws: aws.session.client("greengrass").list_connector_definitions(),
         lambda aws: aws.session.client("mediatailor").list_channels(),

@@ -18,6 +18,7 @@ from xml.sax.saxutils import escape
 
 import moto.backend_index
 import moto.greengrass.urls
+import moto.iam.urls
 import moto.s3.models
 import moto.s3.responses
 import moto.s3.utils
@@ -25,8 +26,9 @@ import moto.sagemaker.urls
 from moto import __version__ as moto_version
 from moto.core.base_backend import BackendDict, BaseBackend
 
+from gtlabel.emulator import identities, simulation
 from gtlabel.emulator.api import Operations
-from gtlabel.emulator.protocol import Reply, Request, Wire
+from gtlabel.emulator.protocol import Reply, Request, Wire, context_of
 from gtlabel.errors import MotoContractError
 
 # status, headers, body: what moto expects of a handler, in process and served.
@@ -34,6 +36,7 @@ Triple = tuple[int, dict[str, str], Any]
 Handler = Callable[[Any, str, Any], Triple]
 
 _SAGEMAKER_PATH = "{0}/$"
+_IAM_PATH = "{0}/$"
 # Greengrass V2 shares host and signing name with V1, which moto has; these are V2's paths alone, and tags.
 _GREENGRASS_PATHS = (
     "{0}/greengrass/v2/(?P<rest>.+)$",
@@ -93,6 +96,9 @@ def install(
             sagemaker[_SAGEMAKER_PATH] = _in_front_of(sagemaker[_SAGEMAKER_PATH], "sagemaker")
             for path in _GREENGRASS_PATHS:
                 moto.greengrass.urls.url_paths[path] = _in_front_of(_not_implemented, "greengrassv2")
+            iam = moto.iam.urls.url_paths
+            iam[_IAM_PATH] = _simulating(iam[_IAM_PATH])
+            identities.install()
             _seam.plugged = True
 
 
@@ -163,6 +169,8 @@ def _assumptions() -> Iterator[tuple[str, bool]]:
     yield from _storage_assumptions()
     yield from _event_assumptions()
     yield from _server_assumptions()
+    yield "moto.iam.urls.url_paths['{0}/$'] is a handler", _handles(moto.iam.urls, _IAM_PATH)
+    yield from identities.assumptions()
 
 
 def _storage_assumptions() -> Iterator[tuple[str, bool]]:
@@ -296,6 +304,19 @@ def _in_front_of(moto_handler: Handler, service: str) -> Handler:
 
     # moto names the routes of its server after the functions.
     handler.__name__ = f"gtlabel_{service}"
+    return handler
+
+
+def _simulating(moto_handler: Handler) -> Handler:
+    def handler(request: Any, url: str, headers: Any) -> Triple:
+        if _seam.operations_of is not None:
+            context = context_of(Request.of(request.method, url, headers, b""))
+            reply = simulation.answer(request.get_data(), context, identities.policies_of)
+            if reply is not None:
+                return reply.status, reply.headers, reply.body
+        return moto_handler(request, url, headers)
+
+    handler.__name__ = "gtlabel_iam"
     return handler
 
 

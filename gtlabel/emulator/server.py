@@ -109,13 +109,14 @@ class Front:
     def __init__(self, root: Path, url: str, *, durable: bool) -> None:
         from gtlabel.emulator import moto
         from gtlabel.emulator.emulator import Emulator
+        from gtlabel.emulator.gate import Gate
         from gtlabel.emulator.storage import Storage
 
         self.emulator: Emulator = Emulator(root, endpoint_url=url)
         self.storage: Storage = Storage(root, durable=durable)
         moto.install(self.emulator.operations, lambda: None, strict=False)
         self.storage.install()
-        self._moto = _dispatcher(self.storage)
+        self._moto = Gate(_dispatcher(self.storage))
         # moto looks whether an object is there and writes it in two steps; S3 does in one.
         self._conditional = threading.Lock()
         count = self.storage.load(self._replay)
@@ -181,7 +182,7 @@ class Front:
         alone = self._conditional if conditions and environ["REQUEST_METHOD"] == "PUT" else nullcontext()
         try:
             with alone:
-                return self._moto(environ, start_response)  # type: ignore[no-any-return]
+                return self._moto(environ, start_response)
         except NotImplementedError as error:
             named = re.search(r"The (\w+) action", str(error))
             reply = not_implemented(headers, named[1] if named else what)

@@ -1,0 +1,205 @@
+"""Who may do what, in front of everything, once `POST /moto-api/reset-auth` has switched it on.
+
+moto then looks at each request to one of its own services by itself. This looks first, and at all of them:
+our operations, the roles that are passed, the resource and the conditions of each right, and the source of a
+copy. What is refused, is refused in AWS's words.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qs
+
+from gtlabel.emulator import identities
+from gtlabel.emulator.api import ApiError, Context
+from gtlabel.emulator.moto import fault
+from gtlabel.emulator.needs import needs_of, s3_needs
+from gtlabel.emulator.permissions import Need, refusal
+from gtlabel.emulator.protocol import Reply, Request, Wire, context_of
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+# Services whose operations show in the path: the name by which they sign, and those of their clients.
+_REST = {"greengrass": ("greengrassv2", "greengrass"), "iot": ("iot",), "lambda": ("lambda",)}
+# What people call who want to log in.
+_ANYBODY = ("InitiateAuth", "RespondToAuthChallenge", "SignUp", "ConfirmSignUp", "ForgotPassword")
+# A refusal has one name in services whose protocol is JSON, and others elsewhere.
+_XML_SERVICES = ("s3", "iam", "sts", "sns", "ec2", "cloudformation", "monitoring")
+_XML_CODES = {
+    "AccessDeniedException": "AccessDenied",
+    "UnrecognizedClientException": "InvalidClientTokenId",
+    "InvalidSignatureException": "SignatureDoesNotMatch",
+}
+_JSON_CODES = {there: here for here, there in _XML_CODES.items()}
+
+
+class Gate:
+    """A WSGI application that lets through what the caller may do.
+
+    Args:
+        inside: moto's application, with our operations behind it.
+    """
+
+    def __init__(self, inside: Application) -> None:
+        self._inside = inside
+        self._wires: dict[str, Wire] = {}
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        path = environ["PATH_INFO"]
+        if path == "/moto-api/reset":
+            # An empty account is one in which nobody has been given rights yet.
+            identities.stop_enforcing()
+        if path.startswith("/moto-api/") or not identities.enforcing():
+            return self._inside(environ, start_response)
+        identities.seat_administrator(Context())
+        request = _request_of(environ)
+        try:
+            self._check(request)
+        except ApiError as error:
+            return _send(start_response, request, _refused(request, error))
+        return self._passed_on(request, environ, start_response)
+
+    def _check(self, request: Request) -> None:
+        """Raise an `ApiError` unless the caller has every right that the request takes."""
+        if _is_for_anybody(request):
+            identities.pass_on(None, free=True)
+            return
+        context = context_of(request)
+        identity = identities.identify(request.headers, context)
+        service = _service(request)
+        presigned = "X-Amz-Signature=" in request.url
+        if not presigned:
+            identities.verify(service, request.method, request.url, request.headers, request.body, context)
+        needs = self._needs(service, request, context)
+        sentence = refusal(identity, needs)
+        if sentence is not None:
+            raise ApiError("AccessDenied", sentence, 403)
+        identities.pass_on(needs[0].resource if needs else None, free=presigned or service in _REST)
+
+    def _needs(self, service: str, request: Request, context: Context) -> list[Need]:
+        if service == "s3":
+            return s3_needs(request.method, request.url, request.headers, request.body)
+        target = request.headers.get("x-amz-target", "").rpartition(".")[2]
+        if target:
+            return needs_of(service, target, _json(request.body), context)
+        if service in _REST:
+            for name in _REST[service]:
+                wire = self._wire(name)
+                operation = wire.operation(request)
+                if operation:
+                    return needs_of(service, operation, wire.params(operation, request), context)
+            return []
+        form = {name: values[0] for name, values in parse_qs(request.body.decode("utf-8", "replace")).items()}
+        return needs_of(service, form["Action"], form, context) if "Action" in form else []
+
+    def _wire(self, name: str) -> Wire:
+        if name not in self._wires:
+            self._wires[name] = Wire(name)
+        return self._wires[name]
+
+    def _passed_on(
+        self, request: Request, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Moto's answer, with its refusals in the words of the service."""
+        said: list[Any] = []
+        body = self._inside(environ, lambda *words: said.extend(words))
+        status = int(said[0].split(" ", 1)[0])
+        if status == 403 and "json" in request.headers.get("content-type", ""):
+            text = b"".join(body).decode("utf-8", "replace")
+            code, message = (re.search(f"<{tag}>([^<]*)</{tag}>", text) for tag in ("Code", "Message"))
+            if code and message:
+                return _send(start_response, request, _refused(request, ApiError(code[1], message[1], 403)))
+            start_response(*said)
+            return [text.encode()]
+        if status == 404 and request.method in ("GET", "HEAD") and _service(request) == "s3":
+            try:
+                self._may_know_what_is_missing(request)
+            except ApiError as error:
+                return _send(start_response, request, _refused(request, error))
+        start_response(*said)
+        return body
+
+    def _may_know_what_is_missing(self, request: Request) -> None:
+        """S3 tells who may not list a bucket nothing of what is not in it.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html, Permissions
+        """
+        bucket, _, key = request.url.partition("?")[0].lstrip("/").partition("/")
+        if key:
+            identity = identities.identify(request.headers, context_of(request))
+            sentence = refusal(identity, [Need("s3:ListBucket", f"arn:aws:s3:::{bucket}")])
+            if sentence is not None:
+                raise ApiError("AccessDenied", sentence, 403)
+
+
+def _request_of(environ: Environ) -> Request:
+    """The request, whose body stays to be read."""
+    headers = {
+        name[5:].replace("_", "-").lower(): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    }
+    headers["content-type"] = environ.get("CONTENT_TYPE", "")
+    url = environ.get("RAW_URI") or environ["PATH_INFO"]
+    query = parse_qs(url.partition("?")[2])
+    if "X-Amz-Signature" in query and "X-Amz-Credential" in query:
+        # Whoever made an address for somebody else lends their own rights; moto looks at neither.
+        headers["authorization"] = f"AWS4-HMAC-SHA256 Credential={query['X-Amz-Credential'][0]},"
+        if "X-Amz-Security-Token" in query:
+            headers["x-amz-security-token"] = query["X-Amz-Security-Token"][0]
+    request = Request(environ["REQUEST_METHOD"], url, headers)
+    # Objects may be large, and nothing in them says who may write them.
+    if _service(request) == "s3" and "delete" not in parse_qs(url.partition("?")[2], keep_blank_values=True):
+        return request
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return Request(request.method, url, headers, body)
+
+
+def _service(request: Request) -> str:
+    """The name by which a request was signed."""
+    return request.headers.get("authorization", "").partition("/aws4_request")[0].rpartition("/")[2]
+
+
+def _is_for_anybody(request: Request) -> bool:
+    """Whether a request needs no signature: logging in, and the keys that show who logged in."""
+    return not request.headers.get("authorization") and (
+        "/.well-known/" in request.url
+        or request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+        or request.headers.get("x-amz-target", "").rpartition(".")[2] in _ANYBODY
+    )
+
+
+def _refused(request: Request, error: ApiError) -> Reply:
+    service = _service(request)
+    codes = _XML_CODES if service in _XML_SERVICES else _JSON_CODES
+    code = codes.get(error.code, error.code)
+    if service == "s3" and code == "InvalidClientTokenId":
+        code = "InvalidAccessKeyId"
+    # JSON 1.1 has one status for whatever is the caller's; REST tells them apart.
+    status = 400 if "x-amz-target" in request.headers else error.status
+    return fault(request.headers, status, code, error.message)
+
+
+def _send(start_response: StartResponse, request: Request, reply: Reply) -> Iterable[bytes]:
+    from http import HTTPStatus
+
+    body = b"" if request.method == "HEAD" else reply.body
+    headers = [*reply.headers.items(), ("Content-Length", str(len(body)))]
+    start_response(f"{reply.status} {HTTPStatus(reply.status).phrase}", headers)
+    return [body]
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body or b"{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
