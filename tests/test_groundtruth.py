@@ -378,7 +378,7 @@ def test_a_job_that_cannot_start_says_why(account: Account) -> None:
         ),
         ({"human": {"TaskTimeLimitInSeconds": 28_801}}, "at most 28800 seconds"),
         ({"human": {"TaskAvailabilityLifetimeInSeconds": 2_592_001}}, "at most 2592000 seconds"),
-        ({"human": {"PreHumanTaskLambdaArn": None}}, "'' is none of the functions emulated here"),
+        ({"human": {"PreHumanTaskLambdaArn": None}}, "a built-in task needs both of its functions"),
         (
             {"human": {"PreHumanTaskLambdaArn": FUNCTION.format("PRE") + "MultiLabel"}},
             "the PRE and the ACS function are of different task types.",

@@ -160,10 +160,8 @@ class _LabelingJobs:
             "LabelingJobArn": _arn(context, job),
             "LabelCounters": _counters(self._board.counters(job.key)),
             "WorkteamArn": human["WorkteamArn"],
-            "PreHumanTaskLambdaArn": human["PreHumanTaskLambdaArn"],
-            "AnnotationConsolidationLambdaArn": human["AnnotationConsolidationConfig"][
-                "AnnotationConsolidationLambdaArn"
-            ],
+            **{name: human[name] for name in ("PreHumanTaskLambdaArn",) if name in human},
+            **human.get("AnnotationConsolidationConfig", {}),
             "InputConfig": request["InputConfig"],
         }
 
@@ -193,7 +191,7 @@ def _standing(job: Job) -> dict[str, Any]:
     if job.reason:
         standing["FailureReason"] = job.reason
     # A job stopped before its manifest was read has written nothing.
-    if job.status is Status.COMPLETED or (job.status is Status.STOPPED and job.classes):
+    if job.status is Status.COMPLETED or (job.status is Status.STOPPED and job.begun):
         standing["LabelingJobOutput"] = {"OutputDatasetS3Uri": str(Tree(job.spec.root).output_manifest)}
     return standing
 

@@ -17,7 +17,11 @@ DEFAULT_AVAILABILITY_SECONDS = 2_592_000
 DEFAULT_CONCURRENT = 1000
 
 _LONGEST_TASK_SECONDS = 28_800
-_KINDS = {"ImageMultiClass": Kind.SINGLE, "ImageMultiClassMultiLabel": Kind.MULTI}
+_KINDS = {
+    "ImageMultiClass": Kind.SINGLE,
+    "ImageMultiClassMultiLabel": Kind.MULTI,
+    "PassThrough": Kind.CUSTOM,
+}
 
 
 def job_spec(context: Context, params: dict[str, Any]) -> JobSpec:
@@ -38,7 +42,8 @@ def job_spec(context: Context, params: dict[str, Any]) -> JobSpec:
         _check_topics(context, source["SnsDataSource"].get("SnsTopicArn", ""), output_topic)
     elif "S3DataSource" not in source:
         raise _refusal("InputConfig.DataSource: one of S3DataSource and SnsDataSource is needed")
-    if "LabelCategoryConfigS3Uri" not in params:
+    kind = _kind(context, human)
+    if "LabelCategoryConfigS3Uri" not in params and kind is not Kind.CUSTOM:
         raise _refusal("LabelCategoryConfigS3Uri: image classification needs its classes")
     if "HumanTaskUiArn" in human["UiConfig"] or "UiTemplateS3Uri" not in human["UiConfig"]:
         raise _refusal(
@@ -52,10 +57,10 @@ def job_spec(context: Context, params: dict[str, Any]) -> JobSpec:
         manifest=_uri("InputConfig.DataSource.S3DataSource.ManifestS3Uri", source["S3DataSource"])
         if "S3DataSource" in source
         else None,
-        class_list=_uri("LabelCategoryConfigS3Uri", params),
+        class_list=_uri("LabelCategoryConfigS3Uri", params) if "LabelCategoryConfigS3Uri" in params else None,
         template=_uri("HumanTaskConfig.UiConfig.UiTemplateS3Uri", human["UiConfig"]),
         output=_uri("OutputConfig.S3OutputPath", params["OutputConfig"]),
-        kind=_kind(context, human),
+        kind=kind,
         workers_per_object=human["NumberOfHumanWorkersPerDataObject"],
         task_seconds=human["TaskTimeLimitInSeconds"],
         availability_seconds=human.get("TaskAvailabilityLifetimeInSeconds", DEFAULT_AVAILABILITY_SECONDS),
@@ -113,24 +118,31 @@ def _check_times(human: dict[str, Any]) -> None:
 
 
 def _kind(context: Context, human: dict[str, Any]) -> Kind:
-    """The kind of question, by the built-in functions, which must fit each other and the region."""
-    consolidation = human.get("AnnotationConsolidationConfig", {}).get("AnnotationConsolidationLambdaArn", "")
+    """The kind of question, by the built-in functions, which must fit each other and the region.
+
+    A custom task may go without a function, and then does what its `PassThrough` would.
+    """
+    consolidation = human.get("AnnotationConsolidationConfig", {}).get("AnnotationConsolidationLambdaArn")
     kinds = {
-        _function("PreHumanTaskLambdaArn", "PRE", context, human.get("PreHumanTaskLambdaArn", "")),
+        _function("PreHumanTaskLambdaArn", "PRE", context, human.get("PreHumanTaskLambdaArn")),
         _function("AnnotationConsolidationConfig", "ACS", context, consolidation),
     }
+    if len(kinds) > 1 and Kind.CUSTOM in kinds:
+        raise _refusal("HumanTaskConfig: a built-in task needs both of its functions, PRE and ACS")
     if len(kinds) > 1:
         raise _refusal("HumanTaskConfig: the PRE and the ACS function are of different task types")
     return kinds.pop()
 
 
-def _function(member: str, prefix: str, context: Context, arn: str) -> Kind:
+def _function(member: str, prefix: str, context: Context, arn: str | None) -> Kind:
+    if arn is None:
+        return Kind.CUSTOM
     parts = arn.split(":")
     kind = _KINDS.get(parts[-1].removeprefix(f"{prefix}-")) if parts[-1].startswith(prefix) else None
     if kind is None:
         raise _refusal(
             f"HumanTaskConfig.{member}: '{arn}' is none of the functions emulated here, "
-            f"{prefix}-ImageMultiClass and {prefix}-ImageMultiClassMultiLabel"
+            f"{', '.join(f'{prefix}-{name}' for name in _KINDS)}"
         )
     if parts[3] != context.region or parts[4] != FUNCTION_ACCOUNTS.get(context.region):
         raise _refusal(

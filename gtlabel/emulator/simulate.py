@@ -157,6 +157,7 @@ class _Crowd:
             while not self.over.is_set():
                 task = api.lease(self._job, worker)
                 self._check_enough(task)
+                self._check_kind(task)
                 if task["lease"] is not None:
                     self._do(api, worker, number, task, first=task["object"] not in seen)
                     seen.add(task["object"])
@@ -216,6 +217,13 @@ class _Crowd:
             raise EmulatorError(
                 f"the job {self._job!r} wants {task['workers_per_object']} different workers for each image; "
                 f"{self._workers} can never finish it"
+            )
+
+    def _check_kind(self, task: dict[str, Any]) -> None:
+        if task.get("kind") == "custom":
+            raise EmulatorError(
+                f"the job {self._job!r} has a page of its own, which simulated people cannot read; "
+                "answer it through the workers' API"
             )
 
     def _add(self, what: str) -> None:

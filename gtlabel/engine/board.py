@@ -350,11 +350,15 @@ class Board:
 
 
 def check_answer(job: Job, answer: Mapping[str, Any]) -> frozenset[int]:
-    """The indices of the classes that an answer names.
+    """The indices of the classes that an answer names; none for a custom job, whose answers are its own.
 
     Raises:
         AnswerError: if it is not an answer to this job's question.
     """
+    if job.spec.kind is Kind.CUSTOM:
+        if not answer:
+            raise AnswerError("the answer is empty; a page must give one under at least one name")
+        return frozenset()
     known = {name: index for index, name in enumerate(job.classes)}
     given = answer.get(job.spec.kind)
     if not isinstance(given, Mapping):

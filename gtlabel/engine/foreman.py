@@ -85,8 +85,9 @@ class Foreman:
 
     def _begin(self, job: Job) -> bool:
         s3, spec = self._s3_of(job.key), job.spec
-        body = storage.read(s3, spec.class_list)
-        classes = read_classes(body, spec.class_list, multi=spec.kind is Kind.MULTI)
+        classes: tuple[str, ...] = ()
+        if spec.class_list is not None:
+            classes = read_classes(storage.read(s3, spec.class_list), spec.class_list, spec.kind)
         if spec.template is not None:
             check_template(storage.read(s3, spec.template), spec.template, spec.kind)
         if spec.manifest is not None:
@@ -144,7 +145,7 @@ class Foreman:
 
     def _wind_up(self, job: Job) -> bool:
         """Make labels of the answers that are in when a job is stopped, and write what there is."""
-        if job.classes:
+        if job.begun:
             self._finish_batches(job)
             while self._ledger.tally(job).answered:
                 self._consolidate(job, self._ledger.form_batch(job, _BATCH))
@@ -192,7 +193,9 @@ class Foreman:
             made = _labels(job, images)
         for place, (image, found) in enumerate(zip(images, made, strict=True)):
             moment = batch.created + timedelta(microseconds=place)
-            labels.append((image.object, *output.label_of(job, found, moment)))
+            custom = job.spec.kind is Kind.CUSTOM
+            label = output.all_answers(job, image, moment) if custom else output.label_of(job, found, moment)
+            labels.append((image.object, *label))
         response = output.consolidation_response(job.spec.attribute, labels)
         self._write(job, tree.consolidation_response(batch.iteration, batch.stamp), response)
         self._ledger.record(
@@ -217,6 +220,8 @@ class Foreman:
 
 
 def _labels(job: Job, images: list[Answered]) -> list[list[consensus.Label]]:
+    if job.spec.kind is Kind.CUSTOM:
+        return [[] for _ in images]
     chosen = [
         [(answer.worker, check_answer(job, json.loads(answer.content))) for answer in image.answers]
         for image in images

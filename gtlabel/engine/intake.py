@@ -59,7 +59,7 @@ def read_tasks(lines: Iterable[bytes], manifest: S3Uri, job: str, attribute: str
         raise ManifestError(f"{manifest} has no lines; there is nothing to label")
 
 
-def read_classes(body: bytes, class_list: S3Uri, *, multi: bool) -> tuple[str, ...]:
+def read_classes(body: bytes, class_list: S3Uri, kind: Kind) -> tuple[str, ...]:
     """The classes of a label category configuration; their place is their index (contract 2.3).
 
     Raises:
@@ -84,9 +84,9 @@ def read_classes(body: bytes, class_list: S3Uri, *, multi: bool) -> tuple[str, .
                 f"{class_list}, labels[{place}]: {name!r} is there twice; classes are unique"
             )
         names.append(name)
-    if len(names) < 2:
+    if len(names) < 2 and kind is not Kind.CUSTOM:
         raise ClassListError(f"{class_list} has {len(names)} of the 2 classes that a choice needs at least")
-    if multi and len(names) > _CLASSES_MULTI:
+    if kind is Kind.MULTI and len(names) > _CLASSES_MULTI:
         raise ClassListError(f"{class_list} has {len(names)} classes; several per image are limited to 50")
     return tuple(names)
 
@@ -102,7 +102,7 @@ def check_template(body: bytes, template: S3Uri, kind: Kind) -> None:
         raise TemplateError(
             f"{template} has {len(text)} characters; at most {_TEMPLATE_CHARACTERS} are allowed"
         )
-    if re.search(rf"<{kind}[\s/>]", text) is None:
+    if kind is not Kind.CUSTOM and re.search(rf"<{kind}[\s/>]", text) is None:
         raise TemplateError(f"{template} holds no <{kind}>; this kind of job needs that element in its page")
 
 

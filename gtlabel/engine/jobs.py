@@ -15,10 +15,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Kind(StrEnum):
-    """What workers are asked; the value is the element of the worker page that carries the answer."""
+    """What workers are asked; the value is the element of the worker page that carries the answer.
+
+    A custom page asks what it likes; its answers are handed through as they are.
+    """
 
     SINGLE = "crowd-image-classifier"
     MULTI = "crowd-image-classifier-multi-select"
+    CUSTOM = "custom"
 
 
 class Status(StrEnum):
@@ -53,7 +57,8 @@ class JobSpec:
     Attributes:
         attribute: the key its labels get in the output manifest.
         manifest: the input manifest; a streaming job may go without.
-        class_list: the label category configuration, `{"labels": [{"label": ...}, ...]}`.
+        class_list: the label category configuration, `{"labels": [{"label": ...}, ...]}`; a custom job may
+            go without.
         output: the folder below which the job writes a folder of its own name.
         workers_per_object: how many different workers look at each image.
         task_seconds: how long a worker may take for one image.
@@ -70,7 +75,7 @@ class JobSpec:
     key: JobKey
     attribute: str
     manifest: S3Uri | None
-    class_list: S3Uri
+    class_list: S3Uri | None
     output: S3Uri
     kind: Kind = Kind.SINGLE
     workers_per_object: int = 3
@@ -110,7 +115,7 @@ class Job:
     Attributes:
         number: what the database calls it.
         reason: why it failed; empty otherwise.
-        classes: the classes in the order of the class list; empty until that was read.
+        classes: the classes in the order of the class list; empty until that was read, or without one.
         iteration: how many times images were sent out.
     """
 
@@ -127,6 +132,11 @@ class Job:
     def key(self) -> JobKey:
         """The job's name, account and region."""
         return self.spec.key
+
+    @property
+    def begun(self) -> bool:
+        """Whether what it reads was read, so that it has something to write when it is stopped."""
+        return bool(self.classes) or self.iteration > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,20 @@ def label_of(job: Job, labels: Sequence[Label], moment: datetime) -> tuple[Any, 
     }
 
 
+def all_answers(job: Job, image: Answered, moment: datetime) -> tuple[Any, dict[str, Any]]:
+    """The value and the metadata of an image of a custom job: every answer, with nothing made of them.
+
+    The shape is that of AWS's own sample function and of manifests that people published, with the time as
+    the service writes it where the function gives no metadata.
+    """
+    return {"annotationsFromAllWorkers": _annotations(job.key, image)}, {
+        "type": "groundtruth/custom",
+        "job-name": f"labeling-job/{job.key.name.lower()}",
+        "human-annotated": "yes",
+        "creation-date": moment.strftime("%Y-%m-%dT%H:%M:%S+0000"),
+    }
+
+
 def sent_line(number: int, line: str) -> bytes:
     """One line of the file that lists what an iteration sends out."""
     return compact({"datasetObjectId": str(number), "manifestLine": line}).encode()
@@ -152,13 +166,7 @@ def consolidation_request(key: JobKey, images: Sequence[Answered]) -> bytes:
             {
                 "datasetObjectId": str(image.object),
                 "dataObject": {"s3Uri": image.source_ref},
-                "annotations": [
-                    {
-                        "workerId": worker_id(key, answer.worker),
-                        "annotationData": {"content": answer.content},
-                    }
-                    for answer in image.answers
-                ],
+                "annotations": _annotations(key, image),
             }
             for image in images
         ]
@@ -186,6 +194,13 @@ def worker_id(key: JobKey, worker: str) -> str:
 def compact(value: Any) -> str:
     """JSON as Ground Truth writes it: without spaces."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _annotations(key: JobKey, image: Answered) -> list[dict[str, Any]]:
+    return [
+        {"workerId": worker_id(key, answer.worker), "annotationData": {"content": answer.content}}
+        for answer in image.answers
+    ]
 
 
 def _answer(key: JobKey, answer: Answer) -> dict[str, Any]:
