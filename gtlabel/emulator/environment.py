@@ -51,6 +51,12 @@ def role_trust() -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
+def role_policy() -> str:
+    """The policy document that lets the role reach everything in the account."""
+    statement = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
 def environ(url: str, context: Context) -> dict[str, str]:
     """The variables that point boto3, the aws CLI and gtlabel to an emulator."""
     return {

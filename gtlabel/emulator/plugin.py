@@ -33,7 +33,7 @@ def gtlabel_mock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     from gtlabel.emulator import moto as seam
     from gtlabel.emulator.api import Context
     from gtlabel.emulator.emulator import Emulator
-    from gtlabel.emulator.environment import ROLE, role_trust, session
+    from gtlabel.emulator.environment import ROLE, role_policy, role_trust, session
 
     _point_to(monkeypatch, None)
     with moto.mock_aws():
@@ -42,6 +42,7 @@ def gtlabel_mock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
         try:
             aws = Aws(session(Context().region))
             aws.iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=role_trust())
+            aws.iam.put_role_policy(RoleName=ROLE, PolicyName="everything", PolicyDocument=role_policy())
             yield aws
         finally:
             # Before the mock ends: what still ran then would call the real AWS.

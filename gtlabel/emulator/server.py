@@ -23,7 +23,7 @@ from urllib.parse import urlencode
 
 from gtlabel.emulator.api import Context
 from gtlabel.emulator.child import Address, running
-from gtlabel.emulator.environment import ROLE, role_trust
+from gtlabel.emulator.environment import ROLE, role_policy, role_trust
 from gtlabel.emulator.state import StateFolder
 from gtlabel.errors import EmulatorError, PortInUseError
 
@@ -199,18 +199,20 @@ class Front:
         return Client(self).open(path, method=method, headers=headers, data=body).status_code
 
     def _seed_role(self) -> None:
-        form = {
-            "Action": "CreateRole",
-            "Version": "2010-05-08",
-            "RoleName": ROLE,
-            "AssumeRolePolicyDocument": role_trust(),
-        }
+        trust = {"AssumeRolePolicyDocument": role_trust()}
+        rights = {"PolicyName": "everything", "PolicyDocument": role_policy()}
+        # A role that came back with the state keeps the rights it had.
+        if self._ask_iam("CreateRole", **trust) == HTTPStatus.OK:
+            self._ask_iam("PutRolePolicy", **rights)
+
+    def _ask_iam(self, action: str, **parameters: str) -> int:
+        form = {"Action": action, "Version": "2010-05-08", "RoleName": ROLE, **parameters}
         scope = f"Credential=gtlabel/20200101/{Context().region}/iam/aws4_request"
         headers = {
             "Authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0",
             "Content-Type": "application/x-www-form-urlencoded",
         }
-        self._replay("POST", "/", headers, urlencode(form).encode())
+        return self._replay("POST", "/", headers, urlencode(form).encode())
 
 
 class _Housekeeper(threading.Thread):
