@@ -113,9 +113,7 @@ def role_needs(aws: Aws, subject: Subject) -> Iterator[Need]:
     for place in subject.images:
         yield Need(("s3:GetObject",), _objects(place))
     if subject.output is not None:
-        yield Need(
-            ("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"), _objects(subject.output / "any")
-        )
+        yield Need(("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"), _objects(subject.output))
     for function in subject.functions:
         yield Need(("lambda:InvokeFunction",), function)
     for key in subject.kms_keys:
@@ -126,8 +124,8 @@ def role_needs(aws: Aws, subject: Subject) -> Iterator[Need]:
 
 
 def _objects(place: S3Uri) -> str:
-    key = place.key if place.key and not place.key.endswith("/") else f"{place.key}*"
-    return f"arn:aws:s3:::{place.bucket}/{key}"
+    """All objects whose key begins like this place."""
+    return f"arn:aws:s3:::{place.bucket}/{place.key}*"
 
 
 def _trust(aws: Aws, name: str, account: str, document: Any) -> Iterator[Finding]:

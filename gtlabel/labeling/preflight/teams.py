@@ -81,9 +81,10 @@ def _people(aws: Aws, name: str, members: list[Any]) -> Iterator[Finding]:
     if not people:
         yield error(check, f"the team {name!r} has no members, so nobody would see the pictures")
     elif waiting == len(people):
-        yield warning(check, f"none of the {len(people)} people of the team {name!r} has signed in yet")
+        yield warning(check, f"none of the {len(people)} members of the team {name!r} has signed in yet")
     else:
-        yield ok(check, f"{len(people) - waiting} people of the team {name!r} can sign in")
+        able = len(people) - waiting
+        yield ok(check, f"{able} of the {len(people)} members of the team {name!r} can sign in")
 
 
 def _create(aws: Aws, kind: TeamKind, name: str) -> str | None:
