@@ -13,6 +13,7 @@
     ├── TemplateError                 a worker template
     ├── ImageError                    pictures that cannot be labeled
     │   └── NoImagesError                                          (LookupError)
+    │       └── NothingNewError       all of them have been labeled before
     ├── ClassListError                the classes of a job or dataset (ValueError)
     ├── ManifestError                 a manifest
     │   ├── ManifestLineError         one line of it               (ValueError)
@@ -135,6 +136,14 @@ class ImageError(GtlabelError):
 
 class NoImagesError(ImageError, LookupError):
     """A place without a single usable picture."""
+
+
+class NothingNewError(NoImagesError):
+    """Every picture is in an earlier job already."""
+
+    def __init__(self, known: int, source: str) -> None:
+        super().__init__(f"nothing is new: earlier jobs have all of the {known} pictures of {source}")
+        self.known = known
 
 
 class ClassListError(GtlabelError, ValueError):
