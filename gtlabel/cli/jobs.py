@@ -1,18 +1,43 @@
-"""`gtlabel jobs`: find, follow and stop labeling jobs."""
+"""`gtlabel jobs`: find, follow and stop labeling jobs, and make new ones of them."""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gtlabel.cli import successors
 from gtlabel.cli.options import EndpointUrl, JobName, Output, Profile, Region, connect
 from gtlabel.cli.output import Format, progress, put_fields, put_json, put_table, say
 
 if TYPE_CHECKING:
-    from gtlabel.labeling.jobs import LabelingJob
+    from gtlabel.aws import Aws
+    from gtlabel.labeling.groups import JobGroup
+    from gtlabel.labeling.pace import Pace
 
-app = typer.Typer(no_args_is_help=True, help="Find, follow and stop labeling jobs.")
+app = typer.Typer(
+    no_args_is_help=True, help="Find, follow and stop labeling jobs, and make new ones of them."
+)
+app.command("clone")(successors.clone)
+app.command("chain")(successors.chain)
+app.command("resume")(successors.resume)
+app.command("relabel")(successors.relabel)
+app.command("verify")(successors.verify)
+
+# Of the reasons why images failed, the most frequent are shown.
+_REASONS_SHOWN = 3
+
+
+class Sort(StrEnum):
+    """What a list is sorted by."""
+
+    CREATED = "created"
+    NAME = "name"
+    STATUS = "status"
 
 
 @app.command("list")
@@ -21,6 +46,13 @@ def list_jobs(
     name_contains: Annotated[
         str | None, typer.Option("--name-contains", help="Only jobs with this in their name.")
     ] = None,
+    since: Annotated[datetime | None, typer.Option("--since", help="Only jobs created since (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option("--until", help="Only jobs created until (UTC).")] = None,
+    sort: Annotated[Sort, typer.Option("--sort", help="What to sort by.")] = Sort.CREATED,
+    ascending: Annotated[
+        bool, typer.Option("--ascending", help="The oldest first, or the first in the alphabet.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Not more than these.")] = None,
     output: Output = Format.TEXT,
     profile: Profile = None,
     region: Region = None,
@@ -28,12 +60,22 @@ def list_jobs(
 ) -> None:
     """List the labeling jobs, newest first.
 
-    Example: gtlabel jobs list --status InProgress
+    Example: gtlabel jobs list --status InProgress --since 2026-11-01
     """
     from gtlabel.labeling.jobs import list_labeling_jobs
 
     _, aws = connect(profile, region, endpoint_url)
-    jobs = list(list_labeling_jobs(aws.sagemaker, status=status, name_contains=name_contains))
+    found = list_labeling_jobs(
+        aws.sagemaker,
+        status=status,
+        name_contains=name_contains,
+        since=since.replace(tzinfo=UTC) if since else None,
+        until=until.replace(tzinfo=UTC) if until else None,
+        sort=sort.value,
+        ascending=ascending,
+        limit=limit,
+    )
+    jobs = list(found)
     if output is Format.JSON:
         put_json(jobs)
     elif jobs:
@@ -52,14 +94,14 @@ def show(
     region: Region = None,
     endpoint_url: EndpointUrl = None,
 ) -> None:
-    """Show one labeling job.
+    """Show one labeling job, or those that were launched under one name.
 
-    Example: gtlabel jobs show trash-20261122-101500
+    Example: gtlabel jobs show trash-1f0c22ab
     """
-    from gtlabel.labeling.jobs import describe_labeling_job
+    from gtlabel.labeling.groups import describe_labeling
 
     _, aws = connect(profile, region, endpoint_url)
-    _print_job(describe_labeling_job(aws.sagemaker, job), output)
+    _print_group(describe_labeling(aws.sagemaker, aws.s3, job), output)
 
 
 @app.command()
@@ -69,31 +111,50 @@ def wait(
         float | None, typer.Option("--timeout", help="Give up after this many seconds.")
     ] = None,
     poll: Annotated[float, typer.Option("--poll", help="Seconds between two looks.")] = 5.0,
+    webhook: Annotated[
+        str | None, typer.Option("--webhook", metavar="URL", help="Post a JSON there when it has ended.")
+    ] = None,
     output: Output = Format.TEXT,
     profile: Profile = None,
     region: Region = None,
     endpoint_url: EndpointUrl = None,
 ) -> None:
-    """Follow a labeling job until it has ended, and show it.
+    """Follow a labeling job, or those launched under one name, until all have ended, and show them.
 
-    Exits with 3 if the job failed, 4 if it was stopped, 5 if the time was up.
+    Exits with 3 if one failed, 4 if one was stopped, 5 if the time was up. A completed job may have
+    images that could not be labeled; they are counted, with the reasons.
 
-    Example: gtlabel jobs wait trash-20261122-101500 --timeout 86400
+    Example: gtlabel jobs wait trash-1f0c22ab --timeout 86400
     """
-    from gtlabel.labeling.jobs import wait_for_labeling_job
+    from gtlabel.errors import JobEndedError
+    from gtlabel.labeling.groups import wait_for_labeling
+    from gtlabel.labeling.pace import Pace
+    from gtlabel.labeling.webhook import check_webhook
 
+    if webhook is not None:
+        check_webhook(webhook)
     _, aws = connect(profile, region, endpoint_url)
-    with progress(f"labeling {job}") as bar:
-        ended = wait_for_labeling_job(
-            aws.sagemaker,
-            job,
-            timeout=timeout,
-            poll=poll,
-            on_change=lambda now: bar(now.counters.done, now.counters.total),
-        )
-    if ended.counters.failed:
-        say(f"{ended.counters.failed} pictures could not be labeled; the output manifest says why for each")
-    _print_job(ended, output)
+    seen: list[JobGroup] = []
+    pace: list[Pace] = []
+
+    with progress(f"labeling {job}", remaining=False) as bar:
+
+        def look(now: JobGroup) -> None:
+            seen[:] = [now]
+            if not pace:
+                pace.append(Pace(time.monotonic(), now.counters.done))
+            bar(now.counters.done, now.counters.total, _note(now, pace[0]))
+
+        try:
+            wait_for_labeling(aws.sagemaker, aws.s3, job, timeout=timeout, poll=poll, on_change=look)
+        except JobEndedError as end:
+            if webhook is not None and not end.timed_out:
+                _post(webhook, seen[0])
+            raise
+    _tell_failures(aws, seen[0])
+    _print_group(seen[0], output)
+    if webhook is not None:
+        _post(webhook, seen[0])
 
 
 @app.command()
@@ -103,32 +164,82 @@ def stop(
     region: Region = None,
     endpoint_url: EndpointUrl = None,
 ) -> None:
-    """Stop a labeling job for good; what was labeled so far is kept.
+    """Stop a labeling job, or those launched under one name, for good; what was labeled so far is kept.
 
-    Example: gtlabel jobs stop trash-20261122-101500
+    Example: gtlabel jobs stop trash-1f0c22ab
     """
-    from gtlabel.labeling.jobs import stop_labeling_job
+    from gtlabel.labeling.groups import stop_labeling
 
     _, aws = connect(profile, region, endpoint_url)
-    stop_labeling_job(aws.sagemaker, job)
-    say(f"stopping {job}; see when it has: gtlabel jobs show {job}")
+    for each in stop_labeling(aws.sagemaker, aws.s3, job):
+        say(f"stopping {each}")
+    say(f"see when it has: gtlabel jobs wait {job}; label the rest: gtlabel jobs resume {job}")
 
 
-def _print_job(job: LabelingJob, output: Format) -> None:
-    if output is Format.JSON:
-        put_json(job.to_json())
+def _note(group: JobGroup, pace: Pace) -> str:
+    """What stands beside the bar: failures, the rate, and when it will be done."""
+    now = time.monotonic()
+    failed = f"{group.counters.failed} failed  " if group.counters.failed else ""
+    rate, left = pace.images_per_hour(now, group.counters), pace.seconds_left(now, group.counters)
+    if rate is None or left is None:
+        return f"{failed}{group.status}"
+    minutes, seconds = divmod(round(left), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{failed}{rate:,.0f} an hour, {hours}:{minutes:02}:{seconds:02} left"
+
+
+def _tell_failures(aws: Aws, group: JobGroup) -> None:
+    """Say how many images of completed jobs failed, and why most of them did."""
+    from gtlabel.labeling.outcome import failures
+
+    if not group.counters.failed:
         return
-    counters = job.counters
+    say(f"{group.name} is completed with {group.counters.failed} images that could not be labeled")
+    failed = [job for job in group.jobs if job.counters.failed]
+    reasons = Counter(failure.reason for job in failed for failure in failures(aws.s3, job))
+    for reason, count in reasons.most_common(_REASONS_SHOWN):
+        say(f"  {count} times: {reason}")
+    say(f"  label them once more: gtlabel jobs resume {group.name}")
+
+
+def _post(webhook: str, group: JobGroup) -> None:
+    """Tell a webhook of each job; that it does not listen is said and changes nothing."""
+    from gtlabel.labeling.webhook import post_webhook
+
+    for job in group.jobs:
+        problem = post_webhook(webhook, job)
+        if problem:
+            say(problem)
+
+
+def _print_group(group: JobGroup, output: Format) -> None:
+    if output is Format.JSON:
+        put_json(group.to_json())
+        return
+    counters, first = group.counters, group.jobs[0]
+    status = f"{group.status} with {counters.failed} failed" if counters.failed else group.status
+    several = len(group.jobs) > 1
     fields = {
-        "name": job.name,
-        "status": job.status,
+        "name": group.name,
+        "status": status,
         "labeled": f"{counters.labeled} ({counters.by_people} by people, {counters.by_machine} by machine)",
         "failed": counters.failed,
         "unlabeled": counters.unlabeled,
-        "attribute": job.attribute,
-        "created": job.created.isoformat(timespec="seconds"),
-        "output manifest": job.output_manifest or "not yet written",
+        "attribute": first.attribute,
+        "created": first.created.isoformat(timespec="seconds"),
     }
-    if job.failure_reason:
-        fields["failure reason"] = job.failure_reason
+    if not several:
+        fields["output manifest"] = first.output_manifest or "not yet written"
+    if group.failure_reason:
+        fields["failure reason"] = group.failure_reason
     put_fields(fields)
+    if several:
+        rows = [
+            (job.name, job.status, job.counters.labeled, job.counters.failed, job.counters.unlabeled)
+            for job in group.jobs
+        ]
+        put_table(
+            ("job", "status", "labeled", "failed", "unlabeled"),
+            rows,
+            right=("labeled", "failed", "unlabeled"),
+        )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 
 class Format(StrEnum):
@@ -55,24 +55,34 @@ def put_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: S
     Console(width=None if sys.stdout.isatty() else 10_000).print(table, soft_wrap=not sys.stdout.isatty())
 
 
+class Show(Protocol):
+    """Shows how far something is."""
+
+    def __call__(self, done: int, total: int, note: str = "", /) -> None:
+        """Show the number done and the number in all, 0 when that is not known yet, and a word beside it."""
+
+
 @contextmanager
-def progress(description: str) -> Iterator[Callable[[int, int], None]]:
+def progress(description: str, *, remaining: bool = True) -> Iterator[Show]:
     """A progress bar on stderr, shown only on a terminal.
 
-    Yields a function that takes the number done and the number in all; 0 in all means not known yet.
+    Args:
+        description: what is going on.
+        remaining: whether to guess the time that is left.
     """
     if not sys.stderr.isatty():
-        yield lambda _done, _total: None
+        yield lambda _done, _total, _note="": None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
+    columns = [
         TextColumn("{task.description:<24}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
-    )
+        *([TimeRemainingColumn(compact=True)] if remaining else []),
+        TextColumn("{task.fields[note]}"),
+    ]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+        task = bar.add_task(description, total=None, note="")
+        yield lambda done, total, note="": bar.update(task, completed=done, total=total or None, note=note)

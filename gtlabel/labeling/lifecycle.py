@@ -13,16 +13,18 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from gtlabel.errors import LabelingJobError
+from gtlabel.labeling.audits import audit_page
 from gtlabel.labeling.groups import GROUP_TAG, JobGroup, describe_labeling, names_in_group
 from gtlabel.labeling.inputs import MAX_IMAGES
 from gtlabel.labeling.jobs import ENDED, create_labeling_job
 from gtlabel.labeling.ledger import Launch, claim, digest_of, ensure_job, inputs_of, look_up
 from gtlabel.labeling.outcome import doubtful, last_manifest, records, unlabeled
 from gtlabel.labeling.request import LabelingJobRequest
-from gtlabel.manifests.classes import check_classes
+from gtlabel.labeling.tasks import Task
+from gtlabel.manifests.classes import ClassList, check_classes
 from gtlabel.manifests.lines import write_record
 from gtlabel.manifests.records import ManifestRecord
-from gtlabel.storage import write, write_lines
+from gtlabel.storage import read, write, write_lines
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -221,6 +223,66 @@ def plan_relabel(
         request,
         select=select,
         nothing=f"no label of {name!r} is {what}; there is nothing to label again",
+    )
+
+
+def plan_verify(
+    aws: Aws,
+    name: str,
+    *,
+    adjust: bool = False,
+    to: str | None = None,
+    attribute: str | None = None,
+    **changes: Any,
+) -> SuccessorPlan:
+    """Plan a job in which people see each label of an earlier job and say whether it is right.
+
+    AWS has this built in for boxes and masks only, so it is a custom task with a page of ours; what the
+    people said is read with `gtlabel.labeling.audits.read_audit`.
+
+    Args:
+        aws: the clients.
+        name: the earlier job, or group of them; it has ended, and gave each image one class.
+        adjust: let people choose the right class, in place of judging the one there is.
+        to: the new name; by default the old one and `-verify`, or `-adjust`.
+        attribute: by default the new name.
+        changes: other fields of a `LabelingJobRequest` that are to be otherwise.
+
+    Raises:
+        As `plan_clone`, and LabelingJobError if the earlier job has not ended or labeled nothing.
+    """
+    group = _ended(describe_labeling(aws.sagemaker, aws.s3, name))
+    task = Task.ADJUSTMENT if adjust else Task.VERIFICATION
+    called = to or f"{name}-{'adjust' if adjust else 'verify'}"
+    first = group.jobs[0]
+    if first.classes is None:
+        raise LabelingJobError(f"the labeling job {first.name!r} has no list of classes to verify against")
+    fields = {
+        "task": task,
+        "audited": first.attribute,
+        "attribute": attribute or called,
+        "pre_function": "",
+        "consolidation_function": "",
+        "title": "Say whether the class fits the picture" if not adjust else "Choose the class that fits",
+        "description": "Look at one picture at a time and at the class that somebody gave it.",
+    }
+    request = _request_behind(aws, group, called, {**fields, **changes})
+    names = ClassList.from_json(read(aws.s3, first.classes), first.classes)
+
+    def select() -> Iterator[ManifestRecord]:
+        for job in group.jobs:
+            for record in records(aws.s3, job):
+                if record.state(job.attribute) == "labeled":
+                    yield record
+
+    return _planned(
+        aws,
+        task,
+        group,
+        request,
+        select=select,
+        template=audit_page(task, first.attribute, names),
+        nothing=f"{name!r} has labeled nothing that could be verified",
     )
 
 
