@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -12,6 +11,25 @@ from emulator_parts import clients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from request_parts import (
+    ACCOUNT,
+    AUTOMATED,
+    FORCED,
+    KEY,
+    LAMBDA,
+    MODEL,
+    OUT_TOPIC,
+    PUBLIC,
+    REGION,
+    ROLE,
+    STREAMING,
+    TEAM,
+    TOPIC,
+    VENDOR,
+    VERIFICATION,
+    VPC,
+    request,
+)
 
 from gtlabel.aws import Aws
 from gtlabel.awsmodel import check_request
@@ -20,35 +38,7 @@ from gtlabel.errors import RequestError
 from gtlabel.labeling import rules
 from gtlabel.labeling.jobs import create_labeling_job
 from gtlabel.labeling.request import LabelingJobRequest
-from gtlabel.labeling.tasks import TASKS, Task, algorithm_arn, consolidation_function, pre_function
-from gtlabel.templates import read_template
-
-REGION = "us-east-1"
-ACCOUNT = "123456789012"
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/gtlabel"
-TEAM = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:workteam/private-crowd/gtlabel"
-VENDOR = f"arn:aws:sagemaker:{REGION}:999999999999:workteam/vendor-crowd/labelers-inc"
-PUBLIC = f"arn:aws:sagemaker:{REGION}:394669845002:workteam/public-crowd/default"
-TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:GroundTruth-in"
-OUT_TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:GroundTruth-out"
-MODEL = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model/earlier"
-KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-LAMBDA = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:SageMaker-mine"
-FIELDS: dict[str, Any] = {
-    "name": "trash-1",
-    "manifest": "s3://trash/in.manifest",
-    "classes": "s3://trash/classes.json",
-    "template": "s3://trash/template.liquid",
-    "output": "s3://trash/out/",
-    "role": ROLE,
-    "team": TEAM,
-    "region": REGION,
-}
-AUTOMATED = {"automated": True}
-VPC = {**AUTOMATED, "subnets": ("subnet-1",), "security_groups": ("sg-1",)}
-VERIFICATION = {"task": "verification", "audited": "bin"}
-STREAMING = {"input_topic": TOPIC, "output_topic": OUT_TOPIC, "manifest": None}
-FORCED = {"force": True, "team": PUBLIC, "price": Decimal("0.012"), "availability": 21_600}
+from gtlabel.labeling.tasks import Task, algorithm_arn, consolidation_function, pre_function
 
 # What else the request holds, the field that is wrong, its value, and the sentence it is refused with.
 WRONG: list[tuple[dict[str, Any], str, Any, str]] = [
@@ -91,7 +81,7 @@ WRONG: list[tuple[dict[str, Any], str, Any, str]] = [
         TEAM.replace(REGION, "eu-west-1"),
         "team (WorkteamArn): it is in eu-west-1 and the job in us-",
     ),
-    ({}, "team", f"{TEAM}{'x' * 256}", "team (WorkteamArn): it has 326 characters, at most 256 are allowed"),
+    ({}, "team", f"{TEAM}{'x' * 256}", "team (WorkteamArn): it has 327 characters, at most 256 are allowed"),
     ({}, "team", PUBLIC, "team (WorkteamArn): the public team closed with Mechanical Turk on 2026-09-30"),
     (
         FORCED,
@@ -271,10 +261,6 @@ def counted(gtlabel_server: Address) -> Counted:
     return Counted(clients(gtlabel_server))
 
 
-def request(**fields: Any) -> LabelingJobRequest:
-    return LabelingJobRequest(**{**FIELDS, **fields})
-
-
 @pytest.mark.parametrize(
     ("others", "field", "value", "sentence"),
     WRONG,
@@ -311,161 +297,6 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     assert refusal.value.operation == "CreateLabelingJob"
     fields = [problem.partition(" ")[0] for problem in refusal.value.problems]
     assert fields == ["name", "workers_per_image", "max_labeled", "keywords", "tags"]
-
-
-# --- what is right
-
-
-RIGHT: dict[str, dict[str, Any]] = {
-    "single": {},
-    "every field of its own": {
-        "attribute": "bin",
-        "title": "Which bin?",
-        "description": "Choose the bin it belongs in.",
-        "keywords": ("trash", "three bins"),
-        "workers_per_image": 5,
-        "task_time_limit": 28_800,
-        "availability": 2_592_000,
-        "max_concurrent": 5_000,
-        "max_labeled": 3,
-        "max_percentage": 50,
-        "output_key": KEY,
-        "tags": {"project": "trash", "cost:center": "4711"},
-        "content_classifiers": ("FreeOfAdultContent",),
-        "pre_function": pre_function(REGION),
-        "consolidation_function": consolidation_function(REGION),
-    },
-    "multi": {"task": "multi", "template": "s3://trash/multi.liquid"},
-    "custom": {"task": "custom", "classes": None, "template": "s3://trash/custom.liquid"},
-    "verification": {
-        "task": "verification",
-        "audited": "bin",
-        "template": "s3://trash/verification.liquid",
-    },
-    "adjustment": {"task": "adjustment", "audited": "bin", "template": "s3://trash/adjustment.liquid"},
-    "no keywords, no classifiers": {"keywords": (), "content_classifiers": ()},
-}
-
-
-@pytest.fixture
-def bucket(gtlabel_aws: Aws) -> Aws:
-    gtlabel_aws.s3.create_bucket(Bucket="trash")
-    return gtlabel_aws
-
-
-@pytest.mark.parametrize("kind", RIGHT)
-def test_a_right_request_is_taken_and_described_back_field_by_field(bucket: Aws, kind: str) -> None:
-    asked = request(**RIGHT[kind])
-    create_labeling_job(bucket.sagemaker, asked)
-    described: dict[str, Any] = {**bucket.sagemaker.describe_labeling_job(LabelingJobName="trash-1")}
-    sent: dict[str, Any] = json.loads(json.dumps(asked.to_boto()))
-    for member, value in sent.items():
-        if member == "OutputConfig":
-            assert described[member] == {"KmsKeyId": "", **value}
-        else:
-            assert described[member] == value, member
-    again = LabelingJobRequest.from_boto(described, REGION)
-    assert again.name == asked.name
-    again.to_boto()
-
-
-def test_the_described_job_is_cloned_under_another_name(bucket: Aws) -> None:
-    create_labeling_job(bucket.sagemaker, request(**RIGHT["every field of its own"]))
-    described = bucket.sagemaker.describe_labeling_job(LabelingJobName="trash-1")
-    clone = LabelingJobRequest.from_boto(described, REGION, name="trash-2", attribute="second")
-    create_labeling_job(bucket.sagemaker, clone)
-    assert clone == request(**{**RIGHT["every field of its own"], "name": "trash-2", "attribute": "second"})
-
-
-def test_automated_labeling_names_the_algorithm_and_where_its_machines_stand() -> None:
-    asked = request(
-        automated=True,
-        images=5_000,
-        initial_model=MODEL,
-        volume_key=KEY,
-        subnets=("subnet-1", "subnet-2"),
-        security_groups=("sg-1",),
-    )
-    assert asked.to_boto()["LabelingJobAlgorithmsConfig"] == {
-        "LabelingJobAlgorithmSpecificationArn": (
-            "arn:aws:sagemaker:us-east-1:027400017018:labeling-job-algorithm-specification/image-classification"
-        ),
-        "InitialActiveLearningModelArn": MODEL,
-        "LabelingJobResourceConfig": {
-            "VolumeKmsKeyId": KEY,
-            "VpcConfig": {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1", "subnet-2"]},
-        },
-    }
-
-
-def test_a_streaming_job_reads_a_topic_and_may_begin_with_a_manifest() -> None:
-    assert request(**STREAMING).to_boto()["InputConfig"]["DataSource"] == {
-        "SnsDataSource": {"SnsTopicArn": TOPIC}
-    }
-    both = request(input_topic=TOPIC, output_topic=OUT_TOPIC)
-    assert both.streaming
-    assert both.to_boto()["InputConfig"]["DataSource"] == {
-        "S3DataSource": {"ManifestS3Uri": FIELDS["manifest"]},
-        "SnsDataSource": {"SnsTopicArn": TOPIC},
-    }
-    assert both.to_boto()["OutputConfig"]["SnsTopicArn"] == OUT_TOPIC
-
-
-def test_the_public_team_is_paid_what_the_manual_allows_and_only_by_force() -> None:
-    for price in rules.PUBLIC_PRICES:
-        sent: Any = request(**{**FORCED, "price": price}).to_boto()
-        amount = sent["HumanTaskConfig"]["PublicWorkforceTaskPrice"]["AmountInUsd"]
-        assert (
-            price
-            == amount["Dollars"]
-            + Decimal(amount["Cents"]) / 100
-            + Decimal(amount["TenthFractionsOfACent"]) / 1000
-        )
-        assert LabelingJobRequest.from_boto(sent, REGION).price == price
-    assert [str(price) for price in rules.PUBLIC_PRICES[:3]] == ["0.012", "0.024", "0.036"]
-    assert rules.PUBLIC_PRICES[-1] == Decimal("1.2")
-
-
-def test_a_vendor_team_of_another_account_may_work() -> None:
-    sent = request(team=VENDOR).to_boto()["HumanTaskConfig"]
-    assert sent["WorkteamArn"] == VENDOR
-    assert "PublicWorkforceTaskPrice" not in sent
-
-
-def test_custom_tasks_go_where_there_are_no_built_in_functions() -> None:
-    there: dict[str, Any] = {
-        "task": "custom",
-        "region": "eu-west-3",
-        "team": TEAM.replace(REGION, "eu-west-3"),
-    }
-    assert "PreHumanTaskLambdaArn" not in request(**there).to_boto()["HumanTaskConfig"]
-    own = request(**there, pre_function=LAMBDA.replace(REGION, "eu-west-3"))
-    assert own.to_boto()["HumanTaskConfig"].get("PreHumanTaskLambdaArn") == own.pre_function
-    here = request(task="custom").to_boto()["HumanTaskConfig"]
-    assert here.get("PreHumanTaskLambdaArn") == pre_function(REGION, "PassThrough")
-    assert (
-        "PreHumanTaskLambdaArn" not in request(task="custom", pre_function=None).to_boto()["HumanTaskConfig"]
-    )
-
-
-@pytest.mark.parametrize(
-    ("fields", "sentence"),
-    [
-        ({"max_concurrent": 1_001}, "more than 1,000 needs a quota that AWS Support raised"),
-        ({"workers_per_image": 1}, "every confidence will be 0.0"),
-        ({"availability": 60, "task_time_limit": 300}, "shorter than task_time_limit"),
-        ({"automated": True, "images": 1_250}, "AWS advises 5,000 images"),
-        ({"images": 10, "max_labeled": 11}, "more than the 10 images"),
-        ({"class_names": tuple(f"c{n}" for n in range(31))}, "the console allows 30 classes"),
-        ({"output_topic": OUT_TOPIC}, "for streaming jobs only"),
-        ({"template": "s3://trash/page.txt"}, "ends in .liquid or .html"),
-    ],
-)
-def test_what_people_may_regret_is_said_and_sent(fields: dict[str, Any], sentence: str) -> None:
-    asked = request(**fields)
-    assert any(sentence in warning for warning in asked.warnings())
-    assert asked.problems() == []
-    assert request().warnings() == []
 
 
 # --- our rules and the service model
@@ -542,12 +373,3 @@ def test_what_was_compiled_can_be_read_back(anything: dict[str, Any]) -> None:
             sent = asked.to_boto()
             again = LabelingJobRequest.from_boto(sent, asked.region, force=asked.force)
             assert again.to_boto() == sent
-
-
-def test_every_task_has_a_page_that_gives_its_answer() -> None:
-    for task, kind in TASKS.items():
-        if kind.template is None:
-            assert task is Task.CUSTOM
-            continue
-        page = read_template(kind.template)
-        assert f'name="{kind.answer_key}"' in page

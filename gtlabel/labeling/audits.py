@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
-from gtlabel.errors import ManifestError
+from gtlabel.errors import ManifestError, TemplateError
 from gtlabel.labeling.tasks import TASKS, Task
 from gtlabel.manifests.records import ManifestRecord
 from gtlabel.templates import fill_template
@@ -84,10 +84,15 @@ def audit_page(task: Task, attribute: str, classes: Sequence[str]) -> str:
     Raises:
         TemplateError: if the task is none of verification and adjustment.
     """
+    page = TASKS[task].template
+    if page is None or not TASKS[task].audits:
+        raise TemplateError(
+            f"a {task} task does not look at earlier labels; {Task.VERIFICATION} and {Task.ADJUSTMENT} do"
+        )
     choices = list(classes)
     verdicts = [CORRECT, *(f"{_ELSE}{name}" for name in choices), INCORRECT]
     values = {"attribute": attribute, "classes": _in_attribute(choices), "verdicts": _in_attribute(verdicts)}
-    return fill_template(TASKS[task].template or task, values)
+    return fill_template(page, values)
 
 
 def read_audit(record: ManifestRecord, attribute: str, audited: str) -> Audit | None:
