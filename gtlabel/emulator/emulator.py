@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from gtlabel.emulator import greengrass, groundtruth, training
+from gtlabel.emulator import greengrass, groundtruth, stacks, training
 from gtlabel.emulator.api import Context, Operation, Operations
 from gtlabel.emulator.environment import session
 from gtlabel.emulator.events import announce
@@ -59,6 +59,7 @@ class Emulator:
         )
         self.executor = Executor(self.aws, self.root / "training", self.shelf)
         self.executor.recover()
+        stacks.install(self.aws)
         self._operations = self._assembled()
 
     def aws(self, context: Context) -> Aws:
