@@ -27,6 +27,7 @@
     │   ├── JobEndedError             failed, stopped, or not done in time
     │   └── StreamError               a streaming job, what is sent to it and what it answers
     ├── WorkforceError                teams and their members
+    │   └── TeamNotFoundError                                      (LookupError)
     ├── NotificationError             nobody can be told that way  (ValueError)
     ├── TrainingError
     │   ├── TrainingRegionError       no built-in algorithm there  (LookupError)
@@ -116,7 +117,8 @@ class StorageDeniedError(StorageError):
 
     def __init__(self, action: str, uri: str) -> None:
         super().__init__(
-            f"these credentials lack {action} on {uri}; add it to the policy of the user or role"
+            f"these credentials lack {action} on {uri}; "
+            "`gtlabel policy COMMAND` prints the policy that a command needs"
         )
         self.action = action
         self.uri = uri
@@ -245,6 +247,14 @@ class StreamError(LabelingJobError):
 
 class WorkforceError(GtlabelError):
     """A workforce, a team or a member that cannot be made, found or changed."""
+
+
+class TeamNotFoundError(WorkforceError, LookupError):
+    """The account has no private team of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no work team named {name!r}; see `gtlabel team list`")
+        self.name = name
 
 
 class NotificationError(GtlabelError, ValueError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from string import Template
 from typing import Any
 
@@ -86,6 +87,46 @@ def actions(document: Mapping[str, Any]) -> list[str]:
     """The actions that a policy document allows, each once, in its order."""
     found = (_listed(statement["Action"]) for statement in document["Statement"])
     return list(dict.fromkeys(action for listed in found for action in listed))
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """What AWS says somebody may not do.
+
+    Attributes:
+        who: the ARN of the user or of the role that was taken on.
+        action: such as `iam:PassRole`.
+        resource: an ARN or `*`; empty when AWS does not tell.
+        explicit: whether a policy forbids it, so that no other policy can allow it.
+    """
+
+    who: str
+    action: str
+    resource: str
+    explicit: bool
+
+    def __str__(self) -> str:
+        where = "" if self.resource in ("", "*") else f" on {self.resource}"
+        if self.explicit:
+            return f"{self.who} is denied {self.action}{where} by a policy; see which, for none can allow it"
+        return f"{self.who} lacks {self.action}{where}"
+
+
+def denial_in(message: str) -> Denial | None:
+    """What a message of AWS says is not allowed, if it says that.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+    """
+    found = re.search(
+        r"User: (?P<who>\S+) is not authorized to perform: (?P<action>[\w-]+:\w+)"
+        r"(?: on resource: (?:\"(?P<quoted>[^\"]*)\"|(?P<plain>\S+)))?(?P<why>.*)",
+        message,
+        re.DOTALL,
+    )
+    if found is None:
+        return None
+    resource = found["quoted"] or found["plain"] or ""
+    return Denial(found["who"], found["action"], resource, "explicit deny" in found["why"])
 
 
 def _checked(values: Mapping[str, str]) -> dict[str, str]:

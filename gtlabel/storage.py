@@ -15,6 +15,7 @@ from gtlabel.errors import (
     StorageDeniedError,
     StorageError,
 )
+from gtlabel.policies import denial_in
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 # Lines are handed on by the hundred: one by one, the handing on would cost more than making them.
 _LINES_AT_ONCE = 512
+# An answer to HEAD has no words, and S3 tells who lacks the second that a missing object is forbidden.
+_HEAD = "s3:GetObject, or s3:ListBucket,"
 
 
 # A tuple, because listings make a million of them.
@@ -60,7 +63,7 @@ def stat(s3: S3Client, uri: S3Uri) -> StoredObject:
     Raises:
         ObjectNotFoundError: if there is none.
     """
-    with _explained("s3:GetObject", uri):
+    with _explained(_HEAD, uri):
         found = s3.head_object(Bucket=uri.bucket, Key=uri.key)
     return StoredObject(uri, found["ContentLength"], found["ETag"].strip('"'), found["LastModified"])
 
@@ -140,7 +143,7 @@ def write_lines(s3: S3Client, uri: S3Uri, lines: Iterable[bytes]) -> int:
 
 def copy(s3: S3Client, source: S3Uri, target: S3Uri) -> None:
     """Copy an object of at most 5 GB inside S3; the bytes do not pass through this machine."""
-    with _explained("s3:GetObject", source):
+    with _explained(f"s3:PutObject on {target}, or s3:GetObject", source):
         s3.copy_object(
             CopySource={"Bucket": source.bucket, "Key": source.key}, Bucket=target.bucket, Key=target.key
         )
@@ -149,7 +152,7 @@ def copy(s3: S3Client, source: S3Uri, target: S3Uri) -> None:
 def exists(s3: S3Client, uri: S3Uri) -> bool:
     """Whether there is an object at exactly this address."""
     try:
-        with _explained("s3:GetObject", uri):
+        with _explained(_HEAD, uri):
             s3.head_object(Bucket=uri.bucket, Key=uri.key)
     except ObjectNotFoundError:
         return False
@@ -186,7 +189,12 @@ class _LineStream(io.RawIOBase):
 
 @contextmanager
 def _explained(action: str, uri: S3Uri) -> Iterator[None]:
-    """Turn S3's answers that mean something into our errors."""
+    """Turn S3's answers that mean something into our errors.
+
+    Args:
+        action: what is lacking when S3 denies and does not say what.
+        uri: what was asked for.
+    """
     from botocore.exceptions import ClientError
 
     try:
@@ -200,5 +208,8 @@ def _explained(action: str, uri: S3Uri) -> Iterator[None]:
         if code == "InvalidObjectState":
             raise ObjectArchivedError(uri) from error
         if code in ("AccessDenied", "403", "Forbidden"):
-            raise StorageDeniedError(action, uri) from error
+            denial = denial_in(error.response["Error"].get("Message", ""))
+            if denial is None:
+                raise StorageDeniedError(action, uri) from error
+            raise StorageDeniedError(denial.action, f"s3://{denial.resource.partition(':::')[2]}") from error
         raise StorageError(f"{uri}: {error.response['Error'].get('Message', code)} ({code})") from error

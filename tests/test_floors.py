@@ -38,7 +38,13 @@ FLOORS = {
     "__main__": 7,
 }
 # Within floors 0 and 2 a few rooms lean on each other.
-NEIGHBORS = {("uris", "errors"), ("images", "storage"), ("policies", "templates"), ("networks", "recordio")}
+NEIGHBORS = {
+    ("uris", "errors"),
+    ("images", "storage"),
+    ("policies", "templates"),
+    ("storage", "policies"),
+    ("networks", "recordio"),
+}
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:

@@ -7,12 +7,29 @@
 from __future__ import annotations
 
 from gtlabel.errors import DeploymentEndedError, GtlabelError, JobEndedError, TrainingEndedError
+from gtlabel.policies import denial_in
+
+# What services whose protocols differ call the same refusal.
+_DENIED = ("AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403")
 
 FAILED, STOPPED, TIMED_OUT, INTERRUPTED = 3, 4, 5, 130
 
 
-def explain(error: Exception) -> tuple[str, int] | None:
-    """The sentence and the exit code for an error, or None for one that is a bug of ours."""
+def explain(error: Exception, command: str = "COMMAND") -> tuple[str, int] | None:
+    """The sentence and the exit code for an error, or None for one that is a bug of ours.
+
+    Args:
+        error: what was raised.
+        command: what was run, where a sentence can say what to run next.
+    """
+    explained = _explained(error)
+    if explained is None:
+        return None
+    sentence, code = explained
+    return sentence.replace("`gtlabel policy COMMAND`", f"`gtlabel policy {command}`"), code
+
+
+def _explained(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, (JobEndedError, TrainingEndedError)):
         if error.timed_out:
             return str(error), TIMED_OUT
@@ -60,5 +77,9 @@ def _from_botocore(error: Exception) -> str:
         return f"nothing answers: {str(error).rstrip('.')}; check --endpoint-url, --region and the network"
     if isinstance(error, exceptions.ClientError):
         answer = error.response["Error"]
+        if answer.get("Code") in _DENIED:
+            denial = denial_in(answer.get("Message", ""))
+            said = denial or f"{error.operation_name} is not allowed: {answer.get('Message', '').rstrip('.')}"
+            return f"{said}; `gtlabel policy COMMAND` prints the policy that a command needs"
         return f"{error.operation_name} was refused: {answer.get('Message', '')} ({answer.get('Code', '?')})"
     return str(error).rstrip(".")

@@ -10,6 +10,7 @@ import typer
 from gtlabel.cli import consolidate, demo, deploy, doctor, jobs, label, local, policy, stream, train
 from gtlabel.cli.failures import INTERRUPTED, explain
 from gtlabel.cli.output import put, say
+from gtlabel.policies import COMMANDS
 
 app = typer.Typer(
     name="gtlabel",
@@ -57,7 +58,7 @@ def main() -> None:
             say("gtlabel: interrupted; what was finished stays, and the same command may be run again")
         raise
     except Exception as error:
-        explained = explain(error)
+        explained = explain(error, *(name for name in sys.argv[1:2] if name in COMMANDS))
         if explained is None:
             raise
         sentence, code = explained

@@ -1,0 +1,314 @@
+"""Every command against every action of the policy that gtlabel ships for it.
+
+    python tests/permission_matrix.py [COMMAND...]
+
+An emulator runs with IAM enforced. A user who holds nothing but the shipped policy runs each command; then
+one action after the other is taken out of the policy, and the command must fail with a sentence that names
+it. Exits with 1 if one does not.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import boto3
+from PIL import Image
+
+import gtlabel
+from gtlabel.aws import Aws
+from gtlabel.cli.failures import explain
+from gtlabel.emulator.child import Address, running
+from gtlabel.emulator.simulate import answer
+from gtlabel.images.upload import upload_folder
+from gtlabel.journey import TrainedModel
+from gtlabel.labeling.jobs import (
+    describe_labeling_job,
+    list_labeling_jobs,
+    stop_labeling_job,
+    wait_for_labeling_job,
+)
+from gtlabel.labeling.preflight import let_browsers_in
+from gtlabel.policies import COMMANDS, actions, policy_for
+from gtlabel.storage import write
+from gtlabel.training.jobs import create_training_job, wait_for_training_job
+from gtlabel.uris import S3Uri
+
+USER, BUCKET, THING, GROUP = "ann", "trash-photos", "kitchen-camera", "kitchen"
+PHOTOS, BINS = S3Uri.of(BUCKET, "trash/"), S3Uri.of(BUCKET, "bins/")
+CLASSES = ["Compost", "Landfill"]
+VALUES = {
+    "account": "123456789012",
+    "region": "us-east-1",
+    "bucket": BUCKET,
+    "prefix": "trash/",
+    "dataset": "bins/",
+    "team": "gtlabel",
+    "role": "gtlabel",
+    "thing": THING,
+    "group": GROUP,
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What became of a command without one action.
+
+    Attributes:
+        sentence: what it said, as a person would read it; empty when it did not fail.
+        named: whether that names the action.
+    """
+
+    command: str
+    action: str
+    sentence: str
+    named: bool
+
+
+@dataclass
+class Stage:
+    """An account with IAM enforced, and a user in it who may do what a policy says."""
+
+    address: Address
+    admin: Aws
+    user: Aws
+    folder: Path
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    model: TrainedModel | None = None
+
+    def allow(self, document: dict[str, Any]) -> None:
+        """Give the user this policy, and no other."""
+        self.admin.iam.put_user_policy(UserName=USER, PolicyName="only", PolicyDocument=json.dumps(document))
+
+    def name(self, stem: str) -> str:
+        """A name that no job had before."""
+        return f"{stem}-{next(self.numbers)}"
+
+
+Act = Callable[[Stage, Aws], object]
+
+
+def label(stage: Stage, aws: Aws) -> str:
+    """`gtlabel label --upload`."""
+    picture = next((stage.folder / "more").iterdir())
+    picture.rename(picture.with_name(f"{stage.name('more')}.jpg"))
+    upload_folder(aws.s3, stage.folder / "more", PHOTOS)
+    name = stage.name("trash")
+    plan = gtlabel.plan_labeling(aws, PHOTOS, CLASSES, team="gtlabel", role="gtlabel", name=name)
+    gtlabel.start_labeling(aws, plan)
+    return name
+
+
+def jobs(stage: Stage, aws: Aws) -> None:
+    """`gtlabel jobs list`, `show`, `stop` and `wait`."""
+    name = label(stage, stage.admin)
+    assert list(list_labeling_jobs(aws.sagemaker))
+    describe_labeling_job(aws.sagemaker, name)
+    stop_labeling_job(aws.sagemaker, name)
+
+
+def consolidate(stage: Stage, aws: Aws) -> None:
+    """`gtlabel consolidate`."""
+    gtlabel.consolidate_jobs(aws, ["labeled"], BINS / f"{next(stage.numbers)}/")
+
+
+def train(stage: Stage, aws: Aws) -> None:
+    """`gtlabel train --wait`."""
+    dataset = gtlabel.read_dataset(aws.s3, BINS)
+    name = stage.name("bins")
+    request = gtlabel.plan_training(aws, dataset, role="gtlabel", name=name, hyperparameters=_SMALL)
+    create_training_job(aws.sagemaker, request)
+    try:
+        wait_for_training_job(aws.sagemaker, name, poll=0.1, timeout=60)
+    finally:
+        wait_for_training_job(stage.admin.sagemaker, name, poll=0.1, timeout=60)
+
+
+def fetch(_stage: Stage, aws: Aws) -> None:
+    """The first half of `gtlabel deploy`."""
+    gtlabel.fetch_model(aws, "bins")
+
+
+def deploy(stage: Stage, aws: Aws) -> None:
+    """The second half, to a device that has seen deployments before."""
+    assert stage.model is not None
+    gtlabel.deploy(aws, stage.model, THING, name="deeplens-bins", poll=0.01, timeout=20)
+
+
+def deploy_new(stage: Stage, aws: Aws) -> None:
+    """The second half, of a bundle that was never published."""
+    assert stage.model is not None
+    gtlabel.deploy(aws, stage.model, THING, name=stage.name("deeplens-bins"), poll=0.01, timeout=20)
+
+
+def deploy_to_group(stage: Stage, aws: Aws) -> None:
+    """The second half, to a group, up to where the emulator says that it has no deployments to groups."""
+    assert stage.model is not None
+    try:
+        gtlabel.deploy(aws, stage.model, f"thinggroup/{GROUP}", name="deeplens-bins", poll=0.01)
+    except aws.greengrass.exceptions.ResourceNotFoundException:
+        return
+
+
+ACTS: dict[str, Sequence[Act]] = {
+    "label": [label],
+    "jobs": [jobs],
+    "consolidate": [consolidate],
+    "train": [train],
+    "deploy": [fetch, deploy, deploy_new, deploy_to_group],
+}
+_SMALL = {"image_shape": "3,32,32", "epochs": 1}
+
+
+@contextmanager
+def stage() -> Iterator[Stage]:
+    """An account in which every step of the journey has been gone once."""
+    with running() as address, TemporaryDirectory(prefix="gtlabel-matrix-") as folder:
+        admin = Aws(boto3.Session("gtlabel", "gtlabel", region_name="us-east-1"), address.url)
+        admin.iam.create_user(UserName=USER)
+        key = admin.iam.create_access_key(UserName=USER)["AccessKey"]
+        session = boto3.Session(key["AccessKeyId"], key["SecretAccessKey"], region_name="us-east-1")
+        found = Stage(address, admin, Aws(session, address.url), Path(folder))
+        _fill(found)
+        enforce(address)
+        with camera(address.url):
+            yield found
+
+
+def enforce(address: Address) -> None:
+    """Switch IAM on, as one does in moto."""
+    request = urllib.request.Request(
+        f"{address.url}/moto-api/reset-auth", b"0", {"Content-Type": "text/plain"}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=30):
+        pass
+
+
+def _fill(stage: Stage) -> None:
+    """Label, consolidate and train once, and set up a camera."""
+    aws = stage.admin
+    aws.s3.create_bucket(Bucket=BUCKET)
+    let_browsers_in(aws.s3, BUCKET)
+    (stage.folder / "more").mkdir()
+    truth = {}
+    for number in range(8):
+        name = f"{number}.jpg"
+        body = io.BytesIO()
+        Image.new("RGB", (32, 32), ("green", "gray")[number % 2]).save(body, "JPEG")
+        truth[str(PHOTOS / name)] = CLASSES[number % 2]
+        write(aws.s3, PHOTOS / name, body.getvalue())
+    (stage.folder / "more" / "more.jpg").write_bytes(body.getvalue())
+    plan = gtlabel.plan_labeling(
+        aws, PHOTOS, CLASSES, team="gtlabel", role="gtlabel", name="labeled", workers_per_image=1
+    )
+    gtlabel.start_labeling(aws, plan)
+    answer(stage.address.url, "labeled", 2, 1.0, truth, seed=1)
+    wait_for_labeling_job(aws.sagemaker, "labeled", poll=0.1, timeout=30)
+    gtlabel.consolidate_jobs(aws, ["labeled"], BINS, validation=0.3)
+    dataset = gtlabel.read_dataset(aws.s3, BINS)
+    create_training_job(
+        aws.sagemaker,
+        gtlabel.plan_training(aws, dataset, role="gtlabel", name="bins", hyperparameters=_SMALL),
+    )
+    wait_for_training_job(aws.sagemaker, "bins", poll=0.1, timeout=60)
+    stage.model = gtlabel.fetch_model(aws, "bins")
+
+    aws.iot.create_thing(thingName=THING)
+    aws.iot.create_thing_group(thingGroupName=GROUP)
+    aws.iot.add_thing_to_thing_group(thingGroupName=GROUP, thingName=THING)
+
+
+@contextmanager
+def camera(url: str) -> Iterator[None]:
+    """A device that takes every deployment at once, and says that all of it runs."""
+    platform = {"os": "linux", "architecture": "amd64", "runtime": "aws_nucleus_lite"}
+    _say(url, "register", platform=platform)
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.02):
+            deployment = _say(url, "next")["deployment"]
+            if deployment is not None:
+                running = [
+                    {"name": name, "version": spec["version"], "state": "RUNNING"}
+                    for name, spec in deployment["components"].items()
+                ]
+                _say(url, "report", deployment=deployment["id"], status="SUCCEEDED", components=running)
+
+    thread = threading.Thread(target=look, name="camera")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _say(url: str, what: str, **more: Any) -> dict[str, Any]:
+    body = json.dumps({"thing": THING, **more}).encode()
+    request = urllib.request.Request(f"{url}/gtlabel/device/{what}", body, method="POST")
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        said: dict[str, Any] = json.load(reply)
+        return said
+
+
+def cells(stage: Stage, command: str) -> Iterator[Cell]:
+    """Run a command with the policy that it ships with, and without each of its actions."""
+    document = policy_for(command, VALUES)
+    stage.allow(document)
+    yield Cell(command, "", said := _run(stage, command), named=not said)
+    for action in actions(document):
+        stage.allow(without(document, action))
+        said = _run(stage, command)
+        yield Cell(command, action, said, named=action in said)
+
+
+def without(document: dict[str, Any], action: str) -> dict[str, Any]:
+    """A policy that lacks one action."""
+    statements = []
+    for statement in document["Statement"]:
+        listed = statement["Action"]
+        kept = [each for each in ([listed] if isinstance(listed, str) else listed) if each != action]
+        if kept:
+            statements.append({**statement, "Action": kept})
+    return {**document, "Statement": statements}
+
+
+def _run(stage: Stage, command: str) -> str:
+    """Run a command as the user; return the sentence it fails with, if it does."""
+    try:
+        for act in ACTS[command]:
+            act(stage, stage.user)
+    except Exception as error:
+        explained = explain(error)
+        if explained is None:
+            raise
+        return explained[0]
+    return ""
+
+
+def main(wanted: Sequence[str]) -> int:
+    """Print the matrix of these commands, or of all."""
+    wrong = 0
+    with stage() as found:
+        for command in wanted or COMMANDS:
+            for cell in cells(found, command):
+                wrong += not cell.named
+                print(
+                    f"{'ok' if cell.named else 'WRONG':6}{cell.command:12} {cell.action:36} {cell.sentence}"
+                )
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
