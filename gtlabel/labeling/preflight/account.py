@@ -18,9 +18,10 @@ from gtlabel.labeling.preflight.findings import (
     unchecked,
     warning,
 )
-from gtlabel.labeling.preflight.simulate import Need, lacking
+from gtlabel.labeling.preflight.needs import caller_needs
+from gtlabel.labeling.preflight.simulate import doubtful, lacking, listed
 from gtlabel.labeling.preflight.subject import Subject
-from gtlabel.labeling.tasks import TASKS, pre_function, team_kind
+from gtlabel.labeling.tasks import TASKS, pre_function
 
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
@@ -84,7 +85,7 @@ def check_name(aws: Aws, subject: Subject) -> Iterator[Finding]:
 
 def check_permissions(aws: Aws, subject: Subject) -> Iterator[Finding]:
     """Whether the caller may do what `gtlabel label` is about to do."""
-    if not subject.images:
+    if not subject.images or subject.team is None or subject.role is None:
         return
     check = "permissions"
     caller = aws.sts.get_caller_identity()["Arn"]
@@ -93,16 +94,19 @@ def check_permissions(aws: Aws, subject: Subject) -> Iterator[Finding]:
         return
     try:
         principal = _principal(aws, caller)
-        lacks = list(lacking(aws.iam, principal, _needs(aws, subject)))
+        lacks = list(lacking(aws.iam, principal, caller_needs(aws, subject)))
     except UncheckedError as why:
         yield unchecked(check, f"what you may do could not be checked because {why}")
         return
     except (aws.iam.exceptions.NoSuchEntityException, aws.iam.exceptions.InvalidInputException):
         yield unchecked(check, f"what you may do could not be checked because IAM does not know {caller}")
         return
-    for lack in lacks:
-        verb = "are denied" if lack.explicit else "lack"
-        yield error(check, f"you {verb} {lack.action} on {lack.resource}, which `gtlabel label` needs")
+    unsure = [lack for lack in lacks if doubtful(aws.s3, lack)]
+    fatal = [lack for lack in lacks if lack not in unsure]
+    if fatal:
+        yield error(check, f"you lack {listed(fatal)}, which `gtlabel label` needs")
+    if unsure:
+        yield warning(check, f"you lack {listed(unsure)}, unless their own policies allow it")
     if not lacks:
         yield ok(check, "you may do what `gtlabel label` does")
 
@@ -166,22 +170,3 @@ def _principal(aws: Aws, caller: str) -> str:
     if service == "iam" and kind in ("user", "role"):
         return caller
     raise UncheckedError(f"{caller} is neither a user nor a role")
-
-
-def _needs(aws: Aws, subject: Subject) -> Iterator[Need]:
-    jobs = f"arn:aws:sagemaker:{aws.region}:{aws.account}:labeling-job/"
-    job = jobs + (subject.name.lower() if subject.name else "any")
-    for place in subject.images:
-        yield Need(("s3:ListBucket",), f"arn:aws:s3:::{place.bucket}")
-        yield Need(("s3:GetObject",), f"arn:aws:s3:::{place.bucket}/{place.key}")
-    if subject.output is not None:
-        yield Need(("s3:PutObject",), f"arn:aws:s3:::{subject.output.bucket}/{subject.output.key}any")
-    yield Need(("sagemaker:DescribeLabelingJob",), job)
-    if subject.team is not None:
-        arn = subject.team_arn(aws)
-        context = {"sagemaker:WorkteamArn": arn, "sagemaker:WorkteamType": team_kind(arn) or ""}
-        yield Need(("sagemaker:CreateLabelingJob",), job, context)
-    if subject.role is not None:
-        yield Need(
-            ("iam:PassRole",), subject.role_arn(aws), {"iam:PassedToService": "sagemaker.amazonaws.com"}
-        )

@@ -20,13 +20,13 @@ from gtlabel.labeling.preflight.findings import (
     unchecked,
     warning,
 )
-from gtlabel.labeling.preflight.simulate import Lack, Need, lacking, statement_of
+from gtlabel.labeling.preflight.needs import role_needs
+from gtlabel.labeling.preflight.simulate import Need, doubtful, lacking, listed, statement_of
 from gtlabel.labeling.preflight.subject import Subject, command
 from gtlabel.policies import policy_for
 
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
-    from gtlabel.uris import S3Uri
 
 _SERVICE = "sagemaker.amazonaws.com"
 _VERSION = "2012-10-17"
@@ -44,11 +44,8 @@ _MANAGED = {
     ),
     "AmazonSageMakerFullAccess": ("SageMaker", "Sagemaker", "sagemaker", "aws-glue"),
 }
-_METRICS = ("cloudwatch:PutMetricData",)
-_LOGS = ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")
-# https://docs.aws.amazon.com/sagemaker/latest/dg/workteam-private-tracking.html
-_LOG_GROUP = "/aws/sagemaker/groundtruth/WorkerActivity"
-_KMS = ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey")
+# The job does its work without these, and says less about it.
+_MINOR = ("cloudwatch:", "logs:")
 
 
 def check_role(aws: Aws, subject: Subject) -> Iterator[Finding]:
@@ -79,10 +76,10 @@ def check_role(aws: Aws, subject: Subject) -> Iterator[Finding]:
 
 def check_role_permissions(aws: Aws, subject: Subject) -> Iterator[Finding]:
     """Whether the role may do what the job will do with it."""
-    if subject.role is None or subject.role_arn(aws).split(":")[4] != aws.account:
+    if subject.role is None or not subject.images or subject.role_arn(aws).split(":")[4] != aws.account:
         return
     arn = subject.role_arn(aws)
-    needs = list(role_needs(aws, subject))
+    needs = role_needs(aws, subject)
     check = "role-permissions"
     try:
         lacks = list(lacking(aws.iam, arn, needs))
@@ -91,41 +88,23 @@ def check_role_permissions(aws: Aws, subject: Subject) -> Iterator[Finding]:
         return
     except UncheckedError as why:
         yield unchecked(check, f"what the role {_name(arn)!r} may do could not be checked because {why}")
-        with suppress(aws.iam.exceptions.NoSuchEntityException):
+        # Whoever may not simulate may seldom list either; one action to name is enough.
+        with suppress(aws.iam.exceptions.NoSuchEntityException, UncheckedError):
             yield from _by_name(aws, subject, arn)
         return
-    fatal = [lack for lack in lacks if lack.action not in _METRICS + _LOGS]
-    minor = [lack for lack in lacks if lack.action in _METRICS + _LOGS]
-    fix = _grant(aws, subject, arn, needs)
+    minor = [lack for lack in lacks if lack.action.startswith(_MINOR)]
+    unsure = [lack for lack in lacks if lack not in minor and doubtful(aws.s3, lack)]
+    fatal = [lack for lack in lacks if lack not in minor and lack not in unsure]
+    role, fix = f"the role {_name(arn)!r}", _grant(aws, subject, arn, needs)
     if fatal:
         reason = _managed_reason(aws, subject, arn)
-        yield error(check, f"the role {_name(arn)!r} lacks {_listed(fatal)}{reason}", fix)
+        yield error(check, f"{role} lacks {listed(fatal)}{reason}", fix)
+    if unsure:
+        yield warning(check, f"{role} lacks {listed(unsure)}, unless their own policies allow it", fix)
     if minor:
-        yield warning(check, f"the role {_name(arn)!r} lacks {_listed(minor)}, so the job leaves no log", fix)
+        yield warning(check, f"{role} lacks {listed(minor)}, so the job leaves no log", fix)
     if not lacks:
         yield ok(check, f"the role {_name(arn)!r} may read the pictures and write the output")
-
-
-def role_needs(aws: Aws, subject: Subject) -> Iterator[Need]:
-    """What a static job does with its role."""
-    for bucket in subject.buckets:
-        yield Need(("s3:ListBucket", "s3:GetBucketLocation"), f"arn:aws:s3:::{bucket}")
-    for place in subject.images:
-        yield Need(("s3:GetObject",), _objects(place))
-    if subject.output is not None:
-        yield Need(("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"), _objects(subject.output))
-    for function in subject.functions:
-        yield Need(("lambda:InvokeFunction",), function)
-    for key in subject.kms_keys:
-        if key.startswith("arn:"):
-            yield Need(_KMS, key)
-    yield Need(_METRICS, "*")
-    yield Need(_LOGS, f"arn:aws:logs:{aws.region}:{aws.account}:log-group:{_LOG_GROUP}:*")
-
-
-def _objects(place: S3Uri) -> str:
-    """All objects whose key begins like this place."""
-    return f"arn:aws:s3:::{place.bucket}/{place.key}*"
 
 
 def _trust(aws: Aws, name: str, account: str, document: Any) -> Iterator[Finding]:
@@ -188,7 +167,7 @@ def _by_name(aws: Aws, subject: Subject, arn: str) -> Iterator[Finding]:
         f"the role {_name(arn)!r} has {' and '.join(managed)}, which reaches only addresses that hold "
         f"{_words(managed)}; {' and '.join(outside)} is none of them"
     )
-    fix = _grant(aws, subject, arn, list(role_needs(aws, subject)))
+    fix = _grant(aws, subject, arn, role_needs(aws, subject))
     if others:
         yield warning("role-permissions", f"{sentence}, unless another of its policies reaches it", fix)
     else:
@@ -237,14 +216,6 @@ def _grant(aws: Aws, subject: Subject, arn: str, needs: Sequence[Need]) -> str:
     policy = "-".join(("gtlabel", *subject.buckets))[:128]
     words = ["aws", "iam", "put-role-policy", "--role-name", _name(arn), "--policy-name", policy]
     return command(aws, *words, "--policy-document", _document(statement_of(needs)))
-
-
-def _listed(lacks: Sequence[Lack]) -> str:
-    by_resource: dict[str, list[str]] = {}
-    for lack in lacks:
-        action = f"{lack.action} (denied)" if lack.explicit else lack.action
-        by_resource.setdefault(lack.resource, []).append(action)
-    return " and ".join(f"{', '.join(actions)} on {resource}" for resource, actions in by_resource.items())
 
 
 def _document(statements: Sequence[object]) -> str:

@@ -5,14 +5,15 @@ https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gtlabel.labeling.preflight.findings import asking
+from gtlabel.labeling.preflight.findings import UncheckedError, asking
 
 if TYPE_CHECKING:
     from types_boto3_iam import IAMClient
+    from types_boto3_s3 import S3Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,12 @@ class Need:
     Attributes:
         actions: such as `s3:GetObject`.
         resource: an ARN, or `*` for actions that know no resource.
-        context: the condition keys that AWS will see, such as `iam:PassedToService`.
+        context: the condition keys that AWS will see, such as `iam:PassedToService`, and their values.
     """
 
     actions: tuple[str, ...]
     resource: str
-    context: Mapping[str, str] = field(default_factory=dict)
+    context: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def lacking(iam: IAMClient, principal: str, needs: Iterable[Need]) -> Iterator[L
                 ResourceArns=[need.resource],
                 ContextEntries=[
                     {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
-                    for key, value in need.context.items()
+                    for key, value in need.context
                 ],
             ):
                 for result in page["EvaluationResults"]:
@@ -70,6 +71,44 @@ def lacking(iam: IAMClient, principal: str, needs: Iterable[Need]) -> Iterator[L
                         yield Lack(result["EvalActionName"], need.resource, explicit)
 
 
+def doubtful(s3: S3Client, lack: Lack) -> bool:
+    """Whether the resource's own policy might allow what the policies of the user or role do not.
+
+    The policy of a key always has a say, and that of a bucket where there is one.
+    """
+    if lack.explicit or not lack.resource.startswith("arn:"):
+        return False
+    service, resource = lack.resource.split(":")[2], lack.resource.split(":", 5)[5]
+    if service == "s3":
+        return _has_policy(s3, resource.partition("/")[0])
+    return service == "kms"
+
+
 def statement_of(needs: Iterable[Need]) -> list[dict[str, object]]:
     """The statements of a policy that allows it all."""
     return [{"Effect": "Allow", "Action": list(need.actions), "Resource": need.resource} for need in needs]
+
+
+def listed(lacks: Iterable[Lack]) -> str:
+    """What is not allowed, by resource, in the words of a policy."""
+    by_resource: dict[str, list[str]] = {}
+    for lack in lacks:
+        action = f"{lack.action} (denied)" if lack.explicit else lack.action
+        by_resource.setdefault(lack.resource, []).append(action)
+    return " and ".join(f"{', '.join(actions)} on {resource}" for resource, actions in by_resource.items())
+
+
+def _has_policy(s3: S3Client, bucket: str) -> bool:
+    from botocore.exceptions import ClientError
+
+    try:
+        with asking("s3:GetBucketPolicy", bucket):
+            s3.get_bucket_policy(Bucket=bucket)
+    except UncheckedError:
+        # Nobody knows.
+        return True
+    except ClientError as refusal:
+        if refusal.response["Error"].get("Code") in ("NoSuchBucketPolicy", "NoSuchBucket"):
+            return False
+        raise
+    return True
