@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
     from types_boto3_s3 import S3Client
 
+
+_SHA256 = "sha256"
 
 # Lines are handed on by the hundred: one by one, the handing on would cost more than making them.
 _LINES_AT_ONCE = 512
@@ -99,6 +103,29 @@ def write(s3: S3Client, uri: S3Uri, body: bytes, content_type: str = "applicatio
     """Write an object. S3 shows it whole or not at all."""
     with _explained("s3:PutObject", uri):
         s3.put_object(Bucket=uri.bucket, Key=uri.key, Body=body, ContentType=content_type)
+
+
+def write_checked(s3: S3Client, uri: S3Uri, body: bytes, content_type: str) -> None:
+    """Write an object that S3 takes only if it came through undamaged, and that says what it holds.
+
+    Its SHA-256 is kept as metadata, where `sha256_of` finds it.
+    """
+    digest = sha256(body)
+    with _explained("s3:PutObject", uri):
+        s3.put_object(
+            Bucket=uri.bucket,
+            Key=uri.key,
+            Body=body,
+            ContentType=content_type,
+            ChecksumSHA256=b64encode(digest.digest()).decode(),
+            Metadata={_SHA256: digest.hexdigest()},
+        )
+
+
+def sha256_of(s3: S3Client, uri: S3Uri) -> str | None:
+    """The digest that `write_checked` left with an object, in hexadecimal; None for any other object."""
+    with _explained("s3:GetObject", uri):
+        return s3.head_object(Bucket=uri.bucket, Key=uri.key)["Metadata"].get(_SHA256)
 
 
 def write_new(s3: S3Client, uri: S3Uri, body: bytes, content_type: str = "application/octet-stream") -> bool:

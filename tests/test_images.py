@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from gtlabel.images.upload import upload_folder
 from gtlabel.uris import S3Uri
 
 TRASH = Path(__file__).parent.parent / "samples" / "trash" / "images"
+# A photograph of 218 kB that a phone held upright stored lying: Exif orientation 6.
+TURNED = Path(__file__).parent / "recorded" / "litter" / "turned.jpg"
 
 
 def jpeg(width: int = 40, height: int = 30, **options: object) -> bytes:
@@ -120,6 +123,83 @@ def test_what_is_no_picture_is_called_by_its_name(data: bytes, sentence: str) ->
     found = find_problem(data)
     assert found is not None
     assert found.startswith(sentence)
+
+
+@pytest.mark.parametrize("length", [30, 300, 3_000, 30_000])
+@pytest.mark.parametrize("order", ["II", "MM"])
+def test_the_orientation_is_read_from_among_whatever_cameras_write(length: int, order: str) -> None:
+    exif = Image.Exif()
+    exif.endian = {"II": "<", "MM": ">"}[order]
+    exif[0x0112], exif[0x010F], exif[0x927C] = 8, "Camera", bytes(length)
+    data = jpeg(640, 480, quality=95, exif=exif)
+    assert facts(data) == Facts("JPEG", 640, 480, orientation=8)
+    assert facts(data).is_turned
+    turned_png = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(turned_png, "PNG", exif=exif)
+    assert facts(turned_png.getvalue()) == Facts("PNG", 40, 30, orientation=8)
+
+
+def test_a_photograph_of_a_phone_is_turned_as_its_exif_says() -> None:
+    assert facts(TURNED.read_bytes()) == Facts("JPEG", 1280, 722, orientation=6)
+
+
+def test_a_look_at_a_photograph_takes_two_requests_and_a_hundredth_of_its_bytes() -> None:
+    look = Counted(TURNED.read_bytes())
+    look.facts()
+    assert look.requests == 2
+    assert look.bytes * 100 <= len(look.data)
+
+
+def test_thumbnails_and_profiles_are_jumped_over() -> None:
+    exif = Image.Exif()
+    exif[0x927C] = bytes(20_000)
+    look = Counted(jpeg(1600, 1200, quality=95, exif=exif, icc_profile=bytes(100_000)))
+    assert look.facts() == Facts("JPEG", 1600, 1200)
+    assert look.requests <= 6
+    assert look.bytes * 10 <= len(look.data)
+
+
+def test_notes_that_cameras_write_behind_the_picture_cost_a_longer_look_at_its_end() -> None:
+    look = Counted(TURNED.read_bytes() + b"SEFT" + bytes(8_000))
+    assert look.facts().orientation == 6
+    assert look.bytes < 20_000
+
+
+@given(cut=st.floats(0.001, 0.999), trailer=st.sampled_from([0, 50, 5_000]), fill=st.integers(0, 3))
+def test_a_look_at_parts_finds_what_a_look_at_all_of_it_finds(cut: float, trailer: int, fill: int) -> None:
+    sound = TURNED.read_bytes()
+    whole = sound[:2] + b"\xff" * fill + sound[2:] + bytes(trailer)
+    for data in (whole, whole[: int(len(sound) * cut)]):
+        parts = Counted(data)
+        try:
+            seen: Facts | str = parts.facts()
+        except UnsoundPictureError as problem:
+            seen = str(problem)
+        everything = find_problem(data + bytes(0))
+        assert (seen if isinstance(seen, str) else None) == everything
+        assert isinstance(seen, Facts) == (data is whole)
+
+
+@given(data=st.binary(max_size=30_000), start=st.sampled_from([b"\xff\xd8", b"\x89PNG\r\n\x1a\n"]))
+def test_headers_of_any_bytes_end_in_a_verdict_after_few_requests(data: bytes, start: bytes) -> None:
+    look = Counted(start + data)
+    with suppress(UnsoundPictureError):
+        look.facts()
+    assert look.requests <= 12
+
+
+@pytest.mark.parametrize("marker", [0xC3, 0xC9])
+def test_codings_that_browsers_do_not_show_are_refused(marker: int) -> None:
+    data = jpeg().replace(b"\xff\xc0", bytes([0xFF, marker]), 1)
+    assert find_problem(data) == (
+        f"is a JPEG that browsers do not show (frame {marker:#04x}, 8 bits a color); save it as a plain one"
+    )
+
+
+def test_a_png_with_a_wrong_checksum_is_damaged() -> None:
+    data = bytearray(png(400, 400))
+    data[len(data) // 2] ^= 0xFF
+    assert find_problem(bytes(data)) == "is a damaged PNG, a checksum is wrong at byte 33"
 
 
 def test_limits_of_the_service_are_checked_before_a_worker_meets_them() -> None:

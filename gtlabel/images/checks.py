@@ -201,10 +201,8 @@ def _jpeg_header(window: _Window) -> tuple[Facts, int]:
     while True:
         position, marker = _next_marker(window, position)
         if marker == _END:
-            raise UnsoundPictureError(
-                "is a JPEG without a frame" if size is None else "is a JPEG that is cut off"
-            )
-        if marker in _WITHOUT_LENGTH:
+            raise UnsoundPictureError(f"is a JPEG without {'a frame' if size is None else 'pixels'}")
+        if marker == 0x00 or marker in _WITHOUT_LENGTH:
             continue
         segment = window.read(position, 8)
         if len(segment) < 8:
@@ -317,10 +315,9 @@ def _walk_chunks(data: bytes) -> None:
         if end + 4 > len(data):
             raise UnsoundPictureError("is a PNG that is cut off")
         # A capital letter means that the picture cannot be shown without the chunk.
-        if name[:1].isupper() and zlib.crc32(data[position + 4 : end]) != int.from_bytes(data[end : end + 4]):
-            raise UnsoundPictureError(
-                f"is a damaged PNG, the checksum of its {name.decode('latin-1')} is wrong"
-            )
+        checksum = int.from_bytes(data[end : end + 4])
+        if name[:1].isupper() and zlib.crc32(data[position + 4 : end]) != checksum:
+            raise UnsoundPictureError(f"is a damaged PNG, a checksum is wrong at byte {position:,}")
         if name == b"IEND":
             if not pixels:
                 raise UnsoundPictureError("is a PNG without pixels")

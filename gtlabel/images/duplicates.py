@@ -26,7 +26,7 @@ MAX_BITS = 6
 
 # Measured on 910 photographs and eight kinds of copies of 120 of them: copies that were saved again or
 # scaled are recognized 98 times in 100, brightened or trimmed ones 9 in 10; a strange object of an eighth
-# of the picture's width goes unnoticed 2 times in 100, one of a fifth of the width never did.
+# of the picture's width goes unnoticed 2 times in 100, one of a fifth of the width hardly ever.
 _MAX_CELL = 0.5
 _MAX_COLOR = 16
 _MAX_BRIGHTNESS = 32

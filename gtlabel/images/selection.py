@@ -257,7 +257,7 @@ def _fingerprints() -> Callable[[bytes], Fingerprint | str]:
 def _drawn_from(
     strata: dict[str, list[StoredObject]], n: int, shares: Shares, sieve: _Sieve
 ) -> list[StoredObject]:
-    """As many usable images; one that cannot be used is replaced from its own stratum as long as that lasts."""
+    """A sample of usable images; an unusable one is replaced from its own stratum while that lasts."""
     waiting = {name: list(reversed(images)) for name, images in strata.items()}
     target = allocate({name: len(images) for name, images in waiting.items()}, n, shares)
     drawn_of = dict.fromkeys(strata, 0)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from hashlib import md5
+from hashlib import md5, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gtlabel.errors import NoImagesError
 from gtlabel.images.checks import EXTENSIONS
-from gtlabel.storage import list_objects, write
+from gtlabel.images.parallel import in_parallel
+from gtlabel.storage import StoredObject, list_objects, sha256_of, write_checked
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -29,8 +29,10 @@ def upload_folder(
 ) -> list[S3Uri]:
     """Upload the pictures of a folder and its subfolders, and return their addresses in key order.
 
-    What is there already with the same content is not sent again, so a broken-off upload is simply
-    started once more.
+    What is there already with the same content is not sent again, so an upload that broke off is simply
+    started once more; at Ctrl-C those under way are finished and no others begun. S3 compares each
+    picture with its SHA-256 before it shows it, so none is ever there in part or damaged on the way.
+    Hidden files are passed over: some systems leave `._photo.jpg` beside `photo.jpg`.
 
     Args:
         s3: the client.
@@ -43,22 +45,47 @@ def upload_folder(
         NoImagesError: if the folder holds no pictures.
         BucketNotFoundError: if the bucket does not exist.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
-    if not files:
-        raise NoImagesError(f"there are no {', '.join(EXTENSIONS)} pictures in {folder}")
-    there = {stored.uri: stored.etag for stored in list_objects(s3, into)}
+    files = pictures_in(folder)
+    there = {stored.uri: stored for stored in list_objects(s3, into)}
 
     def send(path: Path) -> S3Uri:
         uri = into / path.relative_to(folder).as_posix()
         body = path.read_bytes()
-        if there.get(uri) != md5(body, usedforsecurity=False).hexdigest():
-            write(s3, uri, body, _CONTENT_TYPES[path.suffix.lower()])
+        if not _is_there(s3, there.get(uri), body):
+            write_checked(s3, uri, body, _CONTENT_TYPES[path.suffix.lower()])
         return uri
 
     uris: list[S3Uri] = []
-    with ThreadPoolExecutor(workers) as pool:
-        for uri in pool.map(send, files):
-            uris.append(uri)
-            if on_progress is not None:
-                on_progress(len(uris), len(files))
+    for _, uri in in_parallel(send, files, workers):
+        uris.append(uri)
+        if on_progress is not None:
+            on_progress(len(uris), len(files))
     return sorted(uris)
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder and its subfolders that an upload would send, in the order of their paths.
+
+    Raises:
+        NoImagesError: if there are none.
+    """
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in EXTENSIONS
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+    if not files:
+        raise NoImagesError(f"there are no {', '.join(EXTENSIONS)} pictures in {folder}")
+    return files
+
+
+def _is_there(s3: S3Client, stored: StoredObject | None, body: bytes) -> bool:
+    if stored is None or stored.size != len(body):
+        return False
+    if stored.etag == md5(body, usedforsecurity=False).hexdigest():
+        return True
+    # The ETag of another upload in parts, or under a KMS key, is not the MD5 of the content; then the
+    # digest that an upload of ours left with the object can tell.
+    return sha256_of(s3, stored.uri) == sha256(body).hexdigest()
