@@ -203,11 +203,9 @@ def _fill(stage: Stage) -> None:
     truth = {}
     for number in range(8):
         name = f"{number}.jpg"
-        body = io.BytesIO()
-        Image.new("RGB", (32, 32), ("green", "gray")[number % 2]).save(body, "JPEG")
         truth[str(PHOTOS / name)] = CLASSES[number % 2]
-        write(aws.s3, PHOTOS / name, body.getvalue())
-    (stage.folder / "more" / "more.jpg").write_bytes(body.getvalue())
+        write(aws.s3, PHOTOS / name, _picture(number))
+    (stage.folder / "more" / "more.jpg").write_bytes(_picture(9))
     plan = gtlabel.plan_labeling(
         aws, PHOTOS, CLASSES, team="gtlabel", role="gtlabel", name="labeled", workers_per_image=1
     )
@@ -226,6 +224,15 @@ def _fill(stage: Stage) -> None:
     aws.iot.create_thing(thingName=THING)
     aws.iot.create_thing_group(thingGroupName=GROUP)
     aws.iot.add_thing_to_thing_group(thingGroupName=GROUP, thingName=THING)
+
+
+def _picture(number: int) -> bytes:
+    """A picture unlike the others; those of one class have one color."""
+    body = io.BytesIO()
+    picture = Image.new("RGB", (32, 32), ("green", "gray")[number % 2])
+    picture.paste("white", (number * 3, number, number * 3 + 5, number + 9))
+    picture.save(body, "JPEG")
+    return body.getvalue()
 
 
 @contextmanager

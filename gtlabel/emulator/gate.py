@@ -74,7 +74,8 @@ class Gate:
         context = context_of(request)
         identity = identities.identify(request.headers, context)
         service = _service(request)
-        presigned = "X-Amz-Signature=" in request.url
+        # moto looks at no signature in an address, so neither does this.
+        presigned = "Signature=" in request.url.partition("?")[2]
         if not presigned:
             identities.verify(service, request.method, request.url, request.headers, request.body, context)
         needs = self._needs(service, request, context)
@@ -149,11 +150,14 @@ def _request_of(environ: Environ) -> Request:
     headers["content-type"] = environ.get("CONTENT_TYPE", "")
     url = environ.get("RAW_URI") or environ["PATH_INFO"]
     query = parse_qs(url.partition("?")[2])
+    # Whoever makes an address for somebody else lends their own rights, in either form of S3's signatures.
     if "X-Amz-Signature" in query and "X-Amz-Credential" in query:
-        # Whoever made an address for somebody else lends their own rights; moto looks at neither.
         headers["authorization"] = f"AWS4-HMAC-SHA256 Credential={query['X-Amz-Credential'][0]},"
-        if "X-Amz-Security-Token" in query:
-            headers["x-amz-security-token"] = query["X-Amz-Security-Token"][0]
+    elif "Signature" in query and "AWSAccessKeyId" in query:
+        scope = f"{query['AWSAccessKeyId'][0]}/0/{Context().region}/s3/aws4_request"
+        headers["authorization"] = f"AWS4-HMAC-SHA256 Credential={scope},"
+    if "X-Amz-Security-Token" in query:
+        headers["x-amz-security-token"] = query["X-Amz-Security-Token"][0]
     request = Request(environ["REQUEST_METHOD"], url, headers)
     # Objects may be large, and nothing in them says who may write them.
     if _service(request) == "s3" and "delete" not in parse_qs(url.partition("?")[2], keep_blank_values=True):

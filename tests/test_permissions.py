@@ -1,0 +1,522 @@
+"""Rights: the policies that gtlabel ships, held against every command with IAM enforced."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from permission_matrix import ACTS, BUCKET, PHOTOS, USER, VALUES, Cell, Stage, cells, enforce, stage, without
+
+from gtlabel.aws import Aws
+from gtlabel.cli.failures import explain
+from gtlabel.emulator.child import Address
+from gtlabel.emulator.permissions import Need, decide
+from gtlabel.errors import PolicyError, StorageDeniedError
+from gtlabel.policies import COMMANDS, ROLES, actions, denial_in, policy_for
+from gtlabel.storage import copy, exists, read
+from gtlabel.uris import S3Uri
+
+ALL = [(command, action) for command in COMMANDS for action in actions(policy_for(command, VALUES))]
+Document = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[Stage]:
+    with stage() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def matrix(account: Stage) -> dict[str, dict[str, Cell]]:
+    """What became of each command, by the action that was taken out of its policy; by none for all of it."""
+    return {command: {cell.action: cell for cell in cells(account, command)} for command in COMMANDS}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_can_do_all_it_does_with_nothing_but_its_policy(
+    matrix: dict[str, dict[str, Cell]], command: str
+) -> None:
+    assert matrix[command][""].sentence == ""
+
+
+@pytest.mark.parametrize(("command", "action"), ALL)
+def test_without_one_action_a_command_fails_with_a_sentence_that_names_it(
+    matrix: dict[str, dict[str, Cell]], command: str, action: str
+) -> None:
+    sentence = matrix[command][action].sentence
+    assert action in sentence, sentence or "it did not fail"
+    assert "\n" not in sentence
+
+
+def test_every_command_that_has_a_policy_is_in_the_matrix() -> None:
+    assert set(ACTS) == set(COMMANDS)
+
+
+# The command line, as the user.
+
+
+@pytest.fixture
+def as_user(account: Stage) -> Callable[..., subprocess.CompletedProcess[str]]:
+    credentials = account.user.session.get_credentials()
+    assert credentials is not None
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        mine = {
+            "AWS_ENDPOINT_URL": account.address.url,
+            "AWS_ACCESS_KEY_ID": credentials.access_key,
+            "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "GTLABEL_TEAM": "gtlabel",
+            "GTLABEL_ROLE": "gtlabel",
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "gtlabel", *arguments],
+            env={**os.environ, **mine},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+def test_a_person_is_told_which_action_is_lacking_and_how_to_get_the_policy(
+    account: Stage, as_user: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    document = policy_for("label", VALUES)
+    account.allow(without(document, "iam:PassRole"))
+    started = ("label", str(PHOTOS), "--classes", "Compost,Landfill", "--name", account.name("cli"))
+    run = as_user(*started)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.splitlines()[-1] == (
+        "gtlabel: arn:aws:iam::123456789012:user/ann lacks iam:PassRole on "
+        "arn:aws:iam::123456789012:role/gtlabel; "
+        "`gtlabel policy label` prints the policy that a command needs"
+    )
+    account.allow(document)
+    run = as_user(*started)
+    assert run.returncode == 0, run.stderr
+
+
+def test_the_policy_is_printed_with_the_names_of_the_project(
+    account: Stage, as_user: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    run = as_user("policy", "label", "--bucket", BUCKET, "--prefix", "trash/", "--output", "json")
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout) == policy_for("label", VALUES)
+
+
+# The policies themselves.
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *ROLES])
+def test_every_statement_says_why_it_is_there_and_none_allows_a_whole_service(name: str) -> None:
+    document = policy_for(name, {**VALUES, "role_alias": "cameras"})
+    reasons = [statement.get("Sid") for statement in document["Statement"]]
+    # AWS IoT's policies have no place for a reason.
+    if name != "device":
+        assert all(reason and reason.isalnum() for reason in reasons)
+        assert len(set(reasons)) == len(reasons)
+    for action in actions(document):
+        assert "*" not in action
+    for statement in document["Statement"]:
+        assert statement["Effect"] == "Allow"
+        if statement.get("Resource") == "*":
+            # Only what AWS cannot tie to a resource.
+            listed = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+            assert set(listed) <= _ON_EVERYTHING
+
+
+_ON_EVERYTHING = {
+    "sagemaker:ListLabelingJobs",
+    "greengrass:ListComponents",
+    "greengrass:ListDeployments",
+    "greengrass:CreateDeployment",
+    "greengrass:ResolveComponentCandidates",
+    "greengrass:ListThingGroupsForCoreDevice",
+    "greengrass:GetDeploymentConfiguration",
+    "greengrass:GetComponentVersionArtifact",
+    "cloudwatch:PutMetricData",
+    "ecr:GetAuthorizationToken",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("bucket", "*"),
+        ("bucket", 'b"],"Resource":"*'),
+        ("bucket", "my-bucket/*"),
+        ("prefix", "*"),
+        ("prefix", "trash/?"),
+        ("prefix", "${aws:username}/"),
+        ("prefix", "trash/\n"),
+        ("account", "1234"),
+        ("account", "١٢٣٤٥٦٧٨٩٠١٢"),
+        ("region", "us-east-1:*"),
+        ("team", "team*"),
+        ("team", "arn:aws:sagemaker:*:123456789012:workteam/private-crowd/me"),
+        ("role", "*"),
+        ("role", "service-role/*"),
+        ("thing", "kitchen-*"),
+        ("component", "deeplens/../other"),
+        ("colour", "red"),
+    ],
+)
+def test_no_value_can_widen_a_policy_or_break_out_of_it(name: str, value: str) -> None:
+    with pytest.raises(PolicyError, match=name):
+        policy_for("deploy", {**VALUES, name: value})
+
+
+@pytest.mark.parametrize(
+    ("command", "missing", "sentence"),
+    [
+        ("label", "bucket", "the policy for label needs a value for bucket; give --bucket"),
+        ("label", "role", "needs a value for role; give --role"),
+        ("label", "account", "needs its account and region"),
+        ("bake", "bucket", "there is no policy for 'bake'; there is one for label, jobs"),
+    ],
+)
+def test_a_policy_with_a_gap_is_not_written(command: str, missing: str, sentence: str) -> None:
+    values = {name: value for name, value in VALUES.items() if name != missing}
+    with pytest.raises(PolicyError, match=sentence):
+        policy_for(command, values)
+
+
+def test_a_policy_speaks_of_the_partition_that_its_region_is_in() -> None:
+    document = policy_for("label", {**VALUES, "region": "us-gov-west-1"})
+    assert document["Statement"][0]["Resource"] == f"arn:aws-us-gov:s3:::{BUCKET}"
+    assert "arn:aws:" not in json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("message", "action", "resource", "explicit"),
+    [
+        # contract/ground-truth.md section 11.1, number 16
+        (
+            "User: arn:aws:sts::1:assumed-role/a/b is not authorized to perform: "
+            "cognito-idp:CreateUserPool on resource: * because no identity-based policy allows the "
+            "cognito-idp:CreateUserPool action",
+            "cognito-idp:CreateUserPool",
+            "*",
+            False,
+        ),
+        (
+            "User: arn:aws:iam::1:user/a is not authorized to perform: s3:GetObject on resource: "
+            '"arn:aws:s3:::b/a b.jpg" with an explicit deny in an identity-based policy',
+            "s3:GetObject",
+            "arn:aws:s3:::b/a b.jpg",
+            True,
+        ),
+        ("User: arn:aws:iam::1:user/a is not authorized to perform: iam:GetRole", "iam:GetRole", "", False),
+    ],
+)
+def test_a_denial_is_found_in_what_aws_says(message: str, action: str, resource: str, explicit: bool) -> None:
+    denial = denial_in(message)
+    assert denial is not None
+    assert (denial.action, denial.resource, denial.explicit) == (action, resource, explicit)
+    assert denial_in("Access Denied") is None
+
+
+# How policies are decided.
+
+
+def statement(effect: str = "Allow", **more: Any) -> Document:
+    return {"Effect": effect, "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*", **more}
+
+
+NEED = Need("s3:GetObject", "arn:aws:s3:::b/a.jpg", {"s3:prefix": ["in/"]})
+
+
+@pytest.mark.parametrize(
+    ("statements", "outcome"),
+    [
+        ([], "implicitDeny"),
+        ([statement()], "allowed"),
+        ([statement(), statement("Deny")], "explicitDeny"),
+        ([statement("Deny"), statement()], "explicitDeny"),
+        ([statement(), statement("Deny", Resource="arn:aws:s3:::other/*")], "allowed"),
+        ([statement(Action=["s3:Put*", "S3:get*"])], "allowed"),
+        ([statement(Action="s3:GetObjec?")], "allowed"),
+        ([statement(Action="s3:GetObjectX")], "implicitDeny"),
+        ([statement(Resource="arn:aws:s3:::b/a.jp?")], "allowed"),
+        ([statement(Resource="arn:aws:s3:::b/aXjpg")], "implicitDeny"),
+        ([statement(Resource="arn:aws:s3:::B/*")], "implicitDeny"),
+        ([statement(Resource=["arn:aws:s3:::x", "*"])], "allowed"),
+        ([{"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}], "allowed"),
+        ([{"Effect": "Allow", "NotAction": "s3:*", "Resource": "*"}], "implicitDeny"),
+        ([{"Effect": "Deny", "Action": "*", "NotResource": "arn:aws:s3:::b/*"}, statement()], "allowed"),
+        ([statement(Condition={"StringLike": {"s3:prefix": "i*"}})], "allowed"),
+        ([statement(Condition={"StringLike": {"s3:prefix": "o*"}})], "implicitDeny"),
+        ([statement(Condition={"StringEquals": {"S3:Prefix": ["a", "in/"]}})], "allowed"),
+        ([statement(Condition={"StringEquals": {"aws:PrincipalTag/x": "y"}})], "implicitDeny"),
+        ([statement(Condition={"StringEqualsIfExists": {"aws:PrincipalTag/x": "y"}})], "allowed"),
+        ([statement(Condition={"StringNotEquals": {"aws:PrincipalTag/x": "y"}})], "allowed"),
+        ([statement(Condition={"Null": {"s3:prefix": "false"}})], "allowed"),
+        ([statement(Condition={"Null": {"s3:prefix": "true"}})], "implicitDeny"),
+        ([statement(), statement("Deny", Condition={"StringEquals": {"s3:prefix": "x"}})], "allowed"),
+        # A condition that is not understood never gives a right and always takes one.
+        ([statement(Condition={"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}})], "implicitDeny"),
+        ([statement(), statement("Deny", Condition={"Odd": {"aws:SourceIp": "x"}})], "explicitDeny"),
+        ([statement(Resource="arn:aws:s3:::b/${aws:username}.jpg")], "allowed"),
+        ([statement(Resource="arn:aws:s3:::b/${aws:userid}.jpg")], "implicitDeny"),
+    ],
+)
+def test_policies_are_decided_as_iam_decides_them(statements: list[Document], outcome: str) -> None:
+    policies = [{"Version": "2012-10-17", "Statement": statements}]
+    assert decide(policies, NEED, {"aws:username": ["a"]}).outcome == outcome
+
+
+def test_a_policy_may_have_one_statement_that_stands_in_no_list() -> None:
+    assert decide([{"Statement": statement()}], NEED).outcome == "allowed"
+
+
+# What the emulator lets through.
+
+
+@pytest.fixture
+def user(account: Stage) -> Aws:
+    account.allow({"Version": "2012-10-17", "Statement": [statement(Resource=f"arn:aws:s3:::{BUCKET}/*")]})
+    return account.user
+
+
+def denied(ask: Callable[[], object]) -> str:
+    """The name of the refusal and what it says."""
+    with pytest.raises(ClientError) as caught:
+        ask()
+    answer = caught.value.response["Error"]
+    return f"{answer['Code']}: {answer.get('Message', '')}"
+
+
+def test_each_service_refuses_in_its_own_way(account: Stage, user: Aws) -> None:
+    who = "User: arn:aws:iam::123456789012:user/ann is not authorized to perform:"
+    account.allow({"Version": "2012-10-17", "Statement": [statement()]})
+    assert denied(lambda: user.s3.list_objects_v2(Bucket=BUCKET)) == (
+        f'AccessDenied: {who} s3:ListBucket on resource: "arn:aws:s3:::{BUCKET}" '
+        "because no identity-based policy allows the s3:ListBucket action"
+    )
+    for ask, action, code in (
+        (lambda: user.sagemaker.list_labeling_jobs(), "sagemaker:ListLabelingJobs", "AccessDeniedException"),
+        (lambda: user.sagemaker.list_models(), "sagemaker:ListModels", "AccessDeniedException"),
+        (lambda: user.greengrass.list_components(), "greengrass:ListComponents", "AccessDeniedException"),
+        (lambda: user.iot.describe_thing(thingName="x"), "iot:DescribeThing", "AccessDeniedException"),
+        (lambda: user.logs.describe_log_groups(), "logs:DescribeLogGroups", "AccessDeniedException"),
+        (lambda: user.iam.get_role(RoleName="gtlabel"), "iam:GetRole", "AccessDenied"),
+    ):
+        assert denied(ask).startswith(f"{code}: {who} {action} on resource: "), action
+    assert user.sts.get_caller_identity()["Arn"].endswith(":user/ann")
+
+
+def test_a_right_on_one_resource_is_none_on_another(account: Stage) -> None:
+    thing = "arn:aws:iot:us-east-1:123456789012:thing/"
+    allowed = {"Effect": "Allow", "Action": "iot:DescribeThing", "Resource": f"{thing}kitchen-camera"}
+    account.allow({"Version": "2012-10-17", "Statement": [allowed]})
+    assert account.user.iot.describe_thing(thingName="kitchen-camera")["thingName"] == "kitchen-camera"
+    assert f"iot:DescribeThing on resource: {thing}other" in denied(
+        lambda: account.user.iot.describe_thing(thingName="other")
+    )
+
+
+def test_jobs_start_for_the_team_of_the_policy_and_with_its_role_alone(account: Stage) -> None:
+    account.admin.iam.create_role(RoleName="admin", AssumeRolePolicyDocument="{}")
+    request = account.admin.sagemaker.describe_labeling_job(LabelingJobName="labeled")
+    wanted = ("LabelAttributeName", "InputConfig", "OutputConfig", "HumanTaskConfig", "RoleArn")
+    request = {name: request[name] for name in (*wanted, "LabelCategoryConfigS3Uri")}  # type: ignore[literal-required,assignment]
+    account.allow(policy_for("label", VALUES))
+
+    def start(**changes: Any) -> None:
+        name = account.name("direct")
+        account.user.sagemaker.create_labeling_job(**{**request, "LabelingJobName": name, **changes})
+
+    other = "arn:aws:iam::123456789012:role/admin"
+    assert f"iam:PassRole on resource: {other}" in denied(lambda: start(RoleArn=other))
+    team = {"WorkteamArn": "arn:aws:sagemaker:us-east-1:123456789012:workteam/private-crowd/others"}
+    assert "sagemaker:CreateLabelingJob on resource: " in denied(
+        lambda: start(HumanTaskConfig={**request["HumanTaskConfig"], **team})
+    )
+    assert "sagemaker:AddTags" in denied(lambda: start(Tags=[{"Key": "a", "Value": "b"}]))
+    start()
+
+
+def test_who_may_not_list_a_bucket_is_not_told_what_is_missing_from_it(account: Stage, user: Aws) -> None:
+    nowhere = S3Uri.of(BUCKET, "trash/nowhere.jpg")
+    assert read(user.s3, PHOTOS / "0.jpg")
+    with pytest.raises(StorageDeniedError, match=f"s3:ListBucket on s3://{BUCKET};"):
+        read(user.s3, nowhere)
+    with pytest.raises(StorageDeniedError, match="lack s3:GetObject, or s3:ListBucket, on s3://"):
+        exists(user.s3, nowhere)
+
+
+def test_a_copy_takes_the_right_to_read_as_well(account: Stage) -> None:
+    there = f"arn:aws:s3:::{BUCKET}/copies/*"
+    account.allow({"Version": "2012-10-17", "Statement": [statement(Action="s3:PutObject", Resource=there)]})
+    with pytest.raises(StorageDeniedError, match=f"s3:GetObject on s3://{BUCKET}/trash/0.jpg"):
+        copy(account.user.s3, PHOTOS / "0.jpg", S3Uri.of(BUCKET, "copies/0.jpg"))
+
+
+def test_an_address_that_was_signed_for_somebody_has_the_rights_of_its_signer(
+    account: Stage, user: Aws
+) -> None:
+    def get(bucket: str, key: str) -> int:
+        url = user.s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})
+        try:
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert get(BUCKET, "trash/0.jpg") == 200
+    account.allow({"Version": "2012-10-17", "Statement": [statement(Resource="arn:aws:s3:::other/*")]})
+    assert get(BUCKET, "trash/0.jpg") == 403
+
+
+def test_wrong_signatures_unknown_keys_and_no_signature_are_refused(account: Stage, user: Aws) -> None:
+    credentials = user.session.get_credentials()
+    assert credentials is not None
+    forger = Aws(
+        boto3.Session(credentials.access_key, "guessed", region_name="us-east-1"), account.address.url
+    )
+    nobody = Aws(boto3.Session("AKIANOBODY", "x", region_name="us-east-1"), account.address.url)
+    assert denied(lambda: forger.s3.get_object(Bucket=BUCKET, Key="trash/0.jpg")).startswith("Signature")
+    assert denied(lambda: forger.sagemaker.list_labeling_jobs()).startswith("InvalidSignatureException")
+    assert denied(lambda: nobody.s3.get_object(Bucket=BUCKET, Key="x")).startswith("InvalidAccessKeyId")
+    assert denied(lambda: nobody.sagemaker.list_labeling_jobs()).startswith("UnrecognizedClientException")
+    assert denied(lambda: nobody.sts.get_caller_identity()).startswith("InvalidClientTokenId")
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(f"{account.address.url}/{BUCKET}/trash/0.jpg", timeout=30)
+
+
+def test_rights_of_groups_and_of_attached_policies_count(account: Stage) -> None:
+    iam = account.admin.iam
+    account.allow({"Version": "2012-10-17", "Statement": [statement(Action="s3:ListAllMyBuckets")]})
+    document = {
+        "Version": "2012-10-17",
+        "Statement": [statement(Action="sagemaker:ListLabelingJobs", Resource="*")],
+    }
+    iam.create_group(GroupName="labelers")
+    iam.add_user_to_group(GroupName="labelers", UserName=USER)
+    try:
+        iam.put_group_policy(GroupName="labelers", PolicyName="list", PolicyDocument=json.dumps(document))
+        account.user.sagemaker.list_labeling_jobs()
+        iam.delete_group_policy(GroupName="labelers", PolicyName="list")
+        arn = iam.create_policy(PolicyName="list", PolicyDocument=json.dumps(document))["Policy"]["Arn"]
+        iam.attach_user_policy(UserName=USER, PolicyArn=arn)
+        account.user.sagemaker.list_labeling_jobs()
+        iam.detach_user_policy(UserName=USER, PolicyArn=arn)
+        assert "sagemaker:ListLabelingJobs" in denied(lambda: account.user.sagemaker.list_labeling_jobs())
+    finally:
+        iam.remove_user_from_group(GroupName="labelers", UserName=USER)
+
+
+def test_a_role_that_was_taken_on_has_the_rights_of_the_role(account: Stage) -> None:
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}],
+    }
+    role = account.admin.iam.create_role(RoleName="reader", AssumeRolePolicyDocument=json.dumps(trust))[
+        "Role"
+    ]
+    document = {"Version": "2012-10-17", "Statement": [statement(Resource=f"arn:aws:s3:::{BUCKET}/*")]}
+    account.admin.iam.put_role_policy(
+        RoleName="reader", PolicyName="read", PolicyDocument=json.dumps(document)
+    )
+    taken = account.admin.sts.assume_role(RoleArn=role["Arn"], RoleSessionName="me")["Credentials"]
+    session = boto3.Session(
+        taken["AccessKeyId"], taken["SecretAccessKey"], taken["SessionToken"], region_name="us-east-1"
+    )
+    reader = Aws(session, account.address.url)
+    assert read(reader.s3, PHOTOS / "0.jpg")
+    assert "assumed-role/reader/me is not authorized to perform: sagemaker:ListLabelingJobs" in denied(
+        lambda: reader.sagemaker.list_labeling_jobs()
+    )
+
+
+# IAM's simulator.
+
+
+def test_the_simulator_says_what_would_happen(account: Stage) -> None:
+    document = policy_for("label", VALUES)
+    document["Statement"].append(
+        {"Effect": "Deny", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{BUCKET}/gtlabel/*"}
+    )
+    account.allow(document)
+    arn = f"arn:aws:iam::123456789012:user/{USER}"
+
+    def simulate(action: str, resource: str, **context: str) -> str:
+        answer = account.admin.iam.simulate_principal_policy(
+            PolicySourceArn=arn,
+            ActionNames=[action],
+            ResourceArns=[resource],
+            ContextEntries=[
+                {
+                    "ContextKeyName": name.replace("_", ":"),
+                    "ContextKeyValues": [value],
+                    "ContextKeyType": "string",
+                }
+                for name, value in context.items()
+            ],
+        )
+        (result,) = answer["EvaluationResults"]
+        assert (result["EvalActionName"], result["EvalResourceName"]) == (action, resource)
+        return result["EvalDecision"]
+
+    role = "arn:aws:iam::123456789012:role/gtlabel"
+    assert simulate("iam:PassRole", role, iam_PassedToService="sagemaker.amazonaws.com") == "allowed"
+    assert simulate("iam:PassRole", role, iam_PassedToService="ec2.amazonaws.com") == "implicitDeny"
+    assert simulate("s3:PutObject", f"arn:aws:s3:::{BUCKET}/gtlabel/x") == "explicitDeny"
+    assert simulate("s3:PutObject", f"arn:aws:s3:::{BUCKET}/trash/x") == "allowed"
+    assert denied(
+        lambda: account.admin.iam.simulate_principal_policy(
+            PolicySourceArn=f"{arn}x", ActionNames=["s3:GetObject"]
+        )
+    ).startswith("NoSuchEntity")
+
+
+def test_a_policy_can_be_simulated_before_anybody_has_it(account: Stage) -> None:
+    answer = account.admin.iam.simulate_custom_policy(
+        PolicyInputList=[json.dumps(policy_for("jobs", VALUES))],
+        ActionNames=["sagemaker:ListLabelingJobs", "sagemaker:CreateLabelingJob"],
+    )
+    decisions = {item["EvalActionName"]: item["EvalDecision"] for item in answer["EvaluationResults"]}
+    assert decisions == {
+        "sagemaker:ListLabelingJobs": "allowed",
+        "sagemaker:CreateLabelingJob": "implicitDeny",
+    }
+
+
+def test_rights_count_from_when_they_are_asked_for_until_the_account_is_emptied(
+    gtlabel_aws: Aws, gtlabel_server: Address, tmp_path: Path
+) -> None:
+    stranger = Aws(boto3.Session("AKIANOBODY", "x", region_name="us-east-1"), gtlabel_server.url)
+    stranger.sagemaker.list_labeling_jobs()
+    enforce(gtlabel_server)
+    try:
+        assert "Unrecognized" in denied(lambda: stranger.sagemaker.list_labeling_jobs())
+        gtlabel_aws.s3.create_bucket(Bucket="mine")
+        gtlabel_aws.sagemaker.list_labeling_jobs()
+    finally:
+        reset = urllib.request.Request(f"{gtlabel_server.url}/moto-api/reset", method="POST")
+        urllib.request.urlopen(reset, timeout=30).close()
+    stranger.sagemaker.list_labeling_jobs()
+    assert gtlabel_aws.iam.list_users()["Users"] == []
+    assert [role["RoleName"] for role in gtlabel_aws.iam.list_roles()["Roles"]] == ["gtlabel"]
+
+
+def test_a_refusal_without_words_is_a_sentence_all_the_same() -> None:
+    answer: Any = {"Error": {"Code": "AccessDenied", "Message": "Access Denied"}, "ResponseMetadata": {}}
+    explained = explain(ClientError(answer, "GetBucketCors"), "doctor")
+    assert explained is not None
+    assert explained[0] == (
+        "GetBucketCors is not allowed: Access Denied; `gtlabel policy doctor` prints the policy "
+        "that a command needs"
+    )
