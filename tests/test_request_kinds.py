@@ -295,10 +295,9 @@ def test_a_verification_job_shows_the_label_and_says_what_became_of_it(
         ("rejected", None),
     ]
     assert [round(audit.agreement, 2) for audit in found if audit] == [0.67, 0.67, 0.67]
-    assert {opinion.comment for opinion in found[0].opinions if found[0]} == {
-        "correct!",
-        "incorrect: Recycle!",
-    }
+    first = found[0]
+    assert first is not None
+    assert {opinion.comment for opinion in first.opinions} == {"correct!", "incorrect: Recycle!"}
     metadata = records[0].label("second")
     assert metadata.type == "groundtruth/custom"
     assert metadata.by_human

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gtlabel.cli import consolidate, demo, deploy, doctor, jobs, label, local, policy, stream, train
+from gtlabel.cli import consolidate, demo, deploy, doctor, estimate, jobs, label, local, policy, stream, train
 from gtlabel.cli.failures import INTERRUPTED, explain
 from gtlabel.cli.output import put, say
 from gtlabel.policies import COMMANDS
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
+app.command("estimate")(estimate.estimate)
 app.command("label")(label.label)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(stream.app, name="stream")
