@@ -57,6 +57,7 @@ def test_help_shows_every_command_with_an_example() -> None:
     for command in (
         "demo",
         "doctor",
+        "estimate",
         "label",
         "jobs list",
         "jobs show",
