@@ -17,6 +17,7 @@ from PIL import Image
 
 from gtlabel.aws import Aws
 from gtlabel.emulator.child import Address
+from gtlabel.labeling.preflight import let_browsers_in
 
 GTLABEL = [sys.executable, "-m", "gtlabel"]
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -47,6 +48,7 @@ def jpeg(color: str) -> bytes:
 @pytest.fixture
 def photos(gtlabel_aws: Aws) -> str:
     gtlabel_aws.s3.create_bucket(Bucket="photos")
+    let_browsers_in(gtlabel_aws.s3, "photos")
     for color in ("red", "green", "blue"):
         gtlabel_aws.s3.put_object(Bucket="photos", Key=f"trash/{color}.jpg", Body=jpeg(color))
     return "s3://photos/trash/"
@@ -63,6 +65,11 @@ def test_help_shows_every_command_with_an_example() -> None:
         "jobs show",
         "jobs wait",
         "jobs stop",
+        "jobs clone",
+        "jobs chain",
+        "jobs resume",
+        "jobs relabel",
+        "jobs verify",
         "stream start",
         "stream show",
         "stream send",

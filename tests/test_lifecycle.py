@@ -45,7 +45,7 @@ from gtlabel.labeling.lifecycle import (
     start_successor,
 )
 from gtlabel.labeling.outcome import disputed_images, failures, records
-from gtlabel.labeling.pace import Pace
+from gtlabel.labeling.speed import Speed
 from gtlabel.labeling.plan import LabelingPlan, plan_labeling, start_labeling
 from gtlabel.storage import list_objects, read
 from gtlabel.uris import S3Uri
@@ -353,9 +353,9 @@ def test_people_verify_the_labels_of_an_earlier_job_on_a_page_of_ours(gtlabel_aw
 
 
 def test_a_pace_is_told_from_what_got_done_while_somebody_looked() -> None:
-    pace = Pace(start=100.0, done_at_start=50)
+    speed = Speed(start=100.0, done_at_start=50)
     counters = Counters(labeled=68, by_people=68, by_machine=0, failed=2, unlabeled=40)
-    assert pace.images_per_hour(3700.0, counters) == 20
-    assert pace.seconds_left(3700.0, counters) == 2 * 3600
-    assert pace.seconds_left(100.5, counters) is None
-    assert pace.images_per_hour(3700.0, Counters(50, 50, 0, 0, 60)) is None
+    assert speed.images_per_hour(3700.0, counters) == 20
+    assert speed.seconds_left(3700.0, counters) == 2 * 3600
+    assert speed.seconds_left(100.5, counters) is None
+    assert speed.images_per_hour(3700.0, Counters(50, 50, 0, 0, 60)) is None

@@ -17,7 +17,7 @@ from gtlabel.cli.output import Format, progress, put_fields, put_json, put_table
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
     from gtlabel.labeling.groups import JobGroup
-    from gtlabel.labeling.pace import Pace
+    from gtlabel.labeling.speed import Speed
 
 app = typer.Typer(
     no_args_is_help=True, help="Find, follow and stop labeling jobs, and make new ones of them."
@@ -128,22 +128,22 @@ def wait(
     """
     from gtlabel.errors import JobEndedError
     from gtlabel.labeling.groups import wait_for_labeling
-    from gtlabel.labeling.pace import Pace
+    from gtlabel.labeling.speed import Speed
     from gtlabel.labeling.webhook import check_webhook
 
     if webhook is not None:
         check_webhook(webhook)
     _, aws = connect(profile, region, endpoint_url)
     seen: list[JobGroup] = []
-    pace: list[Pace] = []
+    speed: list[Speed] = []
 
     with progress(f"labeling {job}", remaining=False) as bar:
 
         def look(now: JobGroup) -> None:
             seen[:] = [now]
-            if not pace:
-                pace.append(Pace(time.monotonic(), now.counters.done))
-            bar(now.counters.done, now.counters.total, _note(now, pace[0]))
+            if not speed:
+                speed.append(Speed(time.monotonic(), now.counters.done))
+            bar(now.counters.done, now.counters.total, _note(now, speed[0]))
 
         try:
             wait_for_labeling(aws.sagemaker, aws.s3, job, timeout=timeout, poll=poll, on_change=look)
@@ -176,11 +176,11 @@ def stop(
     say(f"see when it has: gtlabel jobs wait {job}; label the rest: gtlabel jobs resume {job}")
 
 
-def _note(group: JobGroup, pace: Pace) -> str:
+def _note(group: JobGroup, speed: Speed) -> str:
     """What stands beside the bar: failures, the rate, and when it will be done."""
     now = time.monotonic()
     failed = f"{group.counters.failed} failed  " if group.counters.failed else ""
-    rate, left = pace.images_per_hour(now, group.counters), pace.seconds_left(now, group.counters)
+    rate, left = speed.images_per_hour(now, group.counters), speed.seconds_left(now, group.counters)
     if rate is None or left is None:
         return f"{failed}{group.status}"
     minutes, seconds = divmod(round(left), 60)

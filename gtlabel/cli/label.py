@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gtlabel.cli.options import DryRun, EndpointUrl, Output, Profile, Region, connect
+from gtlabel.cli.options import DryRun, EndpointUrl, Output, Profile, Region, connect, taken_apart
 from gtlabel.cli.output import Format, progress, put, put_json, say
 
 if TYPE_CHECKING:
+    from gtlabel.aws import Aws
+    from gtlabel.labeling.plan import LabelingPlan
     from gtlabel.uris import S3Uri
+
+_SAMPLE = "Which pictures"
+
+
+class By(StrEnum):
+    """How a sample is drawn."""
+
+    RANDOM = "random"
+    STRATIFIED = "stratified"
+    DIVERSE = "diverse"
+
+
+class Duplicates(StrEnum):
+    """Which of the pictures that are there twice are left out."""
+
+    KEEP = "keep"
+    EXACT = "exact"
+    NEAR = "near"
 
 
 def label(
-    images: Annotated[str, typer.Argument(metavar="S3_PREFIX", help="Where the pictures are.")],
+    images: Annotated[
+        str,
+        typer.Argument(
+            metavar="S3_PREFIX", help="Where the pictures are; or a list of them, a file or in S3."
+        ),
+    ],
     classes: Annotated[
         str | None, typer.Option("--classes", help="What a picture can be, separated by commas.")
     ] = None,
@@ -45,12 +74,40 @@ def label(
         Path | None,
         typer.Option("--template", exists=True, dir_okay=False, help="A worker template of your own."),
     ] = None,
-    max_images_per_job: Annotated[
-        int | None,
-        typer.Option("--max-images-per-job", help="More become several jobs. [default: 100000]"),
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Another field of the request, such as task=multi."),
     ] = None,
+    max_images_per_job: Annotated[
+        int | None, typer.Option("--max-images-per-job", help="More become several jobs. [default: 100000]")
+    ] = None,
+    only_new: Annotated[
+        bool,
+        typer.Option("--new", help="Only pictures that were not labeled before.", rich_help_panel=_SAMPLE),
+    ] = False,
+    since: Annotated[
+        datetime | None,
+        typer.Option("--since", help="Only pictures written since (UTC).", rich_help_panel=_SAMPLE),
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=1, help="Only so many of them.", rich_help_panel=_SAMPLE)
+    ] = None,
+    by: Annotated[By, typer.Option("--by", help="How these are drawn.", rich_help_panel=_SAMPLE)] = By.RANDOM,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Another number draws others.", rich_help_panel=_SAMPLE)
+    ] = 0,
+    duplicates: Annotated[
+        Duplicates,
+        typer.Option("--duplicates", help="Which copies are left out.", rich_help_panel=_SAMPLE),
+    ] = Duplicates.EXACT,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Decode every picture to find damage.", rich_help_panel=_SAMPLE)
+    ] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Label once more, and pay once more, what was labeled before.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Start it although something is found that would make it fail.")
     ] = False,
     dry_run: DryRun = False,
     output: Output = Format.TEXT,
@@ -66,11 +123,12 @@ def label(
 
     Example: gtlabel label s3://my-bucket/trash/ --classes Compost,Landfill,Recycle --team me --role labeler
     """
-    from gtlabel.errors import SettingsError
-    from gtlabel.images.upload import upload_folder
-    from gtlabel.journey import plan_labeling, start_labeling
+    from gtlabel.errors import NothingNewError, SettingsError
+    from gtlabel.images.selection import Selection
+    from gtlabel.journey import plan_labeling
     from gtlabel.uris import S3Uri
 
+    fields = {key: _value(text) for key, text in taken_apart(settings).items()}
     project, aws = connect(
         profile,
         region,
@@ -82,47 +140,67 @@ def label(
         workers=workers,
         max_images_per_job=max_images_per_job,
     )
-    prefix = _prefix(images, project.bucket)
+    source = _source(images, project.bucket)
     if not project.classes:
         raise SettingsError("no classes are named; give --classes or write classes = [...] in gtlabel.toml")
     if upload is not None:
-        if dry_run:
-            say(f"would upload the pictures of {upload} to {prefix}")
-        else:
-            with progress("uploading") as show:
-                upload_folder(aws.s3, upload, prefix, on_progress=show)
-    with progress("looking at the pictures") as show:
-        plan = plan_labeling(
-            aws,
-            prefix,
-            project.classes,
-            team=project.need("team", "--team"),
-            role=project.need("role", "--role"),
-            name=name,
-            again=again,
-            into=S3Uri(into) if into else None,
-            workers_per_image=project.workers,
-            template=project.template.read_text(encoding="utf-8") if project.template else None,
-            max_images_per_job=project.max_images_per_job,
-            on_progress=lambda done: show(done, 0),
-        )
-    for refusal in plan.usable.refused:
-        say(f"left out: {refusal.uri} {refusal.reason}")
+        _upload(aws, upload, source, dry_run)
+    try:
+        with progress("looking at the pictures") as show:
+            plan = plan_labeling(
+                aws,
+                source,
+                project.classes,
+                team=project.need("team", "--team"),
+                role=project.need("role", "--role"),
+                selection=Selection(
+                    sample=sample,
+                    by=by.value,
+                    seed=seed,
+                    duplicates=duplicates.value,
+                    strict=strict,
+                    automated=fields.get("automated") is True,
+                    since=since.replace(tzinfo=UTC) if since else None,
+                ),
+                only_new=only_new,
+                name=name,
+                again=again,
+                into=S3Uri(into) if into else None,
+                workers_per_image=project.workers,
+                template=project.template.read_text(encoding="utf-8") if project.template else None,
+                max_images_per_job=project.max_images_per_job,
+                on_progress=lambda done: show(done, 0),
+                force=force,
+                **fields,
+            )
+    except NothingNewError as nothing:
+        # What --new asks for is done: every picture is with a job.
+        say(str(nothing))
+        return
+    _tell(plan)
     if dry_run:
+        _check(aws, plan, force=True)
         requests = [request.to_boto() for request in plan.requests]
         put_json(requests[0] if len(requests) == 1 else requests)
         return
-    arn = start_labeling(aws, plan)
+    _start(aws, plan, force, output)
+
+
+def _start(aws: Aws, plan: LabelingPlan, force: bool, output: Format) -> None:
+    from gtlabel.journey import start_labeling
+
     launch = plan.launch
+    if plan.started != launch.jobs:
+        _check(aws, plan, force)
+    arn = start_labeling(aws, plan)
     if output is Format.JSON:
-        refused = [{"uri": refusal.uri, "reason": refusal.reason} for refusal in plan.usable.refused]
         put_json(
             {
                 "name": launch.name,
                 "arn": arn,
                 "jobs": launch.jobs,
                 "images": launch.images,
-                "refused": refused,
+                "refused": [{"uri": each.uri, "reason": each.reason} for each in plan.usable.refused],
                 "started_before": plan.started,
             }
         )
@@ -132,13 +210,64 @@ def label(
         say("to label and pay for them once more, run it with --again")
     else:
         jobs = "" if len(launch.jobs) == 1 else f" in {len(launch.jobs)} jobs"
-        say(f"{launch.images} pictures{jobs}, {project.workers} people each; follow it with:")
+        say(f"{launch.images} pictures{jobs}, {plan.request.workers_per_image} people each; follow it with:")
         say(f"  gtlabel jobs wait {launch.name}")
     put(launch.name)
 
 
-def _prefix(images: str, bucket: str | None) -> S3Uri:
-    """The address of the pictures; one that names no bucket lies in the project's."""
+def _check(aws: Aws, plan: LabelingPlan, force: bool) -> None:
+    """Look before anything costs money; say what was found, and stop for an error unless forced."""
+    from gtlabel.labeling.preflight import check, refuse
+
+    findings = [
+        replace(finding, sentence=f"{finding.sentence}; to fix it: {finding.fix}") if finding.fix else finding
+        for finding in check(aws, plan.subject)
+        if finding.checked
+    ]
+    for finding in findings:
+        if finding.level == "warning" or (finding.level == "error" and force):
+            say(f"{finding.level}: {finding.sentence}")
+    if not force:
+        refuse(findings)
+
+
+def _tell(plan: LabelingPlan) -> None:
+    """Say which pictures are left out, and what else there is to know."""
+    for refusal in plan.usable.refused:
+        say(f"left out: {refusal.uri} {refusal.reason}")
+    if plan.usable.known:
+        say(f"{plan.usable.known} pictures are with earlier jobs and were passed over")
+    for note in (*plan.usable.notes, *plan.request.warnings()):
+        say(note)
+
+
+def _upload(aws: Aws, folder: Path, source: S3Uri | Path, dry_run: bool) -> None:
+    from gtlabel.images.upload import upload_folder
+
+    if isinstance(source, Path):
+        raise typer.BadParameter("a list of pictures is no place to upload to", param_hint="--upload")
+    if dry_run:
+        say(f"would upload the pictures of {folder} to {source}")
+        return
+    with progress("uploading") as show:
+        upload_folder(aws.s3, folder, source, on_progress=show)
+
+
+def _source(images: str, bucket: str | None) -> S3Uri | Path:
+    """Where the pictures are: a list in a file, or an address; one without a bucket is in the project's."""
     from gtlabel.uris import S3Uri
 
-    return S3Uri.of(bucket, images) if bucket and not images.startswith("s3://") else S3Uri(images)
+    if not images.startswith("s3://"):
+        if Path(images).is_file():
+            return Path(images)
+        if bucket:
+            return S3Uri.of(bucket, images)
+    return S3Uri(images)
+
+
+def _value(text: str) -> Any:
+    """A value of --set: JSON where it is that, such as a number or a list, and else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -9,7 +9,7 @@ freed, so a run that broke off anywhere is completed by the next one.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,19 @@ def read_launch(s3: S3Client, output: S3Uri, name: str) -> Launch | None:
         raise LabelingJobError(
             f"{uri} is not the record of a launch; move it away or pick another --name"
         ) from error
+
+
+def launches(s3: S3Client, output: S3Uri) -> Iterator[Launch]:
+    """Yield every launch below a prefix that jobs write to; what the jobs wrote there is not listed."""
+    folder = S3Uri(output.rstrip("/") + "/")
+    pages = s3.get_paginator("list_objects_v2").paginate(
+        Bucket=folder.bucket, Prefix=folder.key, Delimiter="/"
+    )
+    for page in pages:
+        for item in page.get("CommonPrefixes", ()):
+            launch = read_launch(s3, output, item["Prefix"].removeprefix(folder.key).rstrip("/"))
+            if launch is not None:
+                yield launch
 
 
 def claim(s3: S3Client, output: S3Uri, launch: Launch) -> Launch:

@@ -7,16 +7,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gtlabel.errors import SettingsError
-from gtlabel.images.listing import Usable, check_images, list_images
+from gtlabel.errors import JobNotFoundError, SettingsError
+from gtlabel.images.listing import Usable, known_images
+from gtlabel.images.selection import Selection, bucket_of, select_images
 from gtlabel.labeling.groups import GROUP_TAG, names_in_group
 from gtlabel.labeling.inputs import MAX_IMAGES, write_inputs
-from gtlabel.labeling.jobs import create_labeling_job
-from gtlabel.labeling.ledger import Launch, claim, digest_of, ensure_job, inputs_of, look_up
+from gtlabel.labeling.jobs import create_labeling_job, describe_labeling_job
+from gtlabel.labeling.ledger import Launch, claim, digest_of, ensure_job, inputs_of, launches, look_up
+from gtlabel.labeling.preflight import Subject
 from gtlabel.labeling.request import MAX_JOB_NAME, LabelingJobRequest
-from gtlabel.labeling.tasks import role_arn, team_arn
+from gtlabel.labeling.tasks import TASKS, Task, role_arn, team_arn
 from gtlabel.manifests.classes import check_classes
 from gtlabel.templates import read_template
 from gtlabel.uris import S3Uri
@@ -24,7 +27,6 @@ from gtlabel.uris import S3Uri
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
 
-TASK_TEMPLATE = "tasks/image-classification.liquid"
 _DIGITS_IN_NAME = 8
 
 
@@ -49,6 +51,23 @@ class LabelingPlan:
     started: tuple[str, ...] = ()
 
     @property
+    def subject(self) -> Subject:
+        """What the doctor should look at before it is started."""
+        return Subject(
+            images=tuple({image.uri.bucket: image.uri for image in self.usable.images}.values()),
+            output=self.request.output,
+            team=self.request.team,
+            role=self.request.role,
+            classes=self.classes,
+            template=self.template,
+            task=self.request.task,
+            functions=tuple(
+                arn for arn in (self.request.pre_function, self.request.consolidation_function) if arn
+            ),
+            kms_keys=tuple(key for key in (self.request.output_key, self.request.volume_key) if key),
+        )
+
+    @property
     def requests(self) -> tuple[LabelingJobRequest, ...]:
         """One request for each job."""
         return tuple(_request_of(self.request, self.launch, name) for name in self.launch.jobs)
@@ -56,11 +75,13 @@ class LabelingPlan:
 
 def plan_labeling(
     aws: Aws,
-    images: S3Uri,
+    images: S3Uri | Path,
     classes: Sequence[str],
     *,
     team: str,
     role: str,
+    selection: Selection | None = None,
+    only_new: bool = False,
     name: str | None = None,
     again: bool = False,
     into: S3Uri | None = None,
@@ -78,15 +99,17 @@ def plan_labeling(
 
     Args:
         aws: the clients.
-        images: the prefix under which the pictures lie.
+        images: the prefix under which the pictures lie, or a list of them; see `select_images`.
         classes: what a picture can be, in the order that workers see.
         team: a private work team's name, or the ARN of any.
         role: the name or ARN of the role that the job reads and writes with.
-        name: the job's name; by default made of the prefix and of all that the job is made of.
+        selection: which of the pictures are wanted; by default all, and none twice.
+        only_new: pass over the pictures that an earlier launch has, if it writes to the same place.
+        name: the job's name; by default made of the prefix and of a digest of all that the job is made of.
         again: whether to label once more what was launched already; the name then gets a number.
         into: where the job writes; by default `gtlabel/` in the pictures' bucket.
         workers_per_image: how many people look at each picture.
-        template: the worker template's text; by default the shipped one.
+        template: the worker template's text; by default the shipped one for the task.
         max_concurrent: how many pictures are out with workers at once.
         max_images_per_job: more than that become several jobs, called `NAME-1`, `NAME-2`, ...
         on_progress: called with the number of pictures looked at so far.
@@ -95,6 +118,7 @@ def plan_labeling(
     Raises:
         JobNameTakenError: if the account ever had a job of that name that is made of something else.
         NoImagesError: if there is no picture that can be used.
+        NothingNewError: if there is none that no earlier launch has.
         BucketNotFoundError: if the bucket does not exist.
         ClassListError: if the classes cannot be labeled with.
         RequestError: if the service would refuse the job.
@@ -104,9 +128,10 @@ def plan_labeling(
             f"a labeling job has 1 to {MAX_IMAGES:,} images, and max_images_per_job is {max_images_per_job:,}"
         )
     names = tuple(check_classes(classes))
-    page = template or read_template(TASK_TEMPLATE)
-    usable = check_images(aws.s3, list_images(aws.s3, images), on_progress=on_progress)
-    output = into or S3Uri.of(images.bucket, "gtlabel/")
+    page = template or _page(Task(settings.get("task", Task.SINGLE)))
+    output = into or S3Uri.of(bucket_of(aws.s3, images), "gtlabel/")
+    known = _known(aws, output) if only_new else set[S3Uri]()
+    usable = select_images(aws.s3, images, selection, known=known, on_progress=on_progress)
     account = "" if role.startswith("arn:") and team.startswith("arn:") else aws.account
     fields = {
         **settings,
@@ -210,9 +235,36 @@ def _files(inputs: S3Uri) -> dict[str, S3Uri]:
     }
 
 
-def stem_of(uri: S3Uri) -> str:
+def _known(aws: Aws, output: S3Uri) -> set[S3Uri]:
+    """The images of every launch that was completed; one that was not is to be completed, not passed over."""
+    manifests: list[S3Uri] = []
+    for launch in launches(aws.s3, output):
+        try:
+            jobs = [describe_labeling_job(aws.sagemaker, name) for name in launch.jobs]
+        except JobNotFoundError:
+            continue
+        manifests.extend(job.manifest for job in jobs if job.manifest is not None)
+    return known_images(aws.s3, manifests)
+
+
+def _page(task: Task) -> str:
+    """The worker template that is shipped for a task.
+
+    Raises:
+        SettingsError: if there is none.
+    """
+    template = TASKS[task].template
+    if template is None:
+        raise SettingsError(f"a {task} task shows a page of its own; give its template")
+    return read_template(template)
+
+
+def stem_of(source: S3Uri | Path) -> str:
     """The last part of an address in letters, digits and hyphens, short enough to begin a job's name."""
-    stem = uri.key.rstrip("/").rpartition("/")[2] or uri.bucket
+    if isinstance(source, Path):
+        stem = source.stem
+    else:
+        stem = source.key.rstrip("/").rpartition("/")[2] or source.bucket
     # Behind it come the digest's digits, the number of the run and that of the job.
     longest = MAX_JOB_NAME - _DIGITS_IN_NAME - len("--r99-9999")
     return re.sub(r"[^a-zA-Z0-9]+", "-", stem).strip("-")[:longest].rstrip("-") or "images"
