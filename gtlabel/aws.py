@@ -88,6 +88,11 @@ class Aws:
         return self.session.client("logs", region_name=self.region, endpoint_url=self.endpoint_url)
 
     @cached_property
+    def cloudformation(self) -> Any:
+        """The stacks that buckets, roles and teams are made by."""
+        return self.session.client("cloudformation", region_name=self.region, endpoint_url=self.endpoint_url)
+
+    @cached_property
     def events(self) -> Any:
         """The rules that tell of a job's end."""
         return self.session.client("events", region_name=self.region, endpoint_url=self.endpoint_url)

@@ -25,6 +25,7 @@ class Project(BaseModel):
         classes: what a picture can be, in the order that workers see.
         team: the work team, by name or ARN.
         role: the role that jobs read and write with, by name or ARN.
+        training_role: the role of training jobs, where it is another one.
         template: a file with a worker template of the project's own.
         workers: how many people look at each picture.
         max_images_per_job: more become several jobs.
@@ -40,6 +41,7 @@ class Project(BaseModel):
     classes: tuple[str, ...] = ()
     team: str | None = None
     role: str | None = None
+    training_role: str | None = None
     template: Path | None = None
     workers: int = 3
     max_images_per_job: int = 100_000

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
 
 from gtlabel.errors import TemplateError
+
+
+@dataclass(frozen=True, slots=True)
+class ShippedTemplate:
+    """A template by the name that `read_template` takes, and its size in bytes."""
+
+    name: str
+    size: int
 
 
 def shipped(folder: str) -> Traversable:
@@ -35,7 +44,7 @@ def read_template(name: str) -> str:
     try:
         return (shipped("templates") / name).read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError):
-        raise TemplateError(f"gtlabel ships no template named {name!r}") from None
+        raise TemplateError(f"gtlabel ships no template named {name!r}; see `gtlabel template`") from None
 
 
 def fill_template(name: str, values: Mapping[str, str]) -> str:
@@ -50,3 +59,16 @@ def fill_template(name: str, values: Mapping[str, str]) -> str:
         return Template(read_template(name)).substitute(values)
     except (KeyError, ValueError) as error:
         raise TemplateError(f"the template {name!r} cannot be filled: {error}") from error
+
+
+def list_templates() -> list[ShippedTemplate]:
+    """All shipped templates, by name."""
+    return sorted(_below(shipped("templates"), ""), key=lambda template: template.name)
+
+
+def _below(folder: Traversable, prefix: str) -> Iterator[ShippedTemplate]:
+    for item in folder.iterdir():
+        if item.is_dir():
+            yield from _below(item, f"{prefix}{item.name}/")
+        else:
+            yield ShippedTemplate(f"{prefix}{item.name}", len(item.read_bytes()))

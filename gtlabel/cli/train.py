@@ -58,7 +58,7 @@ def train(
     request = plan_training(
         aws,
         read_dataset(aws.s3, S3Uri(dataset)),
-        role=role or project.need("role", "--role"),
+        role=role or project.training_role or project.need("role", "--role"),
         name=name,
         hyperparameters=hyperparameters,
         instance_type=instance_type,
