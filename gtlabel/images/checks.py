@@ -22,7 +22,8 @@ EXTENSIONS = (".jpg", ".jpeg", ".png")
 
 # Up to this size a picture is fetched whole: one request is cheaper than two.
 WHOLE_BYTES = 4 * 1024
-HEAD_BYTES = 512
+# The tables of an ordinary JPEG end before.
+HEAD_BYTES = 768
 TAIL_BYTES = 128
 # Where some cameras put notes of their own, after the end marker.
 LONG_TAIL_BYTES = 16 * 1024

@@ -74,7 +74,7 @@ def manifest_lines(images: Iterable[S3Uri | ManifestRecord]) -> Iterator[bytes]:
                 f"there are more than {MAX_IMAGES:,} images, the most one labeling job may have; "
                 "label them prefix by prefix"
             )
-        yield write_record(image) if isinstance(image, ManifestRecord) else write_image(image)
+        yield write_image(image) if isinstance(image, S3Uri) else write_record(image)
 
 
 def read_classes(s3: S3Client, source: S3Uri | Path) -> ClassList:
