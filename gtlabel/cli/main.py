@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from gtlabel.cli import consolidate, demo, deploy, doctor, estimate, jobs, label, local, policy, stream, train
+from gtlabel.cli import (
+    consolidate,
+    demo,
+    deploy,
+    doctor,
+    estimate,
+    jobs,
+    label,
+    local,
+    policy,
+    stream,
+    team,
+    train,
+)
 from gtlabel.cli.failures import INTERRUPTED, explain
 from gtlabel.cli.output import put, say
 from gtlabel.policies import COMMANDS
@@ -26,6 +39,7 @@ app.command("estimate")(estimate.estimate)
 app.command("label")(label.label)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(stream.app, name="stream")
+app.add_typer(team.app, name="team")
 app.command("consolidate")(consolidate.consolidate)
 app.command("train")(train.train)
 app.command("deploy")(deploy.deploy)

@@ -13,6 +13,7 @@ from gtlabel.emulator.api import Context, Operation, Operations
 from gtlabel.emulator.environment import session
 from gtlabel.emulator.events import announce
 from gtlabel.emulator.executor import Executor
+from gtlabel.emulator.people import People
 from gtlabel.emulator.protocol import PassOn
 from gtlabel.emulator.shelf import Shelf
 from gtlabel.emulator.streaming import Streams
@@ -50,20 +51,27 @@ class Emulator:
         self.shelf = Shelf(None if state is None else self.root / "shelf.sqlite")
         self.store = Store("sqlite://" if state is None else f"sqlite:///{self.root / 'engine.sqlite'}")
         self.board = Board(self.store)
-        self.streams = Streams(self.board, self.aws)
+        self.streams = Streams(self.board, lambda context: self.aws(context, "sns", "sqs"))
+        self.people = People(self.shelf, lambda context: self.aws(context, "cognito_idp"))
         self.foreman = Foreman(
             self.board,
             lambda key: self.aws(Context(key.account, key.region)).s3,
             lambda job: announce(job, aside=not driven),
             self.streams.prepare,
+            self.people.identify,
         )
         self.executor = Executor(self.aws, self.root / "training", self.shelf)
         self.executor.recover()
         stacks.install(self.aws)
         self._operations = self._assembled()
 
-    def aws(self, context: Context) -> Aws:
-        """The clients of an account and region, for the emulator's own errands."""
+    def aws(self, context: Context, *needed: str) -> Aws:
+        """The clients of an account and region, for the emulator's own errands.
+
+        Args:
+            context: the account and region.
+            needed: which clients are asked for, besides those for S3 and logs.
+        """
         from gtlabel.aws import Aws
 
         with self._lock:
@@ -72,6 +80,8 @@ class Emulator:
                 # A session may not make two clients at once, so those that threads share are made here.
                 _ = clients.s3, clients.logs
                 self._clients[context] = clients
+            for name in needed:
+                getattr(self._clients[context], name)
             return self._clients[context]
 
     def operations(self, service: str) -> Operations:
@@ -92,6 +102,7 @@ class Emulator:
         with self._turning:
             self.executor.reset()
             self.streams.reset()
+            self.people.reset()
             self.shelf.clear()
             self.store.clear()
 
@@ -105,7 +116,7 @@ class Emulator:
                 self._temporary.cleanup()
 
     def _assembled(self) -> dict[str, Operations]:
-        labeling = groundtruth.operations(self.board, self.shelf)
+        labeling = groundtruth.operations(self.board, self.shelf, self.people)
         trainings = training.operations(self.executor, self.shelf)
         tags = {
             name: _by_resource(

@@ -13,6 +13,7 @@ from typing import Any
 from gtlabel.emulator.api import ApiError, Context, Operations
 from gtlabel.emulator.jobspec import DEFAULT_AVAILABILITY_SECONDS, DEFAULT_CONCURRENT, job_spec
 from gtlabel.emulator.paging import page
+from gtlabel.emulator.people import People
 from gtlabel.emulator.shelf import Shelf
 from gtlabel.emulator.tagging import TAGGED_RESOURCES, Tagging, check_tags, owns
 from gtlabel.emulator.workteams import WorkTeams
@@ -26,12 +27,12 @@ __all__ = ["TAGGED_RESOURCES", "operations", "owns"]
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-def operations(board: Board, shelf: Shelf) -> Operations:
+def operations(board: Board, shelf: Shelf, people: People | None = None) -> Operations:
     """Labeling jobs, work teams, workforces, and the tags of all of them.
 
     `AddTags`, `ListTags` and `DeleteTags` raise `PassOn` for an ARN that `owns` says no to.
     """
-    teams = WorkTeams(shelf, board.clock)
+    teams = WorkTeams(shelf, board.clock, people)
 
     def first_tags(context: Context, arn: str) -> Sequence[dict[str, str]] | None:
         try:

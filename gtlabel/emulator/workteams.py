@@ -1,17 +1,20 @@
 """Workforces and work teams: who may be asked.
 
 Each account and region starts with the workforce `default` and the team `gtlabel`, so that a job can be
-created on a machine where nobody ever opened a console. contract/ground-truth.md 3.5.
+created on a machine where nobody ever opened a console. contract/ground-truth.md 3.5. Their user pool is made
+when somebody asks for one of them: see `gtlabel.emulator.people`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 from gtlabel.emulator.api import ApiError, Context, Operations
 from gtlabel.emulator.paging import page
+from gtlabel.emulator.people import SEEDED_CLIENT, People
 from gtlabel.emulator.shelf import Shelf
 
 SEEDED_TEAM = "gtlabel"
@@ -26,11 +29,18 @@ class WorkTeams:
     Args:
         shelf: where they are kept.
         clock: what time it is.
+        people: the user pools that workers sign in to; without them, any pool is taken for one.
     """
 
-    def __init__(self, shelf: Shelf, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        people: People | None = None,
+    ) -> None:
         self._shelf = shelf
         self._clock = clock
+        self._people = people
 
     def operations(self) -> Operations:
         """By their names in the service model."""
@@ -38,6 +48,7 @@ class WorkTeams:
             "CreateWorkforce": self.create_workforce,
             "DescribeWorkforce": self.describe_workforce,
             "ListWorkforces": self.list_workforces,
+            "UpdateWorkforce": self.update_workforce,
             "DeleteWorkforce": self.delete_workforce,
             "CreateWorkteam": self.create_workteam,
             "DescribeWorkteam": self.describe_workteam,
@@ -58,6 +69,9 @@ class WorkTeams:
         self._seed(context)
         if ("CognitoConfig" in params) == ("OidcConfig" in params):
             raise ApiError("ValidationException", "Give exactly one of CognitoConfig and OidcConfig.")
+        if self._people and "CognitoConfig" in params:
+            cognito = params["CognitoConfig"]
+            self._people.check_client(context, cognito["UserPool"], cognito["ClientId"])
         workforce = {name: value for name, value in params.items() if name != "Tags"}
         if "OidcConfig" in workforce:
             oidc = workforce["OidcConfig"]
@@ -73,16 +87,36 @@ class WorkTeams:
 
     def describe_workforce(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         """DescribeWorkforce."""
+        self._settle(context)
         return {"Workforce": _dated(self._workforce(context, params["WorkforceName"]))}
 
     def list_workforces(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         """ListWorkforces."""
         return self._list(context, params, "workforce", "Workforces", "WorkforceName")
 
+    def update_workforce(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
+        """UpdateWorkforce; how people sign in can only change while there are no teams."""
+        self._seed(context)
+        with self._shelf.transaction():
+            workforce = self._workforce(context, params["WorkforceName"])
+            change = dict(params)
+            if "OidcConfig" in change:
+                if "OidcConfig" not in workforce:
+                    raise ApiError("ValidationException", "The workforce signs in with Cognito, not OIDC.")
+                if self._has_teams(context, workforce):
+                    raise ApiError(
+                        "ConflictException", "The workforce still has work teams; delete them first."
+                    )
+                oidc = change["OidcConfig"]
+                change["OidcConfig"] = {name: text for name, text in oidc.items() if name != "ClientSecret"}
+            workforce = {**workforce, **change, "LastUpdatedDate": self._clock().isoformat()}
+            self._shelf.put(context, "workforce", params["WorkforceName"], workforce)
+        return {"Workforce": _dated(workforce)}
+
     def delete_workforce(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         """DeleteWorkforce; its teams must be gone."""
         workforce = self._workforce(context, params["WorkforceName"])
-        if any(team["WorkforceArn"] == workforce["WorkforceArn"] for team in self._teams(context)):
+        if self._has_teams(context, workforce):
             raise ApiError("ResourceInUse", "The workforce still has work teams; delete them first.")
         self._shelf.delete(context, "workforce", params["WorkforceName"])
         return {}
@@ -90,10 +124,17 @@ class WorkTeams:
     def create_workteam(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         """CreateWorkteam."""
         self._seed(context)
-        _check_members(params["MemberDefinitions"])
+        self._check_members(context, params["MemberDefinitions"])
         workforces = self._shelf.all(context, "workforce")
         wanted = params.get("WorkforceName", workforces[0]["WorkforceName"] if workforces else "")
         workforce = self._workforce(context, wanted)
+        kinds = {kind for member in params["MemberDefinitions"] for kind in member}
+        if ("OidcConfig" in workforce) != (kinds == {"OidcMemberDefinition"}):
+            raise ApiError(
+                "ValidationException",
+                f"The workforce '{workforce['WorkforceName']}' signs in "
+                f"{'with OIDC' if 'OidcConfig' in workforce else 'with Cognito'}, and so must its teams.",
+            )
         name = params["WorkteamName"]
         with self._shelf.transaction():
             if self._shelf.get(context, "workteam", name) is not None:
@@ -108,6 +149,7 @@ class WorkTeams:
 
     def describe_workteam(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         """DescribeWorkteam."""
+        self._settle(context)
         return {"Workteam": _dated(self._team(context, params["WorkteamName"]))}
 
     def list_workteams(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +159,7 @@ class WorkTeams:
     def update_workteam(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         """UpdateWorkteam; what is not given stays."""
         if "MemberDefinitions" in params:
-            _check_members(params["MemberDefinitions"])
+            self._check_members(context, params["MemberDefinitions"])
         self._seed(context)
         with self._shelf.transaction():
             team = self._team(context, params["WorkteamName"])
@@ -137,8 +179,9 @@ class WorkTeams:
         with self._shelf.transaction():
             if not self._shelf.add(context, "seeded", "workforce", {}):
                 return
-            pool = {"UserPool": f"{context.region}_gtlabel01", "ClientId": "gtlabel"}
-            workforce = {"WorkforceName": _SEEDED_WORKFORCE, "CognitoConfig": pool}
+            # A placeholder that nobody gets to see: see _settle.
+            pool = {"UserPool": f"{context.region}_gtlabel01", "ClientId": SEEDED_CLIENT}
+            workforce = {"WorkforceName": _SEEDED_WORKFORCE, "CognitoConfig": pool, "seeded": True}
             arn = self._put_workforce(context, workforce)
             team = {
                 "WorkteamName": SEEDED_TEAM,
@@ -147,10 +190,48 @@ class WorkTeams:
             }
             self._put_team(context, team, arn)
 
+    def _settle(self, context: Context) -> None:
+        """Make the pool of the first workforce, before anybody hears its name; moto forgets it at each start.
+
+        Making it takes a while, and most of those who start a job never look at their team.
+        """
+        self._seed(context)
+        workforce = self._shelf.get(context, "workforce", _SEEDED_WORKFORCE)
+        if self._people is None or workforce is None or "seeded" not in workforce:
+            return
+        before = workforce["CognitoConfig"]
+        if before["ClientId"] != SEEDED_CLIENT and self._people.has_pool(context, before["UserPool"]):
+            return
+        pool = self._people.seed(context, SEEDED_TEAM)
+        with self._shelf.transaction():
+            self._shelf.put(context, "workforce", _SEEDED_WORKFORCE, {**workforce, "CognitoConfig": pool})
+            for team in self._teams(context):
+                members = [_moved(member, before, pool) for member in team["MemberDefinitions"]]
+                if members != team["MemberDefinitions"]:
+                    moved = {**team, "MemberDefinitions": members}
+                    self._shelf.put(context, "workteam", team["WorkteamName"], moved)
+
+    def _check_members(self, context: Context, members: list[dict[str, Any]]) -> None:
+        _check_members(members)
+        for member in members:
+            cognito = member.get("CognitoMemberDefinition")
+            if self._people and cognito:
+                self._people.check_client(context, cognito["UserPool"], cognito["ClientId"])
+                self._people.check_group(context, cognito["UserPool"], cognito["UserGroup"])
+
+    def _has_teams(self, context: Context, workforce: dict[str, Any]) -> bool:
+        return any(team["WorkforceArn"] == workforce["WorkforceArn"] for team in self._teams(context))
+
     def _put_workforce(self, context: Context, workforce: dict[str, Any]) -> str:
         now = self._clock().isoformat()
         arn = context.arn("sagemaker", f"workforce/{workforce['WorkforceName']}")
-        document = {"WorkforceArn": arn, "CreateDate": now, "LastUpdatedDate": now, "Status": "Active"}
+        document = {
+            "WorkforceArn": arn,
+            "CreateDate": now,
+            "LastUpdatedDate": now,
+            "Status": "Active",
+            "SubDomain": _portal(context),
+        }
         self._shelf.put(context, "workforce", workforce["WorkforceName"], {**workforce, **document})
         return arn
 
@@ -158,7 +239,12 @@ class WorkTeams:
         now = self._clock().isoformat()
         arn = _team_arn(context, params["WorkteamName"])
         given = {name: value for name, value in params.items() if name not in ("Tags", "WorkforceName")}
-        document = {"WorkteamArn": arn, "WorkforceArn": workforce_arn, "CreateDate": now}
+        document = {
+            "WorkteamArn": arn,
+            "WorkforceArn": workforce_arn,
+            "CreateDate": now,
+            "SubDomain": _portal(context),
+        }
         team = {**given, **document, "LastUpdatedDate": now}
         self._shelf.put(context, "workteam", params["WorkteamName"], team)
         # Tags of a team that had this name before are not this one's.
@@ -185,7 +271,7 @@ class WorkTeams:
     def _list(
         self, context: Context, params: dict[str, Any], kind: str, result: str, name: str
     ) -> dict[str, Any]:
-        self._seed(context)
+        self._settle(context)
         part = params.get("NameContains", "").lower()
         found = [document for document in self._shelf.all(context, kind) if part in document[name].lower()]
         by = name if params.get("SortBy") == "Name" else "CreateDate"
@@ -216,7 +302,23 @@ def _check_members(members: list[dict[str, Any]]) -> None:
         )
 
 
+def _moved(member: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """A member definition with the first workforce's pool in place of the one it had."""
+    cognito = member.get("CognitoMemberDefinition")
+    if cognito is None or cognito["UserPool"] != before["UserPool"]:
+        return member
+    return {"CognitoMemberDefinition": {**cognito, **after}}
+
+
+def _portal(context: Context) -> str:
+    """The host that AWS would show the worker portal on, one for each account and region."""
+    name = sha256(f"{context.account}/{context.region}".encode()).hexdigest()[:10]
+    return f"{name}.labeling.{context.region}.sagemaker.aws"
+
+
 def _dated(document: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: datetime.fromisoformat(value) if name in _DATES else value for name, value in document.items()
+        name: datetime.fromisoformat(value) if name in _DATES else value
+        for name, value in document.items()
+        if name != "seeded"
     }

@@ -43,6 +43,7 @@ class Foreman:
         on_end: told of each job that has ended; it must be quick, because other jobs wait meanwhile.
         prepare: makes what a streaming job gets its objects from, before it can be sent any; the job fails
             with the GtlabelError that this raises. It may be called again for the same job.
+        identify: tells who a worker of a job is; None for a worker that nobody knows.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class Foreman:
         s3_of: Callable[[JobKey], S3Client],
         on_end: Callable[[Job], None] | None = None,
         prepare: Callable[[Job], None] = lambda _job: None,
+        identify: Callable[[Job, str], output.Identity | None] = lambda _job, _worker: None,
     ) -> None:
         self._board = board
         self._s3_of = s3_of
         self._prepare = prepare
+        self._identify = identify
         self._shown: dict[int, Tally] = {}
         self._on_end = on_end
         self._ledger = Ledger(board.store, board.clock)
@@ -182,7 +185,8 @@ class Foreman:
         tree = output.Tree(job.spec.root)
         for image in images:
             target = tree.worker_response(batch.iteration, image.object, image.answered)
-            self._write(job, target, output.worker_response(job.key, image))
+            said = output.worker_response(job.key, image, lambda worker: self._identify(job, worker))
+            self._write(job, target, said)
         request = output.consolidation_request(job.key, images)
         self._write(job, tree.consolidation_request(batch.iteration, batch.stamp), request)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -37,6 +37,15 @@ _TYPES = {
 # A string as it is, or white space between tokens.
 _STRING_OR_SPACE = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\r\n]+')
 _decode = json.JSONDecoder().raw_decode
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a worker is to the provider that they signed in with."""
+
+    sub: str
+    issuer: str
+    provider: str = "Cognito"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +163,18 @@ def sent_line(number: int, line: str) -> bytes:
     return compact({"datasetObjectId": str(number), "manifestLine": line}).encode()
 
 
-def worker_response(key: JobKey, image: Answered) -> bytes:
-    """The file of all answers about one image, in the shape in use since 2020 (contract 5.3)."""
-    return compact({"answers": [_answer(key, answer) for answer in image.answers]}).encode()
+def worker_response(
+    key: JobKey, image: Answered, identify: Callable[[str], Identity | None] = lambda _worker: None
+) -> bytes:
+    """The file of all answers about one image, in the shape in use since 2020 (contract 5.3).
+
+    Args:
+        key: the job.
+        image: the image and its answers.
+        identify: tells who a worker is; whom it does not know gets an identity that is made up.
+    """
+    answers = [_answer(key, answer, identify(answer.worker)) for answer in image.answers]
+    return compact({"answers": answers}).encode()
 
 
 def consolidation_request(key: JobKey, images: Sequence[Answered]) -> bytes:
@@ -203,8 +221,10 @@ def _annotations(key: JobKey, image: Answered) -> list[dict[str, Any]]:
     ]
 
 
-def _answer(key: JobKey, answer: Answer) -> dict[str, Any]:
-    pool = f"{key.region}_gtlabel01"
+def _answer(key: JobKey, answer: Answer, identity: Identity | None) -> dict[str, Any]:
+    if identity is None:
+        issuer = f"https://cognito-idp.{key.region}.amazonaws.com/{key.region}_gtlabel01"
+        identity = Identity(str(UUID(bytes=_digest(key, answer.worker)[16:], version=4)), issuer)
     return {
         "acceptanceTime": _milliseconds(answer.accepted),
         "answerContent": json.loads(answer.content),
@@ -213,9 +233,9 @@ def _answer(key: JobKey, answer: Answer) -> dict[str, Any]:
         "workerId": worker_id(key, answer.worker),
         "workerMetadata": {
             "identityData": {
-                "identityProviderType": "Cognito",
-                "issuer": f"https://cognito-idp.{key.region}.amazonaws.com/{pool}",
-                "sub": str(UUID(bytes=_digest(key, answer.worker)[16:], version=4)),
+                "identityProviderType": identity.provider,
+                "issuer": identity.issuer,
+                "sub": identity.sub,
             }
         },
     }
