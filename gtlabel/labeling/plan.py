@@ -128,10 +128,7 @@ def plan_labeling(
             f"a labeling job has 1 to {MAX_IMAGES:,} images, and max_images_per_job is {max_images_per_job:,}"
         )
     names = tuple(check_classes(classes))
-    page = template or _page(Task(settings.get("task", Task.SINGLE)))
     output = into or S3Uri.of(bucket_of(aws.s3, images), "gtlabel/")
-    known = _known(aws, output) if only_new else set[S3Uri]()
-    usable = select_images(aws.s3, images, selection, known=known, on_progress=on_progress)
     account = "" if role.startswith("arn:") and team.startswith("arn:") else aws.account
     fields = {
         **settings,
@@ -143,7 +140,12 @@ def plan_labeling(
         "max_concurrent": max_concurrent,
         "class_names": names,
     }
-    draft = _request("draft", output, fields)
+    draft = _request(name or "draft", output, fields)
+    # Before all the pictures are looked at, which takes its time.
+    draft.to_boto()
+    page = template or _page(draft.task)
+    known = _known(aws, output) if only_new else set[S3Uri]()
+    usable = select_images(aws.s3, images, selection, known=known, on_progress=on_progress)
     digest = digest_of(
         {**_made_of(draft), "template": page},
         (f"{image.uri} {image.etag}" for image in usable.images),
@@ -254,6 +256,8 @@ def _page(task: Task) -> str:
         SettingsError: if there is none.
     """
     template = TASKS[task].template
+    if TASKS[task].audits:
+        raise SettingsError(f"{task} looks at the labels of an earlier job; see `gtlabel jobs verify --help`")
     if template is None:
         raise SettingsError(f"a {task} task shows a page of its own; give its template")
     return read_template(template)
