@@ -30,6 +30,13 @@ class By(StrEnum):
     DIVERSE = "diverse"
 
 
+class Shares(StrEnum):
+    """How much of a sample each stratum gets."""
+
+    PROPORTIONAL = "proportional"
+    EQUAL = "equal"
+
+
 class Duplicates(StrEnum):
     """Which of the pictures that are there twice are left out."""
 
@@ -46,7 +53,8 @@ def label(
         ),
     ],
     classes: Annotated[
-        str | None, typer.Option("--classes", help="What a picture can be, separated by commas.")
+        str | None,
+        typer.Option("--classes", help="What a picture can be: names separated by commas, or their file."),
     ] = None,
     team: Annotated[str | None, typer.Option("--team", help="The work team, by name or ARN.")] = None,
     role: Annotated[
@@ -93,6 +101,19 @@ def label(
         int | None, typer.Option("--sample", min=1, help="Only so many of them.", rich_help_panel=_SAMPLE)
     ] = None,
     by: Annotated[By, typer.Option("--by", help="How these are drawn.", rich_help_panel=_SAMPLE)] = By.RANDOM,
+    stratify_by: Annotated[
+        str,
+        typer.Option(
+            "--stratify-by",
+            metavar="PATTERN",
+            help="What makes a stratum: folder, or what this regular expression finds in the key.",
+            rich_help_panel=_SAMPLE,
+        ),
+    ] = "folder",
+    shares: Annotated[
+        Shares,
+        typer.Option("--shares", help="How much each stratum gives.", rich_help_panel=_SAMPLE),
+    ] = Shares.PROPORTIONAL,
     seed: Annotated[
         int, typer.Option("--seed", help="Another number draws others.", rich_help_panel=_SAMPLE)
     ] = 0,
@@ -133,7 +154,7 @@ def label(
         profile,
         region,
         endpoint_url,
-        classes=tuple(part.strip() for part in classes.split(",")) if classes else None,
+        classes=_classes(classes),
         team=team,
         role=role,
         template=template,
@@ -156,6 +177,8 @@ def label(
                 selection=Selection(
                     sample=sample,
                     by=by.value,
+                    stratify_by=stratify_by,
+                    shares=shares.value,
                     seed=seed,
                     duplicates=duplicates.value,
                     strict=strict,
@@ -263,6 +286,17 @@ def _source(images: str, bucket: str | None) -> S3Uri | Path:
         if bucket:
             return S3Uri.of(bucket, images)
     return S3Uri(images)
+
+
+def _classes(classes: str | None) -> tuple[str, ...] | None:
+    """The names that --classes gives, or the file that it names."""
+    if classes is None:
+        return None
+    if Path(classes).is_file():
+        from gtlabel.labeling.inputs import read_classes
+
+        return read_classes(Path(classes)).names
+    return tuple(part.strip() for part in classes.split(","))
 
 
 def _value(text: str) -> Any:

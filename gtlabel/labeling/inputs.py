@@ -11,12 +11,11 @@ from gtlabel.errors import ClassListError, ManifestError
 from gtlabel.manifests.classes import ClassList, check_classes
 from gtlabel.manifests.lines import write_image, write_record
 from gtlabel.manifests.records import ManifestRecord
-from gtlabel.storage import read, write, write_lines
+from gtlabel.storage import write, write_lines
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
-    from types_boto3_sagemaker import SageMakerClient
 
 MAX_IMAGES = 100_000
 
@@ -77,39 +76,19 @@ def manifest_lines(images: Iterable[S3Uri | ManifestRecord]) -> Iterator[bytes]:
         yield write_image(image) if isinstance(image, S3Uri) else write_record(image)
 
 
-def read_classes(s3: S3Client, source: S3Uri | Path) -> ClassList:
-    """Read the classes of a job or a project from a file, here or in S3.
+def read_classes(file: Path) -> ClassList:
+    """Read the classes of a job or a project from a file.
 
     Args:
-        s3: the client.
-        source: a label category file as Ground Truth reads it, or a text with one class a line.
+        file: a label category file as Ground Truth reads it, or a text with one class a line.
 
     Raises:
         ClassListError: if it is neither, or its classes cannot be labeled with.
-        ObjectNotFoundError: if it is not there.
     """
-    document = read(s3, source) if isinstance(source, S3Uri) else source.read_bytes()
     try:
-        text = document.decode("utf-8-sig").strip()
+        text = file.read_bytes().decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
-        raise ClassListError(f"{source} is not UTF-8: byte {error.start + 1}") from error
+        raise ClassListError(f"{file} is not UTF-8: byte {error.start + 1}") from error
     if text.startswith(("{", "[")):
-        return ClassList.from_json(text.encode(), str(source))
-    return check_classes((line.strip() for line in text.splitlines() if line.strip()), str(source))
-
-
-def manifests_below(sagemaker: SageMakerClient, prefix: S3Uri) -> list[S3Uri]:
-    """The input manifests under a prefix that labeling jobs were made with, by job from old to new.
-
-    This is what tells which images have been given to workers: a manifest that was written and whose job
-    was never made does not count, and neither does one whose job failed.
-    """
-    manifests = []
-    paginator = sagemaker.get_paginator("list_labeling_jobs")
-    for page in paginator.paginate(SortBy="CreationTime", SortOrder="Ascending"):
-        for job in page["LabelingJobSummaryList"]:
-            source = job.get("InputConfig", {}).get("DataSource", {}).get("S3DataSource", {})
-            manifest = source.get("ManifestS3Uri", "")
-            if manifest.startswith(prefix) and job["LabelingJobStatus"] != "Failed":
-                manifests.append(S3Uri(manifest))
-    return manifests
+        return ClassList.from_json(text.encode(), str(file))
+    return check_classes((line.strip() for line in text.splitlines() if line.strip()), str(file))
