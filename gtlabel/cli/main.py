@@ -16,9 +16,12 @@ from gtlabel.cli import (
     jobs,
     label,
     local,
+    notify,
     policy,
+    stack,
     stream,
     team,
+    template,
     train,
 )
 from gtlabel.cli.failures import INTERRUPTED, explain
@@ -43,7 +46,10 @@ app.add_typer(team.app, name="team")
 app.command("consolidate")(consolidate.consolidate)
 app.command("train")(train.train)
 app.command("deploy")(deploy.deploy)
+app.command("notify")(notify.notify)
 app.command("policy")(policy.policy)
+app.command("stack")(stack.stack)
+app.command("template")(template.template)
 app.add_typer(local.app, name="local")
 
 

@@ -13,7 +13,8 @@ from gtlabel.cli.output import Format, put, put_json, say
 def notify(
     to: Annotated[str, typer.Option("--to", metavar="ARN", help="The SNS topic or SQS queue to tell.")],
     job: Annotated[
-        str | None, typer.Argument(metavar="[JOB]", help="The labeling job. [default: all of the account]")
+        str | None,
+        typer.Argument(metavar="JOB", help="The labeling job; all of the account when none is named."),
     ] = None,
     status: Annotated[
         list[str] | None,

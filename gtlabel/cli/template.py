@@ -12,7 +12,7 @@ from gtlabel.cli.output import Format, put, put_json, put_table
 
 def template(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Which one. [default: list them]")
+        str | None, typer.Argument(metavar="NAME", help="Which one; all are listed when none is named.")
     ] = None,
     output: Output = Format.TEXT,
 ) -> None:
