@@ -23,7 +23,7 @@ from gtlabel.edge.deploy import Deployed, DeploymentPlan, deploy_model
 from gtlabel.errors import DatasetError, TrainingError
 from gtlabel.labeling.groups import describe_labeling
 from gtlabel.labeling.jobs import ENDED
-from gtlabel.labeling.plan import LabelingPlan, plan_labeling, start_labeling
+from gtlabel.labeling.plan import LabelingPlan, plan_labeling, prepare_labeling, start_labeling
 from gtlabel.labeling.request import MAX_JOB_NAME
 from gtlabel.labeling.tasks import role_arn
 from gtlabel.storage import read
@@ -43,6 +43,7 @@ __all__ = [
     "deploy",
     "fetch_model",
     "plan_labeling",
+    "prepare_labeling",
     "plan_training",
     "start_labeling",
 ]

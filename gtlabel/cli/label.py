@@ -131,6 +131,10 @@ def label(
         bool, typer.Option("--force", help="Start it although something is found that would make it fail.")
     ] = False,
     dry_run: DryRun = False,
+    inputs_only: Annotated[
+        bool,
+        typer.Option("--inputs-only", help="Write what the jobs read, start none, and print their requests."),
+    ] = False,
     output: Output = Format.TEXT,
     profile: Profile = None,
     region: Region = None,
@@ -146,7 +150,7 @@ def label(
     """
     from gtlabel.errors import NothingNewError, SettingsError
     from gtlabel.images.selection import Selection
-    from gtlabel.journey import plan_labeling
+    from gtlabel.journey import plan_labeling, prepare_labeling
     from gtlabel.uris import S3Uri
 
     fields = {key: _value(text) for key, text in taken_apart(settings).items()}
@@ -205,6 +209,10 @@ def label(
         _check(aws, plan, force=True)
         requests = [request.to_boto() for request in plan.requests]
         put_json(requests[0] if len(requests) == 1 else requests)
+        return
+    if inputs_only:
+        _check(aws, plan, force)
+        put_json([request.to_boto() for request in prepare_labeling(aws, plan)])
         return
     _start(aws, plan, force, output)
 

@@ -187,14 +187,36 @@ def start_labeling(aws: Aws, plan: LabelingPlan) -> str:
     for number, request in enumerate(plan.requests):
 
         def create(number: int = number, request: LabelingJobRequest = request) -> str:
-            first = number * plan.launch.images_per_job
-            images = islice(plan.usable.images, first, first + plan.launch.images_per_job)
-            into = _inputs(plan.request.output, plan.launch, request.name)
-            write_inputs(aws.s3, (image.uri for image in images), plan.classes, plan.template, into)
+            _write(aws, plan, number, request)
             return create_labeling_job(aws.sagemaker, request)
 
         arns.append(ensure_job(aws.sagemaker, request.name, request.manifest, create))
     return arns[0]
+
+
+def prepare_labeling(aws: Aws, plan: LabelingPlan) -> tuple[LabelingJobRequest, ...]:
+    """Write what the jobs read, start none, and return the requests of those that are not there yet.
+
+    For whoever starts them by other means, such as the `.sync` integration of Step Functions.
+
+    Raises:
+        JobNameTakenError: if somebody took the name since the plan was made.
+    """
+    plan = replace(plan, launch=claim(aws.s3, plan.request.output, plan.launch))
+    waiting = [
+        (number, request) for number, request in enumerate(plan.requests) if request.name not in plan.started
+    ]
+    for number, request in waiting:
+        _write(aws, plan, number, request)
+    return tuple(request for _, request in waiting)
+
+
+def _write(aws: Aws, plan: LabelingPlan, number: int, request: LabelingJobRequest) -> None:
+    """Write the manifest, the class list and the template of one of the jobs."""
+    first = number * plan.launch.images_per_job
+    images = islice(plan.usable.images, first, first + plan.launch.images_per_job)
+    into = _inputs(plan.request.output, plan.launch, request.name)
+    write_inputs(aws.s3, (image.uri for image in images), plan.classes, plan.template, into)
 
 
 def _request(name: str, output: S3Uri, fields: dict[str, Any]) -> LabelingJobRequest:
