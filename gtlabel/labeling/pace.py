@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import islice
 from statistics import quantiles
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gtlabel.errors import SettingsError
 from gtlabel.labeling.jobs import describe_labeling_job
-from gtlabel.storage import list_objects, read
-from gtlabel.uris import S3Uri
+from gtlabel.labeling.throughput import Response, activity, read_responses
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
     from types_boto3_sagemaker import SageMakerClient
 
-# One file holds all answers about an image; so many tell the pace of a team well enough.
-_FILES = 300
-_BRIEFEST_SECONDS = 0.001
+# So many answers of a job tell the pace of a team well enough.
+_ANSWERS = 3_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,50 +58,28 @@ def read_pace(sagemaker: SageMakerClient, s3: S3Client, jobs: Sequence[str]) -> 
         SettingsError: if no answer of them tells how long it took.
     """
     described = [describe_labeling_job(sagemaker, name) for name in jobs]
-    answers = (answer for job in described for answer in _answers(s3, job.output / job.name))
+    answers = (
+        answer for job in described for answer in islice(read_responses(s3, job.output, job.name), _ANSWERS)
+    )
     return pace_of(answers, f"measured in {', '.join(jobs)}")
 
 
-def pace_of(answers: Iterable[Mapping[str, Any]], source: str) -> Pace:
-    """The pace in worker responses: what the middle half of the people do, of few people all of them.
+def pace_of(answers: Iterable[Response], source: str) -> Pace:
+    """The pace in answers of workers: what the middle half of the people do, of few people all of them.
 
     Args:
-        answers: the members of `answers` in files of worker responses.
-        source: where they are from, as the end of a sentence.
+        answers: what they answered.
+        source: where that is from, as the end of a sentence.
 
     Raises:
         SettingsError: if no answer tells how long it took.
     """
-    seconds: dict[str, list[float]] = defaultdict(list)
-    for answer in answers:
-        taken = _seconds(answer)
-        if taken is not None:
-            seconds[str(answer.get("workerId"))].append(max(taken, _BRIEFEST_SECONDS))
-    rates = sorted(3600 * len(each) / sum(each) for each in seconds.values())
+    timed = [answer for answer in answers if answer.seconds]
+    rates = sorted(worker.per_hour for worker in activity(timed) if worker.per_hour)
     if not rates:
         raise SettingsError(f"no answer tells how long it took ({source}); give --answers-per-hour instead")
-    count = sum(len(each) for each in seconds.values())
-    people = f"{len(rates)} people" if len(rates) > 1 else "one person"
-    said = f"{source}, {count:,} answers of {people}"
+    said = f"{source}, answers: {len(timed):,}, people: {len(rates)}"
     if len(rates) < 4:
         return Pace((rates[0], rates[-1]), said)
     quarters = quantiles(rates, n=4, method="inclusive")
     return Pace((quarters[0], quarters[2]), said)
-
-
-def _answers(s3: S3Client, job: S3Uri) -> Iterator[Mapping[str, Any]]:
-    """The answers about the first images of a job."""
-    files = list_objects(s3, job / "annotations/worker-response/")
-    for stored in islice(files, _FILES):
-        yield from json.loads(read(s3, stored.uri)).get("answers", ())
-
-
-def _seconds(answer: Mapping[str, Any]) -> float | None:
-    """How long the worker looked; since 2020 the service says it, and before only when it ended."""
-    spent = answer.get("timeSpentInSeconds")
-    if spent is not None:
-        return float(spent)
-    begun, ended = answer.get("acceptanceTime"), answer.get("submissionTime")
-    if begun is None or ended is None:
-        return None
-    return (datetime.fromisoformat(ended) - datetime.fromisoformat(begun)).total_seconds()
