@@ -18,7 +18,7 @@ from gtlabel.errors import PolicyError
 from gtlabel.templates import read_template
 
 # A policy of each name lies in templates/iam/.
-COMMANDS = ("label", "jobs", "consolidate", "train", "deploy")
+COMMANDS = ("doctor", "label", "jobs", "consolidate", "train", "deploy")
 ROLES = {
     "labeling-role": "what the role of labeling jobs may do",
     "training-role": "what the role of training jobs may do",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 import threading
 import urllib.request
@@ -30,6 +31,7 @@ from gtlabel.aws import Aws
 from gtlabel.cli.failures import explain
 from gtlabel.emulator.child import Address, running
 from gtlabel.emulator.simulate import answer
+from gtlabel.errors import PreflightError
 from gtlabel.images.upload import upload_folder
 from gtlabel.journey import TrainedModel
 from gtlabel.labeling.jobs import (
@@ -38,7 +40,7 @@ from gtlabel.labeling.jobs import (
     stop_labeling_job,
     wait_for_labeling_job,
 )
-from gtlabel.labeling.preflight import let_browsers_in
+from gtlabel.labeling.preflight import Subject, check, let_browsers_in
 from gtlabel.policies import COMMANDS, actions, policy_for
 from gtlabel.storage import write
 from gtlabel.training.jobs import create_training_job, wait_for_training_job
@@ -47,6 +49,11 @@ from gtlabel.uris import S3Uri
 USER, BUCKET, THING, GROUP = "ann", "trash-photos", "kitchen-camera", "kitchen"
 PHOTOS, BINS = S3Uri.of(BUCKET, "trash/"), S3Uri.of(BUCKET, "bins/")
 CLASSES = ["Compost", "Landfill"]
+VENDOR = "arn:aws:sagemaker:us-east-1:111111111111:workteam/vendor-crowd/them"
+_OTHER_RIGHTS = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}],
+}
 VALUES = {
     "account": "123456789012",
     "region": "us-east-1",
@@ -85,6 +92,7 @@ class Stage:
     folder: Path
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     model: TrainedModel | None = None
+    key: str = ""
 
     def allow(self, document: dict[str, Any]) -> None:
         """Give the user this policy, and no other."""
@@ -107,6 +115,30 @@ def label(stage: Stage, aws: Aws) -> str:
     plan = gtlabel.plan_labeling(aws, PHOTOS, CLASSES, team="gtlabel", role="gtlabel", name=name)
     gtlabel.start_labeling(aws, plan)
     return name
+
+
+def doctor(stage: Stage, aws: Aws) -> None:
+    """`gtlabel doctor --fix`: what it may not look at, it says, and looks at the rest."""
+    admin = stage.admin
+    admin.s3.delete_bucket_cors(Bucket=BUCKET)
+    let_browsers_in(aws.s3, BUCKET)
+    # A role that lacks everything makes it ask why.
+    rights = json.dumps(_OTHER_RIGHTS)
+    admin.iam.put_role_policy(RoleName="gtlabel", PolicyName="everything", PolicyDocument=rights)
+    job = Subject(
+        images=(PHOTOS,),
+        output=S3Uri.of(BUCKET, "gtlabel/"),
+        name="a-new-one",
+        team="gtlabel",
+        role="gtlabel",
+        kms_keys=(stage.key,),
+        quotas=True,
+    )
+    sentences = [finding.sentence for finding in check(aws, job)]
+    sentences += [finding.sentence for finding in check(aws, Subject(team=VENDOR))]
+    unseen = [found[0] for text in sentences if (found := re.search(r"could not be .* lack .*", text))]
+    if unseen:
+        raise PreflightError(unseen)
 
 
 def jobs(stage: Stage, aws: Aws) -> None:
@@ -161,6 +193,7 @@ def deploy_to_group(stage: Stage, aws: Aws) -> None:
 
 
 ACTS: dict[str, Sequence[Act]] = {
+    "doctor": [doctor],
     "label": [label],
     "jobs": [jobs],
     "consolidate": [consolidate],
@@ -199,6 +232,8 @@ def _fill(stage: Stage) -> None:
     aws = stage.admin
     aws.s3.create_bucket(Bucket=BUCKET)
     let_browsers_in(aws.s3, BUCKET)
+    kms = aws.session.client("kms", endpoint_url=aws.endpoint_url)
+    stage.key = kms.create_key()["KeyMetadata"]["Arn"]
     (stage.folder / "more").mkdir()
     truth = {}
     for number in range(8):

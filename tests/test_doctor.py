@@ -91,7 +91,9 @@ def team_of(aws: Aws, *people: str) -> Any:
     """A team `sorters` with people in a Cognito group, and the client that knows them."""
     cognito = aws.session.client("cognito-idp", region_name=aws.region)
     pool = cognito.create_user_pool(PoolName="workers")["UserPool"]["Id"]
-    client = cognito.create_user_pool_client(UserPoolId=pool, ClientName="portal")["UserPoolClient"]
+    client = cognito.create_user_pool_client(UserPoolId=pool, ClientName="portal", GenerateSecret=True)[
+        "UserPoolClient"
+    ]
     cognito.create_group(UserPoolId=pool, GroupName="sorters")
     group = {"UserPool": pool, "UserGroup": "sorters", "ClientId": client["ClientId"]}
     members: Any = [{"CognitoMemberDefinition": group}]
@@ -320,11 +322,14 @@ def test_a_team_without_members_is_refused_and_one_with_people_is_not(gtlabel_aw
     cognito.admin_create_user(UserPoolId=pool, Username="ann")
     cognito.admin_add_user_to_group(UserPoolId=pool, Username="ann", GroupName="sorters")
     invited = about(look(gtlabel_aws, team="sorters"), "team-members")
-    assert (invited.level, "has signed in yet" in invited.sentence) == ("warning", True)
+    assert (invited.level, invited.sentence) == (
+        "ok",
+        "the team 'sorters' has 1 members; 0 have signed in before",
+    )
 
     cognito.admin_set_user_password(UserPoolId=pool, Username="ann", Password="Trash-0-matic", Permanent=True)
     ready = about(look(gtlabel_aws, team="sorters"), "team-members")
-    assert (ready.level, ready.sentence) == ("ok", "1 of the 1 members of the team 'sorters' can sign in")
+    assert ready.sentence == "the team 'sorters' has 1 members; 1 have signed in before"
 
     cognito.admin_disable_user(UserPoolId=pool, Username="ann")
     assert about(look(gtlabel_aws, team="sorters"), "team-members").level == "error"
@@ -560,7 +565,10 @@ def test_a_policy_of_the_bucket_may_make_good_what_the_role_lacks(gtlabel_aws: A
         Bucket="photos", Policy=json.dumps({"Version": "2012-10-17", "Statement": said})
     )
     found = about(look(gtlabel_aws, **job_of(photos)), "role-permissions")
-    assert (found.level, found.sentence.endswith("unless their own policies allow it")) == ("warning", True)
+    assert (found.level, found.sentence.endswith("unless the bucket's own policy allows it")) == (
+        "warning",
+        True,
+    )
 
     denied = {"Effect": "Deny", "Action": "s3:PutObject", "Resource": "*"}
     only_more = {**document, "Statement": [*document["Statement"], denied]}

@@ -69,6 +69,7 @@ _RESOURCES: dict[str, dict[str, str]] = {
         "{PolicyArn}": "GetPolicy GetPolicyVersion",
         "*": "ListRoles ListPolicies SimulateCustomPolicy",
     },
+    "kms": {"{KeyId}": "DescribeKey"},
     "sts": {"{RoleArn}": "AssumeRole"},
 }
 _TEMPLATES = {

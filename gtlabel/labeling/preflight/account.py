@@ -19,7 +19,7 @@ from gtlabel.labeling.preflight.findings import (
     warning,
 )
 from gtlabel.labeling.preflight.needs import caller_needs
-from gtlabel.labeling.preflight.simulate import doubtful, lacking, listed
+from gtlabel.labeling.preflight.simulate import divided, lacking, listed
 from gtlabel.labeling.preflight.subject import Subject
 from gtlabel.labeling.tasks import TASKS, pre_function
 
@@ -101,12 +101,11 @@ def check_permissions(aws: Aws, subject: Subject) -> Iterator[Finding]:
     except (aws.iam.exceptions.NoSuchEntityException, aws.iam.exceptions.InvalidInputException):
         yield unchecked(check, f"what you may do could not be checked because IAM does not know {caller}")
         return
-    unsure = [lack for lack in lacks if doubtful(aws.s3, lack)]
-    fatal = [lack for lack in lacks if lack not in unsure]
+    unsure, fatal = divided(aws.s3, lacks)
     if fatal:
         yield error(check, f"you lack {listed(fatal)}, which `gtlabel label` needs")
-    if unsure:
-        yield warning(check, f"you lack {listed(unsure)}, unless their own policies allow it")
+    for unless, some in unsure.items():
+        yield warning(check, f"you lack {listed(some)}, {unless}")
     if not lacks:
         yield ok(check, "you may do what `gtlabel label` does")
 
@@ -136,6 +135,9 @@ def check_quotas(aws: Aws, subject: Subject) -> Iterator[Finding]:
     """Whether there is room for one more labeling job."""
     if not subject.quotas:
         return
+    with asking("sagemaker:ListLabelingJobs", "*"):
+        jobs = aws.sagemaker.get_paginator("list_labeling_jobs").paginate(StatusEquals="InProgress")
+        running = sum(len(page["LabelingJobSummaryList"]) for page in jobs)
     quotas = client(aws, "service-quotas")
     with asking("servicequotas:ListServiceQuotas", "*"):
         pages = quotas.get_paginator("list_service_quotas").paginate(ServiceCode="sagemaker")
@@ -149,9 +151,6 @@ def check_quotas(aws: Aws, subject: Subject) -> Iterator[Finding]:
     if not about:
         yield unchecked("quotas", "how many labeling jobs may run at once is not among the account's quotas")
         return
-    with asking("sagemaker:ListLabelingJobs", "*"):
-        jobs = aws.sagemaker.get_paginator("list_labeling_jobs").paginate(StatusEquals="InProgress")
-        running = sum(len(page["LabelingJobSummaryList"]) for page in jobs)
     for quota in about:
         sentence = f"{running} labeling jobs are running; {quota['QuotaName']}: {quota['Value']:g}"
         full = running >= quota["Value"]

@@ -21,7 +21,7 @@ from gtlabel.labeling.preflight.findings import (
     warning,
 )
 from gtlabel.labeling.preflight.needs import role_needs
-from gtlabel.labeling.preflight.simulate import Need, doubtful, lacking, listed, statement_of
+from gtlabel.labeling.preflight.simulate import Need, divided, lacking, listed, statement_of
 from gtlabel.labeling.preflight.subject import Subject, command
 from gtlabel.policies import policy_for
 
@@ -93,14 +93,13 @@ def check_role_permissions(aws: Aws, subject: Subject) -> Iterator[Finding]:
             yield from _by_name(aws, subject, arn)
         return
     minor = [lack for lack in lacks if lack.action.startswith(_MINOR)]
-    unsure = [lack for lack in lacks if lack not in minor and doubtful(aws.s3, lack)]
-    fatal = [lack for lack in lacks if lack not in minor and lack not in unsure]
+    unsure, fatal = divided(aws.s3, (lack for lack in lacks if lack not in minor))
     role, fix = f"the role {_name(arn)!r}", _grant(aws, subject, arn, needs)
     if fatal:
         reason = _managed_reason(aws, subject, arn)
         yield error(check, f"{role} lacks {listed(fatal)}{reason}", fix)
-    if unsure:
-        yield warning(check, f"{role} lacks {listed(unsure)}, unless their own policies allow it", fix)
+    for unless, some in unsure.items():
+        yield warning(check, f"{role} lacks {listed(some)}, {unless}", fix)
     if minor:
         yield warning(check, f"{role} lacks {listed(minor)}, so the job leaves no log", fix)
     if not lacks:
@@ -159,10 +158,12 @@ def _holds(condition: Mapping[str, Any], account: str) -> bool:
 
 def _by_name(aws: Aws, subject: Subject, arn: str) -> Iterator[Finding]:
     """What can be told from the policies' names alone."""
-    managed, others = _policies(aws, arn)
+    managed, others = _attached(aws, arn)
     outside = _outside(subject, managed)
     if not outside:
         return
+    with asking("iam:ListRolePolicies", arn):
+        others += len(aws.iam.list_role_policies(RoleName=_name(arn))["PolicyNames"])
     sentence = (
         f"the role {_name(arn)!r} has {' and '.join(managed)}, which reaches only addresses that hold "
         f"{_words(managed)}; {' and '.join(outside)} is none of them"
@@ -177,24 +178,21 @@ def _by_name(aws: Aws, subject: Subject, arn: str) -> Iterator[Finding]:
 def _managed_reason(aws: Aws, subject: Subject, arn: str) -> str:
     """Why a role that looks right is not, when it is that."""
     try:
-        managed, _ = _policies(aws, arn)
-    except UncheckedError:
-        return ""
+        managed, _ = _attached(aws, arn)
+    except UncheckedError as why:
+        return f"; which policies it has could not be seen because {why}"
     if not _outside(subject, managed):
         return ""
     return f"; {' and '.join(managed)} reaches only addresses that hold {_words(managed)}"
 
 
-def _policies(aws: Aws, arn: str) -> tuple[list[str], int]:
-    """Which of AWS's own policies for SageMaker a role has, and how many others."""
-    name = _name(arn)
+def _attached(aws: Aws, arn: str) -> tuple[list[str], int]:
+    """Which of AWS's own policies for SageMaker a role has, and how many others are attached to it."""
     with asking("iam:ListAttachedRolePolicies", arn):
-        pages = aws.iam.get_paginator("list_attached_role_policies").paginate(RoleName=name)
+        pages = aws.iam.get_paginator("list_attached_role_policies").paginate(RoleName=_name(arn))
         attached = [policy["PolicyArn"] for page in pages for policy in page["AttachedPolicies"]]
-    with asking("iam:ListRolePolicies", arn):
-        inline = aws.iam.list_role_policies(RoleName=name)["PolicyNames"]
     managed = [own for own in _MANAGED if f"arn:aws:iam::aws:policy/{own}" in attached]
-    return managed, len(attached) + len(inline) - len(managed)
+    return managed, len(attached) - len(managed)
 
 
 def _outside(subject: Subject, managed: Sequence[str]) -> list[str]:

@@ -71,17 +71,17 @@ def lacking(iam: IAMClient, principal: str, needs: Iterable[Need]) -> Iterator[L
                         yield Lack(result["EvalActionName"], need.resource, explicit)
 
 
-def doubtful(s3: S3Client, lack: Lack) -> bool:
-    """Whether the resource's own policy might allow what the policies of the user or role do not.
-
-    The policy of a key always has a say, and that of a bucket where there is one.
-    """
-    if lack.explicit or not lack.resource.startswith("arn:"):
-        return False
-    service, resource = lack.resource.split(":")[2], lack.resource.split(":", 5)[5]
-    if service == "s3":
-        return _has_policy(s3, resource.partition("/")[0])
-    return service == "kms"
+def divided(s3: S3Client, lacks: Iterable[Lack]) -> tuple[dict[str, list[Lack]], list[Lack]]:
+    """What a resource's own policy might allow all the same, by the reason; and what nothing allows."""
+    unsure: dict[str, list[Lack]] = {}
+    fatal = []
+    for lack in lacks:
+        unless = _own_policy(s3, lack)
+        if unless:
+            unsure.setdefault(unless, []).append(lack)
+        else:
+            fatal.append(lack)
+    return unsure, fatal
 
 
 def statement_of(needs: Iterable[Need]) -> list[dict[str, object]]:
@@ -98,17 +98,30 @@ def listed(lacks: Iterable[Lack]) -> str:
     return " and ".join(f"{', '.join(actions)} on {resource}" for resource, actions in by_resource.items())
 
 
-def _has_policy(s3: S3Client, bucket: str) -> bool:
+def _own_policy(s3: S3Client, lack: Lack) -> str:
+    """Why the resource might allow what the policies of the user or role do not; empty if it cannot.
+
+    The policy of a key always has a say, and that of a bucket where there is one.
+    """
+    if lack.explicit or not lack.resource.startswith("arn:"):
+        return ""
+    service, resource = lack.resource.split(":")[2], lack.resource.split(":", 5)[5]
+    if service == "kms":
+        return "unless the key's own policy allows it"
+    return _bucket_policy(s3, resource.partition("/")[0]) if service == "s3" else ""
+
+
+def _bucket_policy(s3: S3Client, bucket: str) -> str:
     from botocore.exceptions import ClientError
 
+    reason = "unless the bucket's own policy allows it"
     try:
-        with asking("s3:GetBucketPolicy", bucket):
+        with asking("s3:GetBucketPolicy", f"arn:aws:s3:::{bucket}"):
             s3.get_bucket_policy(Bucket=bucket)
-    except UncheckedError:
-        # Nobody knows.
-        return True
+    except UncheckedError as why:
+        return f"{reason}, which could not be seen because {why}"
     except ClientError as refusal:
         if refusal.response["Error"].get("Code") in ("NoSuchBucketPolicy", "NoSuchBucket"):
-            return False
+            return ""
         raise
-    return True
+    return reason

@@ -77,14 +77,15 @@ def _people(aws: Aws, name: str, members: list[Any]) -> Iterator[Finding]:
                 "which does not exist, so nobody can sign in as a member of it",
             )
             return
+    # Cognito's word for somebody who was invited and has not been there yet.
     waiting = sum(user.get("UserStatus") == "FORCE_CHANGE_PASSWORD" for user in people)
-    if not people:
-        yield error(check, f"the team {name!r} has no members, so nobody would see the pictures")
-    elif waiting == len(people):
-        yield warning(check, f"none of the {len(people)} members of the team {name!r} has signed in yet")
+    if people:
+        yield ok(
+            check,
+            f"the team {name!r} has {len(people)} members; {len(people) - waiting} have signed in before",
+        )
     else:
-        able = len(people) - waiting
-        yield ok(check, f"{able} of the {len(people)} members of the team {name!r} can sign in")
+        yield error(check, f"the team {name!r} has no members, so nobody would see the pictures")
 
 
 def _create(aws: Aws, kind: TeamKind, name: str) -> str | None:
