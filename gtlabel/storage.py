@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -110,15 +109,14 @@ def write_checked(s3: S3Client, uri: S3Uri, body: bytes, content_type: str) -> N
 
     Its SHA-256 is kept as metadata, where `sha256_of` finds it.
     """
-    digest = sha256(body)
     with _explained("s3:PutObject", uri):
         s3.put_object(
             Bucket=uri.bucket,
             Key=uri.key,
             Body=body,
             ContentType=content_type,
-            ChecksumSHA256=b64encode(digest.digest()).decode(),
-            Metadata={_SHA256: digest.hexdigest()},
+            ChecksumAlgorithm="SHA256",
+            Metadata={_SHA256: sha256(body).hexdigest()},
         )
 
 
@@ -154,9 +152,11 @@ def write_new(s3: S3Client, uri: S3Uri, body: bytes, content_type: str = "applic
 def write_lines(s3: S3Client, uri: S3Uri, lines: Iterable[bytes]) -> int:
     """Write lines, each ended by a newline, as one object; return how many there were.
 
-    More than 8 MB are sent in parts while the lines are still being made, so memory stays flat. When
-    making a line raises, nothing appears at `uri`.
+    More than 8 MB are sent in parts while the lines are still being made, one part after the other, so
+    memory stays flat. When making a line raises, nothing appears at `uri`.
     """
+    from boto3.s3.transfer import TransferConfig
+
     stream = _LineStream(lines)
     with _explained("s3:PutObject", uri):
         s3.upload_fileobj(
@@ -164,6 +164,8 @@ def write_lines(s3: S3Client, uri: S3Uri, lines: Iterable[bytes]) -> int:
             uri.bucket,
             uri.key,
             ExtraArgs={"ContentType": "application/jsonlines"},
+            # Threads would hold up to ten parts in memory.
+            Config=TransferConfig(use_threads=False),
         )
     return stream.count
 

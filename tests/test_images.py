@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import struct
+import subprocess
+import sys
+import tracemalloc
 import zlib
+from base64 import b64encode
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -14,11 +22,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gtlabel.aws import Aws
-from gtlabel.errors import BucketNotFoundError, NoImagesError
+from gtlabel.errors import BucketNotFoundError, ClassListError, ManifestError, NoImagesError
 from gtlabel.images.checks import AUTOMATED, MAX_BYTES, Facts, UnsoundPictureError, examine, find_problem
 from gtlabel.images.listing import check_images, list_images
+from gtlabel.images.parallel import in_parallel
 from gtlabel.images.upload import upload_folder
+from gtlabel.labeling.inputs import MAX_IMAGES, manifest_lines, read_classes, write_inputs
+from gtlabel.manifests.lines import MAX_LINE_CHARACTERS, write_image, write_record
+from gtlabel.manifests.records import ManifestRecord
+from gtlabel.storage import list_objects, read
 from gtlabel.uris import S3Uri
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 TRASH = Path(__file__).parent.parent / "samples" / "trash" / "images"
 # A photograph of 218 kB that a phone held upright stored lying: Exif orientation 6.
@@ -284,3 +300,138 @@ def test_an_upload_sends_only_what_is_not_there_yet(gtlabel_aws: Aws, bucket: S3
     assert gtlabel_aws.s3.head_object(Bucket="pictures", Key="in/one.jpg")["LastModified"] == first
     changed = gtlabel_aws.s3.get_object(Bucket="pictures", Key="in/shelf two/ü+%.PNG")["Body"].read()
     assert changed == png(50, 50)
+
+
+def upload_in_parts(s3: S3Client, uri: S3Uri, body: bytes, metadata: dict[str, str]) -> None:
+    """Give an object the kind of ETag that is not the MD5 of its content."""
+    upload = s3.create_multipart_upload(Bucket=uri.bucket, Key=uri.key, Metadata=metadata)["UploadId"]
+    part = s3.upload_part(Bucket=uri.bucket, Key=uri.key, UploadId=upload, PartNumber=1, Body=body)
+    s3.complete_multipart_upload(
+        Bucket=uri.bucket,
+        Key=uri.key,
+        UploadId=upload,
+        MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]},
+    )
+
+
+def test_an_upload_is_compared_by_content_where_the_etag_says_nothing(
+    gtlabel_aws: Aws, bucket: S3Uri, tmp_path: Path
+) -> None:
+    body = jpeg(200, 100)
+    (tmp_path / "one.jpg").write_bytes(body)
+    (tmp_path / "._one.jpg").write_bytes(b"a resource fork")
+    s3 = gtlabel_aws.s3
+    upload_folder(s3, tmp_path, bucket / "in")
+    left = s3.head_object(Bucket="pictures", Key="in/one.jpg", ChecksumMode="ENABLED")
+    assert left["ChecksumSHA256"] == b64encode(sha256(body).digest()).decode()
+    assert left["ContentType"] == "image/jpeg"
+    for metadata, sent_again in (({"sha256": sha256(body).hexdigest()}, False), ({}, True)):
+        upload_in_parts(s3, bucket / "in/one.jpg", body, metadata)
+        upload_folder(s3, tmp_path, bucket / "in")
+        etag = s3.head_object(Bucket="pictures", Key="in/one.jpg")["ETag"]
+        assert ("-1" not in etag) is sent_again
+    assert [item.uri.key for item in list_objects(s3, bucket)] == ["in/one.jpg"]
+
+
+def test_an_interrupted_upload_leaves_whole_pictures_and_is_simply_started_once_more(
+    gtlabel_aws: Aws, bucket: S3Uri, tmp_path: Path
+) -> None:
+    for number in range(600):
+        (tmp_path / f"{number:03}.jpg").write_bytes(jpeg() + number.to_bytes(2))
+    program = (
+        "import sys, boto3\nfrom pathlib import Path\nfrom gtlabel.images.upload import upload_folder\n"
+        "from gtlabel.uris import S3Uri\n"
+        "show = lambda done, total: print(done, flush=True)\n"
+        "upload_folder(boto3.client('s3'), Path(sys.argv[1]), S3Uri(sys.argv[2]), on_progress=show)\n"
+    )
+    upload = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path), bucket],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ,
+    )
+    assert upload.stdout is not None
+    while upload.stdout.readline() != b"20\n":
+        assert upload.poll() is None
+    upload.send_signal(signal.SIGINT)
+    _, complaint = upload.communicate(timeout=20)
+    assert b"KeyboardInterrupt" in complaint
+    there = {item.uri: item for item in list_objects(gtlabel_aws.s3, bucket)}
+    assert 20 <= len(there) < 600
+    for uri in there:
+        assert read(gtlabel_aws.s3, uri) == (tmp_path / uri.name).read_bytes()
+
+    sent: list[str] = []
+    gtlabel_aws.s3.meta.events.register(
+        "before-call.s3.PutObject", lambda params, **_: sent.append(params["url_path"])
+    )
+    assert len(upload_folder(gtlabel_aws.s3, tmp_path, bucket)) == 600
+    assert len(sent) == 600 - len(there)
+    assert len(list(list_objects(gtlabel_aws.s3, bucket))) == 600
+
+
+def test_work_in_parallel_comes_in_order_and_stops_with_its_reader() -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        return -number
+
+    assert list(in_parallel(work, range(500), 4)) == [(number, -number) for number in range(500)]
+    begun.clear()
+    for number, _ in in_parallel(work, iter(range(10**9)), 4):
+        if number == 10:
+            break
+    assert len(begun) < 100
+
+
+@given(key=st.text(min_size=1, max_size=40).filter(lambda text: text.isprintable() or "\u2028" in text))
+def test_the_short_way_to_a_line_makes_the_same_bytes_as_the_long_one(key: str) -> None:
+    uri = S3Uri.of("pictures", key)
+    assert S3Uri("s3://pictures/x").at(key) == uri
+    assert S3Uri("s3://pictures/x").at(key).key == key
+    assert write_image(uri) == write_record(ManifestRecord(source_ref=uri))
+
+
+def test_a_line_longer_than_the_service_reads_is_refused() -> None:
+    fits = S3Uri.of("pictures", "k" * (MAX_LINE_CHARACTERS - len('{"source-ref":"s3://pictures/"}')))
+    assert len(write_image(fits)) == MAX_LINE_CHARACTERS
+    with pytest.raises(ManifestError, match="it has 100,001 characters; Ground Truth reads at most 100,000"):
+        write_image(S3Uri(f"{fits}k"))
+    with pytest.raises(ManifestError, match="it names a bucket and no image in it"):
+        write_image(S3Uri("s3://pictures/"))
+
+
+def test_a_manifest_is_written_in_memory_that_does_not_grow_with_it(gtlabel_aws: Aws, bucket: S3Uri) -> None:
+    folder = "k" * 400
+    peaks = {}
+    for count in (20_000, 80_000):
+        images = (bucket.at(f"{folder}/{number}.jpg") for number in range(count))
+        tracemalloc.start()
+        inputs = write_inputs(gtlabel_aws.s3, images, ["a", "b"], "page", bucket / "job/")
+        peaks[count] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        size = gtlabel_aws.s3.head_object(Bucket="pictures", Key=inputs.manifest.key)["ContentLength"]
+        assert inputs.images == count
+        assert size > count * 400
+    assert peaks[80_000] < peaks[20_000] * 1.25
+
+
+def test_a_manifest_takes_records_with_what_is_known_of_them_and_no_more_lines_than_a_job(
+    bucket: S3Uri,
+) -> None:
+    line = b'{"source-ref":"s3://pictures/a.jpg","pile":0}'
+    record = ManifestRecord.from_line(line.decode())
+    assert list(manifest_lines([record, bucket / "b.jpg"])) == [line, b'{"source-ref":"s3://pictures/b.jpg"}']
+    with pytest.raises(ManifestError, match="more than 100,000 images"):
+        sum(1 for _ in manifest_lines(bucket.at(f"{number}") for number in range(MAX_IMAGES + 1)))
+
+
+def test_classes_are_read_from_a_text_or_from_the_file_of_an_earlier_job(tmp_path: Path) -> None:
+    file = tmp_path / "classes"
+    for text in ("\ufeffCompost\r\nLandfill\n\n", '{"labels":[{"label":"Compost"},{"label":"Landfill"}]}'):
+        file.write_text(text, encoding="utf-8")
+        assert list(read_classes(file)) == ["Compost", "Landfill"]
+    file.write_bytes(b"Compost\n\xff")
+    with pytest.raises(ClassListError, match="classes is not UTF-8: byte 9"):
+        read_classes(file)
