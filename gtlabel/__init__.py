@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         plan_training,
         start_labeling,
     )
+    from gtlabel.labeling.cost import estimate
     from gtlabel.labeling.jobs import (
         LabelingJob,
         describe_labeling_job,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         stop_labeling_job,
         wait_for_labeling_job,
     )
+    from gtlabel.labeling.request import LabelingJobRequest
     from gtlabel.settings import Project
     from gtlabel.training.jobs import TrainingJob, create_training_job, wait_for_training_job
     from gtlabel.uris import S3Uri
@@ -41,6 +43,7 @@ _HOMES = {
     "Dataset": "gtlabel.datasets.channels",
     "GtlabelError": "gtlabel.errors",
     "LabelingJob": "gtlabel.labeling.jobs",
+    "LabelingJobRequest": "gtlabel.labeling.request",
     "LabelingPlan": "gtlabel.journey",
     "Project": "gtlabel.settings",
     "S3Uri": "gtlabel.uris",
@@ -50,6 +53,7 @@ _HOMES = {
     "create_training_job": "gtlabel.training.jobs",
     "deploy": "gtlabel.journey",
     "describe_labeling_job": "gtlabel.labeling.jobs",
+    "estimate": "gtlabel.labeling.cost",
     "fetch_model": "gtlabel.journey",
     "list_labeling_jobs": "gtlabel.labeling.jobs",
     "plan_labeling": "gtlabel.journey",
@@ -66,6 +70,7 @@ __all__ = [
     "Dataset",
     "GtlabelError",
     "LabelingJob",
+    "LabelingJobRequest",
     "LabelingPlan",
     "Project",
     "S3Uri",
@@ -75,6 +80,7 @@ __all__ = [
     "create_training_job",
     "deploy",
     "describe_labeling_job",
+    "estimate",
     "fetch_model",
     "list_labeling_jobs",
     "plan_labeling",

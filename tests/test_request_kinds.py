@@ -7,6 +7,7 @@ import json
 import time
 from decimal import Decimal
 from html import unescape
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -32,6 +33,8 @@ from gtlabel.errors import ManifestError, MissingLabelError, TemplateError
 from gtlabel.labeling import rules
 from gtlabel.labeling.audits import Audit, Opinion, audit_page, read_audit
 from gtlabel.labeling.jobs import create_labeling_job, wait_for_labeling_job
+from gtlabel.labeling.preflight.pages import check_template
+from gtlabel.labeling.preflight.subject import Subject
 from gtlabel.labeling.request import LabelingJobRequest
 from gtlabel.labeling.tasks import TASKS, Task, consolidation_function, pre_function
 from gtlabel.manifests.records import ManifestRecord
@@ -189,13 +192,53 @@ def test_what_people_may_regret_is_said_and_sent(fields: dict[str, Any], sentenc
     assert request().warnings() == []
 
 
-def test_every_task_has_a_page_that_gives_its_answer() -> None:
-    for task, kind in TASKS.items():
-        if kind.template is None:
-            assert task is Task.CUSTOM
-            continue
-        page = read_template(kind.template)
-        assert f'name="{kind.answer_key}"' in page
+# What AWS documents: https://docs.aws.amazon.com/sagemaker/latest/dg/sms-ui-template-reference.html
+DOCUMENTED = {
+    "crowd-form": set[str](),
+    "crowd-image-classifier": {"name", "src", "header", "categories", "overlay"},
+    "crowd-image-classifier-multi-select": {"name", "src", "header", "categories", "exclusion-category"},
+    "full-instructions": {"header"},
+    "short-instructions": set[str](),
+    "worker-comment": {"header", "link-text", "placeholder"},
+}
+
+
+class Page(HTMLParser):
+    """The elements of a page with their attributes, and those that were never closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("task", [task for task in Task if task is not Task.CUSTOM])
+def test_every_page_asks_with_what_aws_documents_and_answers_under_the_name_of_its_task(task: Task) -> None:
+    kind = TASKS[task]
+    assert kind.template is not None
+    text = audit_page(task, "bin", CLASSES) if kind.audits else read_template(kind.template)
+    page = Page(text)
+    assert page.open == []
+    for tag, attributes in page.elements:
+        if "-" in tag:
+            assert set(attributes) <= DOCUMENTED[tag], tag
+    (asked,) = [attributes for tag, attributes in page.elements if "classifier" in tag]
+    assert asked["name"] == kind.answer_key
+    assert "${" not in text
+    found = check_template(Aws(), Subject(template=text, task=task))
+    assert [finding.sentence for finding in found if finding.level != "ok"] == []
+
+
+def test_a_custom_task_has_no_page_but_its_own() -> None:
+    assert TASKS[Task.CUSTOM].template is None
 
 
 # --- from the page to what came of it
