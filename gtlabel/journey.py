@@ -43,8 +43,8 @@ __all__ = [
     "deploy",
     "fetch_model",
     "plan_labeling",
-    "prepare_labeling",
     "plan_training",
+    "prepare_labeling",
     "start_labeling",
 ]
 
