@@ -78,7 +78,7 @@ def test_other_pictures_or_other_content_under_their_names_are_another_job(gtlab
     names = [plan(gtlabel_aws).launch.name]
     gtlabel_aws.s3.put_object(Bucket=BUCKET, Key="trash/00000.jpg", Body=jpeg("pink"))
     names.append(plan(gtlabel_aws).launch.name)
-    gtlabel_aws.s3.put_object(Bucket=BUCKET, Key="trash/new.jpg", Body=jpeg("pink"))
+    gtlabel_aws.s3.put_object(Bucket=BUCKET, Key="trash/new.jpg", Body=jpeg("pink", 1))
     names.append(plan(gtlabel_aws).launch.name)
     assert len(set(names)) == 3
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from lifecycle_parts import (
     USUAL,
     fill,
     jobs,
+    jpeg,
     keys,
     lines,
     people_answer,
@@ -30,12 +34,14 @@ from gtlabel.errors import (
     JobNameTakenError,
     JobNotFoundError,
     LabelingJobError,
+    NothingNewError,
     RequestError,
 )
 from gtlabel.journey import consolidate_jobs
 from gtlabel.labeling.audits import read_audit
 from gtlabel.labeling.groups import describe_labeling, stop_labeling, wait_for_labeling
 from gtlabel.labeling.jobs import Counters, describe_labeling_job, list_labeling_jobs
+from gtlabel.labeling.ledger import claim
 from gtlabel.labeling.lifecycle import (
     plan_chain,
     plan_clone,
@@ -45,9 +51,10 @@ from gtlabel.labeling.lifecycle import (
     start_successor,
 )
 from gtlabel.labeling.outcome import disputed_images, failures, records
-from gtlabel.labeling.speed import Speed
 from gtlabel.labeling.plan import LabelingPlan, plan_labeling, start_labeling
+from gtlabel.labeling.speed import Speed
 from gtlabel.storage import list_objects, read
+from gtlabel.templates import read_template
 from gtlabel.uris import S3Uri
 
 
@@ -359,3 +366,56 @@ def test_a_pace_is_told_from_what_got_done_while_somebody_looked() -> None:
     assert speed.seconds_left(3700.0, counters) == 2 * 3600
     assert speed.seconds_left(100.5, counters) is None
     assert speed.images_per_hour(3700.0, Counters(50, 50, 0, 0, 60)) is None
+
+
+def test_only_what_no_completed_launch_has_is_new(gtlabel_aws: Aws) -> None:
+    fill(gtlabel_aws, 4)
+    start(gtlabel_aws, "first", max_images_per_job=2)
+    with pytest.raises(NothingNewError, match="4"):
+        plan_labeling(gtlabel_aws, PHOTOS, **USUAL, only_new=True)
+    gtlabel_aws.s3.put_object(Bucket=BUCKET, Key="trash/later.jpg", Body=jpeg("red"))
+    plan = plan_labeling(gtlabel_aws, PHOTOS, **USUAL, only_new=True)
+    assert [image.uri.name for image in plan.usable.images] == ["later.jpg"]
+    # Broken off after its claim: the same command completes it, and does not take it for done.
+    claim(gtlabel_aws.s3, OUTPUT, plan.launch)
+    again = plan_labeling(gtlabel_aws, PHOTOS, **USUAL, only_new=True)
+    assert again.launch == plan.launch
+    start_labeling(gtlabel_aws, again)
+    assert lines(gtlabel_aws, OUTPUT / plan.launch.name / "input/input.manifest") == [
+        {"source-ref": str(PHOTOS / "later.jpg")}
+    ]
+
+
+def test_the_project_file_the_environment_and_the_flags_settle_a_launch_in_rising_priority(
+    gtlabel_aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = fill(gtlabel_aws, 5)
+    page = read_template("tasks/image-classification.liquid").replace("Classify", "Sort")
+    (tmp_path / "page.liquid").write_text(page)
+    (tmp_path / "gtlabel.toml").write_text(
+        f'bucket = "{BUCKET}"\nclasses = {CLASSES}\nworkers = 5\nmax_images_per_job = 4\n'
+        'template = "page.liquid"\n'
+    )
+    monkeypatch.setenv("GTLABEL_MAX_IMAGES_PER_JOB", "3")
+
+    def label(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "gtlabel", "label", "trash/", "--output", "json", *more]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    run = label("--set", "title=Which bin?", "--set", "max_concurrent=50")
+    assert run.returncode == 0, run.stderr
+    result = json.loads(run.stdout)
+    name = result["name"]
+    assert result["jobs"] == [f"{name}-1", f"{name}-2"]
+    asked = gtlabel_aws.sagemaker.describe_labeling_job(LabelingJobName=f"{name}-2")["HumanTaskConfig"]
+    assert (asked["NumberOfHumanWorkersPerDataObject"], asked["TaskTitle"]) == (5, "Which bin?")
+    assert asked["MaxConcurrentTaskCount"] == 50
+    assert read(gtlabel_aws.s3, S3Uri(asked["UiConfig"]["UiTemplateS3Uri"])).decode() == page
+    nothing = label("--new")
+    assert (nothing.returncode, nothing.stdout) == (0, "")
+    assert f"{len(truth)}" in nothing.stderr
+    gtlabel_aws.s3.delete_bucket_cors(Bucket=BUCKET)
+    refused = label("--workers", "1")
+    assert refused.returncode == 1
+    assert "put-bucket-cors" in refused.stderr or "gtlabel doctor" in refused.stderr
+    assert len(jobs(gtlabel_aws)) == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gtlabel.cli.options import DryRun, EndpointUrl, Output, Profile, Region, connect, taken_apart
+from gtlabel.cli.options import DryRun, EndpointUrl, Force, Output, Profile, Region, connect, taken_apart
 from gtlabel.cli.output import Format, progress, put, put_json, say
+from gtlabel.cli.precautions import look_before
 
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
@@ -127,9 +127,7 @@ def label(
     again: Annotated[
         bool, typer.Option("--again", help="Label once more, and pay once more, what was labeled before.")
     ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Start it although something is found that would make it fail.")
-    ] = False,
+    force: Force = False,
     dry_run: DryRun = False,
     inputs_only: Annotated[
         bool,
@@ -205,24 +203,23 @@ def label(
         say(str(nothing))
         return
     _tell(plan)
+    if plan.started != plan.launch.jobs:
+        look_before(aws, plan.subject, force=force or dry_run)
     if dry_run:
-        _check(aws, plan, force=True)
         requests = [request.to_boto() for request in plan.requests]
         put_json(requests[0] if len(requests) == 1 else requests)
         return
     if inputs_only:
-        _check(aws, plan, force)
+        look_before(aws, plan.subject, force=force)
         put_json([request.to_boto() for request in prepare_labeling(aws, plan)])
         return
-    _start(aws, plan, force, output)
+    _start(aws, plan, output)
 
 
-def _start(aws: Aws, plan: LabelingPlan, force: bool, output: Format) -> None:
+def _start(aws: Aws, plan: LabelingPlan, output: Format) -> None:
     from gtlabel.journey import start_labeling
 
     launch = plan.launch
-    if plan.started != launch.jobs:
-        _check(aws, plan, force)
     arn = start_labeling(aws, plan)
     if output is Format.JSON:
         put_json(
@@ -244,22 +241,6 @@ def _start(aws: Aws, plan: LabelingPlan, force: bool, output: Format) -> None:
         say(f"{launch.images} pictures{jobs}, {plan.request.workers_per_image} people each; follow it with:")
         say(f"  gtlabel jobs wait {launch.name}")
     put(launch.name)
-
-
-def _check(aws: Aws, plan: LabelingPlan, force: bool) -> None:
-    """Look before anything costs money; say what was found, and stop for an error unless forced."""
-    from gtlabel.labeling.preflight import check, refuse
-
-    findings = [
-        replace(finding, sentence=f"{finding.sentence}; to fix it: {finding.fix}") if finding.fix else finding
-        for finding in check(aws, plan.subject)
-        if finding.checked
-    ]
-    for finding in findings:
-        if finding.level == "warning" or (finding.level == "error" and force):
-            say(f"{finding.level}: {finding.sentence}")
-    if not force:
-        refuse(findings)
 
 
 def _tell(plan: LabelingPlan) -> None:

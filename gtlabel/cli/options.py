@@ -22,6 +22,9 @@ EndpointUrl = Annotated[
 ]
 Output = Annotated[Format, typer.Option("--output", help="How to print the result.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Start it although something is found that would make it fail.")
+]
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="The name of the job.")]
 
 

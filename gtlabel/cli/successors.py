@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gtlabel.cli.options import DryRun, EndpointUrl, JobName, Output, Profile, Region, connect
+from gtlabel.cli.options import DryRun, EndpointUrl, Force, JobName, Output, Profile, Region, connect
 from gtlabel.cli.output import Format, put, put_json, say
+from gtlabel.cli.precautions import look_before
 
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
@@ -32,6 +33,7 @@ def clone(
     name: NewName = None,
     workers: Workers = None,
     team: Team = None,
+    force: Force = False,
     dry_run: DryRun = False,
     output: Output = Format.TEXT,
     profile: Profile = None,
@@ -45,7 +47,7 @@ def clone(
     from gtlabel.labeling.lifecycle import plan_clone
 
     _, aws = connect(profile, region, endpoint_url)
-    _launch(aws, plan_clone(aws, job, to=name, **_changes(aws, workers, team)), dry_run, output)
+    _launch(aws, plan_clone(aws, job, to=name, **_changes(aws, workers, team)), dry_run, force, output)
 
 
 def chain(
@@ -62,6 +64,7 @@ def chain(
     ] = None,
     workers: Workers = None,
     team: Team = None,
+    force: Force = False,
     dry_run: DryRun = False,
     output: Output = Format.TEXT,
     profile: Profile = None,
@@ -86,7 +89,7 @@ def chain(
         template=template.read_text(encoding="utf-8") if template else None,
         **_changes(aws, workers, team),
     )
-    _launch(aws, plan, dry_run, output)
+    _launch(aws, plan, dry_run, force, output)
 
 
 def resume(
@@ -94,6 +97,7 @@ def resume(
     name: NewName = None,
     workers: Workers = None,
     team: Team = None,
+    force: Force = False,
     dry_run: DryRun = False,
     output: Output = Format.TEXT,
     profile: Profile = None,
@@ -109,7 +113,7 @@ def resume(
     from gtlabel.labeling.lifecycle import plan_resume
 
     _, aws = connect(profile, region, endpoint_url)
-    _launch(aws, plan_resume(aws, job, to=name, **_changes(aws, workers, team)), dry_run, output)
+    _launch(aws, plan_resume(aws, job, to=name, **_changes(aws, workers, team)), dry_run, force, output)
 
 
 def relabel(
@@ -125,6 +129,7 @@ def relabel(
     attribute: Attribute = None,
     workers: Workers = None,
     team: Team = None,
+    force: Force = False,
     dry_run: DryRun = False,
     output: Output = Format.TEXT,
     profile: Profile = None,
@@ -149,7 +154,7 @@ def relabel(
         attribute=attribute,
         **_changes(aws, workers, team),
     )
-    _launch(aws, plan, dry_run, output)
+    _launch(aws, plan, dry_run, force, output)
 
 
 def verify(
@@ -161,6 +166,7 @@ def verify(
     attribute: Attribute = None,
     workers: Workers = None,
     team: Team = None,
+    force: Force = False,
     dry_run: DryRun = False,
     output: Output = Format.TEXT,
     profile: Profile = None,
@@ -175,7 +181,7 @@ def verify(
 
     _, aws = connect(profile, region, endpoint_url)
     plan = plan_verify(aws, job, adjust=adjust, to=name, attribute=attribute, **_changes(aws, workers, team))
-    _launch(aws, plan, dry_run, output)
+    _launch(aws, plan, dry_run, force, output)
 
 
 def _changes(aws: Aws, workers: int | None, team: str | None) -> dict[str, Any]:
@@ -190,9 +196,11 @@ def _changes(aws: Aws, workers: int | None, team: str | None) -> dict[str, Any]:
     return changes
 
 
-def _launch(aws: Aws, plan: SuccessorPlan, dry_run: bool, output: Format) -> None:
+def _launch(aws: Aws, plan: SuccessorPlan, dry_run: bool, force: bool, output: Format) -> None:
     from gtlabel.labeling.lifecycle import start_successor
 
+    if plan.started != plan.launch.jobs:
+        look_before(aws, plan.subject, force=force or dry_run)
     if dry_run:
         requests = [request.to_boto() for request in plan.requests]
         put_json(requests[0] if len(requests) == 1 else requests)

@@ -19,12 +19,14 @@ from gtlabel.labeling.inputs import MAX_IMAGES
 from gtlabel.labeling.jobs import ENDED, create_labeling_job
 from gtlabel.labeling.ledger import Launch, claim, digest_of, ensure_job, inputs_of, look_up
 from gtlabel.labeling.outcome import doubtful, last_manifest, records, unlabeled
+from gtlabel.labeling.plan import subject_of
+from gtlabel.labeling.preflight import Subject
 from gtlabel.labeling.request import LabelingJobRequest
 from gtlabel.labeling.tasks import Task
 from gtlabel.manifests.classes import ClassList, check_classes
-from gtlabel.manifests.lines import write_record
+from gtlabel.manifests.lines import read_records, write_record
 from gtlabel.manifests.records import ManifestRecord
-from gtlabel.storage import read, write, write_lines
+from gtlabel.storage import read, read_lines, write, write_lines
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class SuccessorPlan:
         classes: a class list to write; None when they read the earlier job's.
         template: the text of a worker template to write; None when they show the earlier job's.
         started: those of the jobs that are there already, from an earlier run of the same.
+        image: one of the images.
     """
 
     request: LabelingJobRequest
@@ -54,6 +57,17 @@ class SuccessorPlan:
     classes: tuple[str, ...] | None = None
     template: str | None = None
     started: tuple[str, ...] = ()
+    image: S3Uri | None = None
+
+    @property
+    def subject(self) -> Subject:
+        """What the doctor should look at before it is started."""
+        return subject_of(
+            self.request,
+            () if self.image is None else (self.image,),
+            self.classes or self.request.classes,
+            self.template or self.request.template,
+        )
 
     @property
     def requests(self) -> tuple[LabelingJobRequest, ...]:
@@ -338,9 +352,11 @@ def _planned(
         request = request.model_copy(update={"classes": inputs / "classes.json"})
     if template is not None:
         request = request.model_copy(update={"template": inputs / "template.liquid"})
-    images = group.counters.total if manifests else sum(1 for _ in select())
-    if not manifests and images == 0:
-        raise LabelingJobError(nothing or f"the manifest of {group.name!r} is empty")
+    image, images = None, 0
+    for record in _read(aws, manifests) if manifests else select():
+        image, images = record.source_ref, images + 1
+    if images == 0:
+        raise LabelingJobError(nothing or f"what {group.name!r} left names no images")
     made_of = request.model_dump(mode="json", exclude={"name", "manifest"}, exclude_defaults=True)
     of = [job.name for job in group.jobs]
     launch = Launch(
@@ -350,11 +366,16 @@ def _planned(
         images=images,
         images_per_job=MAX_IMAGES,
     )
-    plan = SuccessorPlan(request, launch, manifests, select, classes, template)
+    plan = SuccessorPlan(request, launch, manifests, select, classes, template, image=image)
     for each in plan.requests:
         each.to_boto()
     held, started = look_up(aws.sagemaker, aws.s3, request.output, launch)
     return replace(plan, launch=held, started=started)
+
+
+def _read(aws: Aws, manifests: Sequence[S3Uri]) -> Iterator[ManifestRecord]:
+    for manifest in manifests:
+        yield from read_records(read_lines(aws.s3, manifest), manifest)
 
 
 def _request_behind(aws: Aws, group: JobGroup, name: str, changes: dict[str, Any]) -> LabelingJobRequest:

@@ -53,19 +53,8 @@ class LabelingPlan:
     @property
     def subject(self) -> Subject:
         """What the doctor should look at before it is started."""
-        return Subject(
-            images=tuple({image.uri.bucket: image.uri for image in self.usable.images}.values()),
-            output=self.request.output,
-            team=self.request.team,
-            role=self.request.role,
-            classes=self.classes,
-            template=self.template,
-            task=self.request.task,
-            functions=tuple(
-                arn for arn in (self.request.pre_function, self.request.consolidation_function) if arn
-            ),
-            kms_keys=tuple(key for key in (self.request.output_key, self.request.volume_key) if key),
-        )
+        buckets = {image.uri.bucket: image.uri for image in self.usable.images}
+        return subject_of(self.request, tuple(buckets.values()), self.classes, self.template)
 
     @property
     def requests(self) -> tuple[LabelingJobRequest, ...]:
@@ -283,6 +272,26 @@ def _page(task: Task) -> str:
     if template is None:
         raise SettingsError(f"a {task} task shows a page of its own; give its template")
     return read_template(template)
+
+
+def subject_of(
+    request: LabelingJobRequest,
+    images: tuple[S3Uri, ...],
+    classes: Sequence[str] | S3Uri | None,
+    template: str | S3Uri,
+) -> Subject:
+    """What the doctor should look at before a job is started; its name was looked up with the plan."""
+    return Subject(
+        images=images,
+        output=request.output,
+        team=request.team,
+        role=request.role,
+        classes=classes,
+        template=template,
+        task=request.task,
+        functions=tuple(arn for arn in (request.pre_function, request.consolidation_function) if arn),
+        kms_keys=tuple(key for key in (request.output_key, request.volume_key) if key),
+    )
 
 
 def stem_of(source: S3Uri | Path) -> str:
