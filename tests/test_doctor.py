@@ -20,7 +20,7 @@ from gtlabel.emulator.child import Address, running
 from gtlabel.errors import PreflightError
 from gtlabel.labeling.preflight import CORS_RULE, Finding, Subject, check, let_browsers_in, refuse
 from gtlabel.labeling.preflight.cors import needed_rules
-from gtlabel.labeling.tasks import Task
+from gtlabel.labeling.tasks import TASKS, Task
 from gtlabel.policies import policy_for
 from gtlabel.templates import read_template
 from gtlabel.uris import S3Uri
@@ -402,10 +402,6 @@ def test_a_worker_template_is_read_before_workers_see_it(
     assert (found.level, sentence in found.sentence) == (level, True), found
 
 
-def test_a_shipped_template_fits_its_task(gtlabel_aws: Aws) -> None:
-    assert about(look(gtlabel_aws, template=read_template(TEMPLATE)), "template").level == "ok"
-
-
 def test_a_template_or_class_list_that_cannot_be_read_is_named(
     gtlabel_aws: Aws, photos: S3Uri, tmp_path: Path
 ) -> None:
@@ -420,6 +416,25 @@ def test_a_template_or_class_list_that_cannot_be_read_is_named(
     wrong = faults(look(gtlabel_aws, template=gone, classes=S3Uri("s3://photos/gone.json")))
     assert "'utf-8' codec can't decode" in wrong["template"]
     assert "labels[0] has no 'label' that is a text" in wrong["classes"]
+
+
+@pytest.mark.parametrize("task", [Task.SINGLE, Task.MULTI, Task.VERIFICATION, Task.ADJUSTMENT])
+def test_every_shipped_template_fits_its_task_and_no_other(gtlabel_aws: Aws, task: Task) -> None:
+    for other, kind in TASKS.items():
+        if kind.template is not None:
+            found = about(look(gtlabel_aws, template=read_template(kind.template), task=task), "template")
+            if other is task:
+                assert found.level == "ok", found
+            elif TASKS[task].answer_key != kind.answer_key:
+                assert found.level == "error", found
+
+
+def test_a_page_of_a_custom_task_needs_something_to_answer_with(gtlabel_aws: Aws) -> None:
+    shown = "<p>{{ task.input.taskObject | grant_read_access }}</p>"
+    empty = about(look(gtlabel_aws, template=page(shown), task=Task.CUSTOM), "template")
+    assert (empty.level, empty.sentence.endswith("has nothing to answer with")) == ("error", True)
+    filled = page(shown + '<input name="weight">')
+    assert about(look(gtlabel_aws, template=filled, task=Task.CUSTOM), "template").level == "ok"
 
 
 def test_a_task_with_many_answers_takes_fifty_classes(gtlabel_aws: Aws) -> None:
@@ -577,6 +592,13 @@ def test_a_policy_of_the_bucket_may_make_good_what_the_role_lacks(gtlabel_aws: A
     )
     found = about(look(gtlabel_aws, **job_of(photos)), "role-permissions")
     assert (found.level, "s3:PutObject (denied)" in found.sentence) == ("error", True)
+
+
+def test_an_image_stands_for_its_folder_in_what_the_role_is_given(gtlabel_aws: Aws, photos: S3Uri) -> None:
+    only(gtlabel_aws, "sorter", without(policy_for("labeling-role", VALUES), "s3:GetObject"))
+    subject = job_of(photos, images=(photos / "a.jpg",))
+    found = about(look(gtlabel_aws, **subject), "role-permissions")
+    assert "s3:GetObject on arn:aws:s3:::photos/trash/* and" in found.sentence
 
 
 def test_an_output_in_another_bucket_is_asked_for_there(gtlabel_aws: Aws, photos: S3Uri) -> None:

@@ -50,7 +50,7 @@ def caller_needs(aws: Aws, subject: Subject) -> list[Need]:
         names["role"] = subject.role_arn(aws)
     found = _needs(aws, subject, "label", names, tuple(context.items()))
     # The pictures are written with --upload only.
-    uploads = {_objects(place) for place in subject.images} - {_objects(_output(subject))}
+    uploads = {_objects(place) for place in subject.prefixes} - {_objects(_output(subject))}
     kept = (need for need in found if not (need.actions == ("s3:PutObject",) and need.resource in uploads))
     return list(dict.fromkeys(kept))
 
@@ -64,7 +64,7 @@ def _needs(
 ) -> Iterator[Need]:
     """The statements of a policy for every place with pictures, one need for each resource."""
     output = _output(subject)
-    for place in subject.images:
+    for place in subject.prefixes:
         values = {"account": aws.account, "region": aws.region, "bucket": place.bucket, **names}
         document = policy_for(policy, {**values, "prefix": place.key, "output": output.key})
         # The policies know one bucket; the job's output may lie in another.

@@ -103,8 +103,7 @@ def _faults(text: str, task: Task) -> Iterator[Finding]:
         return
     wanted = _ELEMENTS.get(task)
     if wanted is None:
-        if not any(tag.startswith("crowd-") or tag in _FIELDS for tag, _ in page.inside):
-            yield error("template", "the crowd-form of the worker template has nothing to answer with")
+        yield from _custom_faults(page, TASKS[task].answer_key)
         return
     found = [attributes.get("name", "") for tag, attributes in page.inside if tag == wanted]
     if len(found) != 1:
@@ -117,6 +116,15 @@ def _faults(text: str, task: Task) -> Iterator[Finding]:
             f"the element {wanted} of the worker template is named {found[0]!r}; "
             f"its answers become labels only under the name {wanted!r}",
         )
+
+
+def _custom_faults(page: _Page, key: str | None) -> Iterator[Finding]:
+    """The same for a page whose answers no function of AWS's reads; ours read them under a key."""
+    fields = [given for tag, given in page.inside if tag.startswith("crowd-") or tag in _FIELDS]
+    if not fields:
+        yield error("template", "the crowd-form of the worker template has nothing to answer with")
+    elif key is not None and not any(given.get("name") == key for given in fields):
+        yield error("template", f"nothing in the crowd-form of the worker template is named {key!r}")
 
 
 def _doubts(text: str) -> Iterator[Finding]:

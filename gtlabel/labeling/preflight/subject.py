@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gtlabel.images.checks import EXTENSIONS
 from gtlabel.labeling.tasks import Task, role_arn, team_arn
 from gtlabel.uris import S3Uri
 
@@ -57,6 +58,13 @@ class Subject:
     def image_buckets(self) -> tuple[str, ...]:
         """The buckets that workers' browsers load pictures from."""
         return tuple(dict.fromkeys(uri.bucket for uri in self.images))
+
+    @property
+    def prefixes(self) -> tuple[S3Uri, ...]:
+        """What policies should name: an image stands for the folder it lies in."""
+        return tuple(
+            dict.fromkeys(uri.folder if uri.lower().endswith(EXTENSIONS) else uri for uri in self.images)
+        )
 
     @property
     def buckets(self) -> tuple[str, ...]:
