@@ -35,7 +35,10 @@ def put_inputs(s3: S3Client) -> None:
     s3.put_object(Bucket=BUCKET, Key="template.liquid", Body=read_template(TEMPLATE).encode())
 
 
-def create_job(aws: Aws, name: str) -> str:
+TEAM = "arn:aws:sagemaker:us-east-1:123456789012:workteam/private-crowd/gtlabel"
+
+
+def create_job(aws: Aws, name: str, team: str = TEAM) -> str:
     request = LabelingJobRequest(
         name=name,
         attribute="bin",
@@ -44,7 +47,7 @@ def create_job(aws: Aws, name: str) -> str:
         template=S3Uri(f"s3://{BUCKET}/template.liquid"),
         output=S3Uri(f"s3://{BUCKET}/out/"),
         role="arn:aws:iam::123456789012:role/gtlabel",
-        team="arn:aws:sagemaker:us-east-1:123456789012:workteam/private-crowd/gtlabel",
+        team=team,
         region="us-east-1",
         workers_per_image=1,
     )

@@ -160,7 +160,10 @@ def test_an_image_that_is_sent_again_is_labeled_once(aws: Aws, gtlabel_server: A
 def test_an_image_with_another_id_is_labeled_again(aws: Aws, gtlabel_server: Address) -> None:
     results = open_stream(aws)
     for look in ("first", "second"):
-        send(aws.sagemaker, aws.sns, "Belt-1", IMAGES[:1], key="look", ids=lambda _, look=look: look)
+        again = [
+            ManifestRecord.from_line(json.dumps({"source-ref": image, "look": look})) for image in IMAGES[:1]
+        ]
+        send(aws.sagemaker, aws.sns, "Belt-1", again, key="look")
     work(gtlabel_server.url, 2)
     records = [record.to_json() for record in receive(aws.sqs, results, limit=2)]
     assert {record["source-ref"] for record in records} == {IMAGES[0]}
@@ -282,10 +285,10 @@ def test_nothing_is_sent_or_stopped_while_a_job_is_initializing(aws: Aws) -> Non
     open_stream(aws)
     described = aws.sagemaker.describe_labeling_job(LabelingJobName="Belt-1")
     described["LabelingJobStatus"] = "Initializing"
-    del described["ResponseMetadata"]
     with Stubber(aws.sagemaker) as service:
         for _ in range(8):
-            service.add_response("describe_labeling_job", dict(described))
+            answer = {name: value for name, value in described.items() if name != "ResponseMetadata"}
+            service.add_response("describe_labeling_job", answer)
         with pytest.raises(StreamError, match="what is sent now would be lost"):
             send(aws.sagemaker, aws.sns, "Belt-1", IMAGES)
         with pytest.raises(StreamError, match="cannot be stopped yet"):
@@ -309,8 +312,8 @@ def test_a_stopped_job_leaves_its_queue_unsubscribed_until_it_is_cleaned_up(
     eventually(lambda: find_stream(aws.sagemaker, "Belt-1").status == "Stopped")
     queue = "GroundTruth-belt-1"
     assert queue in aws.sqs.get_queue_url(QueueName=queue)["QueueUrl"]
-    pages = lambda: aws.sns.list_subscriptions_by_topic(TopicArn=stream.input_topic)["Subscriptions"]  # noqa: E731
-    eventually(lambda: pages() == [])
+    given = {"TopicArn": stream.input_topic}
+    eventually(lambda: not aws.sns.list_subscriptions_by_topic(**given)["Subscriptions"])
     with pytest.raises(StreamError, match="still holds 3 images that were sent and never shown"):
         clean_up(aws.sagemaker, aws.sns, aws.sqs, "Belt-1")
     assert aws.sqs.get_queue_url(QueueName=queue)
