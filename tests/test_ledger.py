@@ -29,8 +29,11 @@ from lifecycle_parts import (
 )
 
 from gtlabel.aws import Aws
-from gtlabel.errors import GtlabelError, JobNameTakenError, LabelingJobError
+from gtlabel.cli.failures import explain
+from gtlabel.errors import GtlabelError, JobEndedError, JobNameTakenError, LabelingJobError
+from gtlabel.labeling.groups import stop_labeling, wait_for_labeling
 from gtlabel.labeling.ledger import read_launch
+from gtlabel.labeling.lifecycle import plan_resume, start_successor
 from gtlabel.labeling.plan import LabelingPlan, plan_labeling, start_labeling
 from gtlabel.storage import read, write, write_new
 from gtlabel.uris import S3Uri
@@ -175,6 +178,53 @@ def test_a_run_that_broke_off_at_any_call_is_completed_by_the_next(
     assert luck.operations.count("CreateLabelingJob") == 2
     assert number == len(luck.operations)
     assert set(jobs(gtlabel_aws)) == {*expected, f"run-{number}-1", f"run-{number}-2"}
+
+
+def test_the_sentence_about_what_broke_off_names_the_next_step(gtlabel_aws: Aws) -> None:
+    fill(gtlabel_aws, 1)
+    sentences: list[str] = []
+    for spoil in (
+        refusal(400, "ExpiredToken", "The provided token has expired."),
+        refusal(503, "SlowDown", "Please reduce your request rate."),
+        answer_lost,
+    ):
+        for number in (0, 1):  # the claim, and the look whether the job is there
+            luck = Luck(gtlabel_aws, spoil)
+            made = plan(gtlabel_aws, name=f"run-{len(sentences)}")
+            luck.arm(number)
+            with pytest.raises((GtlabelError, BotoCoreError, ClientError)) as failure:
+                start_labeling(luck.aws, made)
+            explained = explain(failure.value)
+            assert explained is not None
+            sentences.append(explained[0])
+    renew, go_on = "; renew the credentials and run the same", "; run the same command again, it goes on"
+    assert [renew in sentence for sentence in sentences] == [True] * 2 + [False] * 4
+    assert [go_on in sentence for sentence in sentences] == [False] * 2 + [True] * 4
+
+
+def test_a_resume_that_broke_off_at_any_call_is_completed_by_the_next(gtlabel_aws: Aws) -> None:
+    fill(gtlabel_aws, 3)
+    start_labeling(gtlabel_aws, plan(gtlabel_aws, name="bins"))
+    stop_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins")
+    with pytest.raises(JobEndedError):
+        wait_for_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins", poll=0.05, timeout=30)
+    luck = Luck(gtlabel_aws, answer_lost)
+
+    def run(aws: Aws, number: int) -> None:
+        start_successor(aws, plan_resume(aws, "bins", to=f"rest-{number}"))
+
+    for number in range(100):
+        luck.arm(number)
+        try:
+            run(luck.aws, number)
+        except (GtlabelError, BotoCoreError, ClientError):
+            run(gtlabel_aws, number)
+        else:
+            break
+        given = lines(gtlabel_aws, OUTPUT / f"rest-{number}/input/input.manifest")
+        assert [line["source-ref"] for line in given] == [str(PHOTOS / f"0000{n}.jpg") for n in range(3)]
+    assert number == len(luck.operations) > 8
+    assert jobs(gtlabel_aws) == sorted(["bins", *(f"rest-{n}" for n in range(number + 1))])
 
 
 def test_an_answer_that_was_lost_is_asked_for_again_and_recognized(gtlabel_aws: Aws) -> None:

@@ -12,6 +12,20 @@ from gtlabel.policies import denial_in
 # What services whose protocols differ call the same refusal.
 _DENIED = ("AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403")
 
+_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired")
+_PASSING = (
+    "InternalError",
+    "InternalFailure",
+    "InternalServerError",
+    "RequestLimitExceeded",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+)
+_LOST = ("ConnectTimeoutError", "ConnectionClosedError", "ReadTimeoutError")
+
 FAILED, STOPPED, TIMED_OUT, INTERRUPTED = 3, 4, 5, 130
 
 
@@ -26,7 +40,7 @@ def explain(error: Exception, command: str = "COMMAND") -> tuple[str, int] | Non
     if explained is None:
         return None
     sentence, code = explained
-    return sentence.replace("`gtlabel policy COMMAND`", f"`gtlabel policy {command}`"), code
+    return sentence.replace("`gtlabel policy COMMAND`", f"`gtlabel policy {command}`") + _hint(error), code
 
 
 def _explained(error: Exception) -> tuple[str, int] | None:
@@ -39,6 +53,17 @@ def _explained(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, GtlabelError):
         return str(error), 1
     return _from_libraries(error)
+
+
+def _hint(error: Exception) -> str:
+    """What to do about a failure that is not the command's own."""
+    response = getattr(error if hasattr(error, "response") else error.__cause__, "response", None)
+    code = str(response["Error"].get("Code", "")) if response else ""
+    if code in _EXPIRED:
+        return "; renew the credentials and run the same command again"
+    if code in _PASSING or type(error).__name__ in _LOST:
+        return "; run the same command again, it goes on where this one broke off"
+    return ""
 
 
 def _from_libraries(error: Exception) -> tuple[str, int] | None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gtlabel.cli.options import DryRun, EndpointUrl, Force, Output, Profile, Region, connect, taken_apart
+from gtlabel.cli.options import (
+    DryRun,
+    EndpointUrl,
+    Force,
+    Output,
+    Profile,
+    Region,
+    RequestFields,
+    connect,
+    request_fields,
+)
 from gtlabel.cli.output import Format, progress, put, put_json, say
 from gtlabel.cli.precautions import look_before
 
@@ -82,10 +91,7 @@ def label(
         Path | None,
         typer.Option("--template", exists=True, dir_okay=False, help="A worker template of your own."),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Another field of the request, such as task=multi."),
-    ] = None,
+    settings: RequestFields = None,
     max_images_per_job: Annotated[
         int | None, typer.Option("--max-images-per-job", help="More become several jobs. [default: 100000]")
     ] = None,
@@ -151,7 +157,7 @@ def label(
     from gtlabel.journey import plan_labeling, prepare_labeling
     from gtlabel.uris import S3Uri
 
-    fields = {key: _value(text) for key, text in taken_apart(settings).items()}
+    fields = request_fields(settings)
     project, aws = connect(
         profile,
         region,
@@ -229,6 +235,9 @@ def _start(aws: Aws, plan: LabelingPlan, output: Format) -> None:
                 "jobs": launch.jobs,
                 "images": launch.images,
                 "refused": [{"uri": each.uri, "reason": each.reason} for each in plan.usable.refused],
+                "turned": plan.usable.turned,
+                "known": plan.usable.known,
+                "notes": plan.usable.notes,
                 "started_before": plan.started,
             }
         )
@@ -238,7 +247,9 @@ def _start(aws: Aws, plan: LabelingPlan, output: Format) -> None:
         say("to label and pay for them once more, run it with --again")
     else:
         jobs = "" if len(launch.jobs) == 1 else f" in {len(launch.jobs)} jobs"
-        say(f"{launch.images} pictures{jobs}, {plan.request.workers_per_image} people each; follow it with:")
+        people = plan.request.workers_per_image
+        each = "1 person" if people == 1 else f"{people} people"
+        say(f"{launch.images} pictures{jobs}, {each} for each; follow it with:")
         say(f"  gtlabel jobs wait {launch.name}")
     put(launch.name)
 
@@ -286,11 +297,3 @@ def _classes(classes: str | None) -> tuple[str, ...] | None:
 
         return read_classes(Path(classes)).names
     return tuple(part.strip() for part in classes.split(","))
-
-
-def _value(text: str) -> Any:
-    """A value of --set: JSON where it is that, such as a number or a list, and else the text itself."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +26,10 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be sen
 Force = Annotated[
     bool, typer.Option("--force", help="Start it although something is found that would make it fail.")
 ]
+RequestFields = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Another field of the request, such as task=multi."),
+]
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="The name of the job.")]
 
 
@@ -45,3 +50,14 @@ def taken_apart(settings: list[str] | None) -> dict[str, str]:
         if "=" not in setting:
             raise typer.BadParameter(f"{setting!r} is not NAME=VALUE", param_hint="--set")
     return dict(setting.split("=", 1) for setting in settings or ())
+
+
+def request_fields(settings: list[str] | None) -> dict[str, Any]:
+    """The fields of a labeling request that `--set` names; values are JSON where they are that, else text."""
+    fields: dict[str, Any] = {}
+    for name, text in taken_apart(settings).items():
+        try:
+            fields[name] = json.loads(text)
+        except ValueError:
+            fields[name] = text
+    return fields

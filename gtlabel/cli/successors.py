@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gtlabel.cli.options import DryRun, EndpointUrl, Force, JobName, Output, Profile, Region, connect
+from gtlabel.cli.options import (
+    DryRun,
+    EndpointUrl,
+    Force,
+    JobName,
+    Output,
+    Profile,
+    Region,
+    RequestFields,
+    connect,
+    request_fields,
+)
 from gtlabel.cli.output import Format, put, put_json, say
 from gtlabel.cli.precautions import look_before
 
@@ -33,6 +44,7 @@ def clone(
     name: NewName = None,
     workers: Workers = None,
     team: Team = None,
+    settings: RequestFields = None,
     force: Force = False,
     dry_run: DryRun = False,
     output: Output = Format.TEXT,
@@ -47,7 +59,9 @@ def clone(
     from gtlabel.labeling.lifecycle import plan_clone
 
     _, aws = connect(profile, region, endpoint_url)
-    _launch(aws, plan_clone(aws, job, to=name, **_changes(aws, workers, team)), dry_run, force, output)
+    _launch(
+        aws, plan_clone(aws, job, to=name, **_changes(aws, workers, team, settings)), dry_run, force, output
+    )
 
 
 def chain(
@@ -64,6 +78,7 @@ def chain(
     ] = None,
     workers: Workers = None,
     team: Team = None,
+    settings: RequestFields = None,
     force: Force = False,
     dry_run: DryRun = False,
     output: Output = Format.TEXT,
@@ -87,7 +102,7 @@ def chain(
         attribute=attribute,
         classes=[part.strip() for part in classes.split(",")] if classes else None,
         template=template.read_text(encoding="utf-8") if template else None,
-        **_changes(aws, workers, team),
+        **_changes(aws, workers, team, settings),
     )
     _launch(aws, plan, dry_run, force, output)
 
@@ -97,6 +112,7 @@ def resume(
     name: NewName = None,
     workers: Workers = None,
     team: Team = None,
+    settings: RequestFields = None,
     force: Force = False,
     dry_run: DryRun = False,
     output: Output = Format.TEXT,
@@ -113,7 +129,9 @@ def resume(
     from gtlabel.labeling.lifecycle import plan_resume
 
     _, aws = connect(profile, region, endpoint_url)
-    _launch(aws, plan_resume(aws, job, to=name, **_changes(aws, workers, team)), dry_run, force, output)
+    _launch(
+        aws, plan_resume(aws, job, to=name, **_changes(aws, workers, team, settings)), dry_run, force, output
+    )
 
 
 def relabel(
@@ -129,6 +147,7 @@ def relabel(
     attribute: Attribute = None,
     workers: Workers = None,
     team: Team = None,
+    settings: RequestFields = None,
     force: Force = False,
     dry_run: DryRun = False,
     output: Output = Format.TEXT,
@@ -152,7 +171,7 @@ def relabel(
         disputed=disputed,
         to=name,
         attribute=attribute,
-        **_changes(aws, workers, team),
+        **_changes(aws, workers, team, settings),
     )
     _launch(aws, plan, dry_run, force, output)
 
@@ -166,6 +185,7 @@ def verify(
     attribute: Attribute = None,
     workers: Workers = None,
     team: Team = None,
+    settings: RequestFields = None,
     force: Force = False,
     dry_run: DryRun = False,
     output: Output = Format.TEXT,
@@ -180,15 +200,17 @@ def verify(
     from gtlabel.labeling.lifecycle import plan_verify
 
     _, aws = connect(profile, region, endpoint_url)
-    plan = plan_verify(aws, job, adjust=adjust, to=name, attribute=attribute, **_changes(aws, workers, team))
+    plan = plan_verify(
+        aws, job, adjust=adjust, to=name, attribute=attribute, **_changes(aws, workers, team, settings)
+    )
     _launch(aws, plan, dry_run, force, output)
 
 
-def _changes(aws: Aws, workers: int | None, team: str | None) -> dict[str, Any]:
+def _changes(aws: Aws, workers: int | None, team: str | None, settings: list[str] | None) -> dict[str, Any]:
     """The fields of the request that are to be otherwise than before."""
     from gtlabel.labeling.tasks import team_arn
 
-    changes: dict[str, Any] = {}
+    changes = request_fields(settings)
     if workers is not None:
         changes["workers_per_image"] = workers
     if team is not None:
