@@ -82,10 +82,17 @@ def read(s3: S3Client, uri: S3Uri) -> bytes:
 
 
 def read_range(s3: S3Client, uri: S3Uri, start: int, length: int) -> bytes:
-    """`length` bytes from `start` on; fewer when the object ends before."""
+    """`length` bytes from `start` on; fewer, or none, when the object ends before."""
+    from botocore.exceptions import ClientError
+
+    span = f"bytes={start}-{start + length - 1}"
     with _explained("s3:GetObject", uri):
-        span = f"bytes={start}-{start + length - 1}"
-        return s3.get_object(Bucket=uri.bucket, Key=uri.key, Range=span)["Body"].read()
+        try:
+            return s3.get_object(Bucket=uri.bucket, Key=uri.key, Range=span)["Body"].read()
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("InvalidRange", "416"):
+                raise
+            return b""
 
 
 def read_lines(s3: S3Client, uri: S3Uri) -> Iterator[bytes]:

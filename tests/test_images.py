@@ -74,6 +74,8 @@ class Counted:
         self.bytes = self.requests = 0
 
     def __call__(self, start: int, length: int) -> bytes:
+        assert 0 <= start < len(self.data), "S3 answers 416 to this"
+        assert length > 0
         part = self.data[start : start + length]
         self.bytes += len(part)
         self.requests += 1
@@ -267,6 +269,18 @@ def test_unusable_pictures_are_set_aside_with_their_reason(gtlabel_aws: Aws, buc
         "large-cut.jpg": "is a JPEG that is cut off",
         "text.jpg": "is neither JPEG nor PNG, it begins with b'not a pictur'",
     }
+
+
+def test_a_picture_that_was_replaced_by_a_shorter_one_is_seen_as_it_is_now(
+    gtlabel_aws: Aws, bucket: S3Uri
+) -> None:
+    gtlabel_aws.s3.put_object(Bucket="pictures", Key="a.jpg", Body=jpeg(1600, 1200, quality=95))
+    gtlabel_aws.s3.put_object(Bucket="pictures", Key="b.jpg", Body=jpeg())
+    listed = list(list_images(gtlabel_aws.s3, bucket))
+    gtlabel_aws.s3.put_object(Bucket="pictures", Key="a.jpg", Body=jpeg()[:300])
+    gtlabel_aws.s3.delete_object(Bucket="pictures", Key="b.jpg")
+    with pytest.raises(NoImagesError, match="none of the 2 pictures can be used; .*a.jpg, is .* cut off"):
+        check_images(gtlabel_aws.s3, listed)
 
 
 def test_a_prefix_without_pictures_says_what_is_there_instead(gtlabel_aws: Aws, bucket: S3Uri) -> None:

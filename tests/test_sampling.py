@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -403,3 +407,73 @@ def test_decoding_finds_what_headers_do_not_show(photos: Aws) -> None:
     strict = select_images(photos.s3, PHOTOS, Selection(strict=True))
     assert chosen(strict) == ["sound.jpg"]
     assert list(left_out(strict)) == ["damaged.png"]
+
+
+def test_a_damaged_jpeg_is_found_by_a_decoder_that_heeds_its_own_warnings(photos: Aws) -> None:
+    pytest.importorskip("simplejpeg")
+    whole = TURNED.read_bytes()
+    # A marker that does not belong amid the pixels: a browser shows half a picture.
+    middle = len(whole) // 2
+    put(photos, {"damaged.jpg": whole[:middle] + b"\xff\xd9" + whole[middle + 2 :], "sound.jpg": whole})
+    assert len(select_images(photos.s3, PHOTOS).images) == 2
+    strict = select_images(photos.s3, PHOTOS, Selection(strict=True))
+    assert chosen(strict) == ["sound.jpg"]
+    assert left_out(strict)["damaged.jpg"].startswith("cannot be decoded: ")
+    assert not any("Pillow" in note for note in strict.notes)
+
+
+@pytest.mark.parametrize(
+    ("selection", "sentence"),
+    [
+        (
+            "duplicates='near'",
+            "comparing what pictures show needs an optional part",
+        ),
+        ("strict=True", "decoding pictures (--strict) needs an optional part"),
+    ],
+)
+def test_without_pillow_the_missing_part_is_named_before_anything_is_listed(
+    selection: str, sentence: str
+) -> None:
+    program = (
+        "import sys\nsys.modules['PIL'] = sys.modules['PIL.Image'] = None\n"
+        "from gtlabel.images.selection import Selection, select_images\nfrom gtlabel.uris import S3Uri\n"
+        f"select_images(None, S3Uri('s3://nowhere/'), Selection({selection}))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert f"MissingExtraError: {sentence}; install it with: pip install 'gtlabel[train]'" in run.stderr
+
+
+def test_a_sample_of_a_list_is_drawn_on_the_command_line_as_in_the_library(
+    photos: Aws, tmp_path: Path
+) -> None:
+    put(photos, {f"cam-{n % 2}/{n}.jpg": path.read_bytes() for n, path in enumerate(TRASH[:12])})
+    put(
+        photos,
+        {"cam-0/again.jpg": saved(opened(TRASH[0]), quality=60), "cam-1/turned.jpg": TURNED.read_bytes()},
+    )
+    listed = tmp_path / "list.txt"
+    listed.write_text("".join(f"{image.uri}\n" for image in list_images(photos.s3, PHOTOS)))
+    (tmp_path / "classes.txt").write_text("Compost\nLandfill\nRecycle\n")
+    options = ["--sample", "13", "--by", "stratified", "--stratify-by", "cam-[0-9]", "--duplicates", "near"]
+    options += ["--strict", "--seed", "5", "--classes", "classes.txt", "--force", "--output", "json"]
+    run = subprocess.run(
+        [Path(sys.executable).parent / "gtlabel", "label", "list.txt", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "GTLABEL_TEAM": "gtlabel", "GTLABEL_ROLE": "gtlabel"},
+    )
+    assert run.returncode == 0, run.stderr
+    result = json.loads(run.stdout)
+    assert result["images"] == 13
+    assert [refused["uri"] for refused in result["refused"]] == [PHOTOS / "cam-0/again.jpg"]
+    assert result["turned"] == [PHOTOS / "cam-1/turned.jpg"]
+    job = photos.sagemaker.describe_labeling_job(LabelingJobName=result["name"])
+    manifest = S3Uri(job["InputConfig"]["DataSource"]["S3DataSource"]["ManifestS3Uri"])
+    wanted = Selection(
+        sample=13, by="stratified", stratify_by="cam-[0-9]", duplicates="near", strict=True, seed=5
+    )
+    in_library = select_images(photos.s3, listed, wanted)
+    assert list(read_list(photos.s3, manifest)) == [image.uri for image in in_library.images]

@@ -157,6 +157,8 @@ class _Window:
 
     def read(self, start: int, length: int) -> bytes:
         """`length` bytes from `start` on, fewer at the end of the picture."""
+        if length <= 0 or start >= self.size:
+            return b""
         offset = start - self._start
         if offset >= 0 and (offset + length <= len(self._held) or self._holds_the_end):
             return self._held[offset : offset + length]
