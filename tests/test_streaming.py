@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 from botocore.stub import Stubber
-from emulator_parts import TEMPLATE, gtlabel, post
+from emulator_parts import TEMPLATE, clients, gtlabel, post
 from engine_parts import KEY, Shop
 
 from gtlabel.aws import Aws
-from gtlabel.emulator.child import Address
+from gtlabel.emulator.child import Address, running
 from gtlabel.emulator.simulate import answer as simulate
 from gtlabel.engine.jobs import Status
 from gtlabel.engine.stream import Arrival, Outbox
@@ -30,6 +30,7 @@ from gtlabel.labeling.streaming import (
     clean_up,
     find_stream,
     plan_streaming,
+    queue_url,
     start_streaming,
     stop_streaming,
     wait_until_open,
@@ -539,6 +540,31 @@ def test_what_no_manifest_could_hold_is_left_out_with_a_reason() -> None:
     ]
     counters = belt.board.counters(KEY)
     assert (counters.unlabeled, counters.failed) == (1, 1)
+
+
+def test_a_job_goes_on_after_a_restart(tmp_path: Path) -> None:
+    with running(tmp_path / "state") as address:
+        aws = clients(address)
+        aws.s3.create_bucket(Bucket="trash")
+        open_stream(aws)
+        send(aws.sagemaker, aws.sns, "Belt-1", IMAGES[:2])
+        work(address.url, 1)
+        eventually(lambda: describe_labeling_job(aws.sagemaker, "Belt-1").counters.labeled == 1)
+    with running(tmp_path / "state") as address:
+        aws = clients(address)
+        stream = find_stream(aws.sagemaker, "Belt-1")
+        # Topic, queue and subscription were lost with the process, and are made again.
+        eventually(
+            lambda: (
+                queue_url(aws.sqs, stream.queue)
+                and aws.sns.list_subscriptions_by_topic(TopicArn=stream.input_topic)["Subscriptions"]
+            )
+        )
+        results = subscribe(aws.sns, aws.sqs, stream)
+        assert send(aws.sagemaker, aws.sns, "Belt-1", IMAGES[:3]) == 3
+        work(address.url, 2)
+        assert len(list(receive(aws.sqs, results, limit=2))) == 2
+        assert describe_labeling_job(aws.sagemaker, "Belt-1").counters.total == 3
 
 
 def test_a_stream_from_the_command_line(aws: Aws, gtlabel_server: Address, tmp_path: Path) -> None:

@@ -423,6 +423,20 @@ def test_a_file_that_holds_no_answers_is_named(gtlabel_aws: Aws) -> None:
         list(read_responses(gtlabel_aws.s3, S3Uri(f"s3://{BUCKET}/out/"), "Bins-1"))
 
 
+def test_workers_of_a_provider_answer_under_its_name(bare: Aws, gtlabel_server: Address) -> None:
+    put_inputs(bare.s3)
+    team = make(bare, oidc_groups=("labelers",), oidc=OIDC)
+    create_job(bare, "Bins-1", team=team.arn)
+    answer_as(gtlabel_server.url, "Bins-1", {ANN: 3, BOB: 1})
+    output = S3Uri(f"s3://{BUCKET}/out/")
+    eventually(lambda: len(list(read_responses(bare.s3, output, "Bins-1"))) == 4)
+    ann, bob = activity(read_responses(bare.s3, output, "Bins-1"), people(bare.cognito_idp))
+    assert (ann.answers, bob.answers) == (3, 1)
+    assert ann.issuer == bob.issuer == "https://login.example.com"
+    assert ann.sub != bob.sub
+    assert ann.person == bob.person == ""
+
+
 def test_simulated_people_are_those_of_the_first_team(gtlabel_aws: Aws, gtlabel_server: Address) -> None:
     put_inputs(gtlabel_aws.s3)
     assert len(emails(gtlabel_aws, describe_team(gtlabel_aws.sagemaker, "gtlabel"))) == 5

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, uuid5
 
 from gtlabel.emulator.api import ApiError, Context
 from gtlabel.emulator.shelf import Shelf
@@ -39,12 +40,19 @@ class People:
         self._known: dict[tuple[Context, str], tuple[float, dict[str, Identity]]] = {}
 
     def identify(self, job: Job, worker: str) -> Identity | None:
-        """The person in the pool of the job's team whom a worker's name means; None when it has none such."""
+        """The person in the pool of the job's team whom a worker's name means; None when it has none such.
+
+        Whoever signs in with a provider is taken at their word, and keeps one `sub` there.
+        """
         context = Context(job.key.account, job.key.region)
         arn = str(job.spec.request.get("HumanTaskConfig", {}).get("WorkteamArn", ""))
         team = self._shelf.get(context, "workteam", arn.rpartition("/")[2])
         members = team["MemberDefinitions"] if team else []
         pool = next((m["CognitoMemberDefinition"] for m in members if "CognitoMemberDefinition" in m), None)
+        if team and pool is None:
+            workforces = self._shelf.all(context, "workforce")
+            issuer = str(workforces[0].get("OidcConfig", {}).get("Issuer", "")) if workforces else ""
+            return Identity(str(uuid5(NAMESPACE_URL, f"{issuer}#{worker}")), issuer, "Oidc")
         if pool is None or pool["ClientId"] == SEEDED_CLIENT:
             return None
         return self._find(context, pool["UserPool"], worker)

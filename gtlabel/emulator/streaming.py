@@ -48,6 +48,7 @@ class Streams:
         # The queue's URL and the subscription's ARN of each job that is listened to.
         self._open: dict[JobKey, tuple[str, str]] = {}
         self._said: dict[JobKey, str] = {}
+        self._restored = False
 
     def prepare(self, job: Job) -> None:
         """Make a job's queue and subscribe it to its topic; the second time changes nothing.
@@ -75,6 +76,10 @@ class Streams:
         """Carry what is there to be carried; say whether there was anything."""
         running = {job.key: job for job in self._outbox.streams() if job.status is Status.IN_PROGRESS}
         busy = False
+        if not self._restored:
+            self._restored = True
+            for job in running.values():
+                self._guarded(job, self._restore)
         for key in [key for key in self._open if key not in running]:
             self._close(key)
         for job in running.values():
@@ -88,8 +93,15 @@ class Streams:
         self._open.clear()
         self._said.clear()
 
+    def _restore(self, job: Job) -> bool:
+        """Make the topics of a job again that ran before this process did: moto remembers none."""
+        aws = self._aws(job.key)
+        for topic in _topics(job):
+            if topic and not _exists(aws, topic):
+                aws.sns.create_topic(Name=topic.rpartition(":")[2])
+        return False
+
     def _take_in(self, job: Job) -> bool:
-        # A queue is gone after a restart: moto remembers none.
         if job.key not in self._open:
             self.prepare(job)
         url, _ = self._open[job.key]
