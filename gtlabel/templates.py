@@ -42,6 +42,8 @@ def read_template(name: str) -> str:
         TemplateError: if there is none of that name.
     """
     try:
+        if ".." in name.split("/"):
+            raise FileNotFoundError(name)
         return (shipped("templates") / name).read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError):
         raise TemplateError(f"gtlabel ships no template named {name!r}; see `gtlabel template`") from None

@@ -107,7 +107,7 @@ class Front:
     """The WSGI application: ours first, the rest to moto."""
 
     def __init__(self, root: Path, url: str, *, durable: bool) -> None:
-        from gtlabel.emulator import moto
+        from gtlabel.emulator import bucketpolicy, moto
         from gtlabel.emulator.emulator import Emulator
         from gtlabel.emulator.gate import Gate
         from gtlabel.emulator.storage import Storage
@@ -116,6 +116,7 @@ class Front:
         self.storage: Storage = Storage(root, durable=durable)
         moto.install(self.emulator.operations, lambda: None, strict=False)
         self.storage.install()
+        bucketpolicy.install()
         self._moto = Gate(_dispatcher(self.storage))
         # moto looks whether an object is there and writes it in two steps; S3 does in one.
         self._conditional = threading.Lock()

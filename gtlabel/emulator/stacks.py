@@ -61,7 +61,9 @@ def install(aws_of: Callable[[Context], Aws]) -> None:
     It is called before the first request for a stack: moto lists its types once.
     """
     if not _models:
-        import moto.s3.models  # noqa: F401 - of two classes for one type, the later one counts
+        # Of two classes for one type, the later one counts.
+        import moto.iam.models
+        import moto.s3.models  # noqa: F401
 
         _models.extend(_model(kind) for kind in _TYPES)
     _Account.aws_of = aws_of
@@ -209,6 +211,29 @@ def _put_bucket_policy(aws: Aws, _: str, properties: Properties, __: Made | None
     return Made(bucket, {})
 
 
+def _put_role(aws: Aws, name: str, properties: Properties, before: Made | None) -> Made:
+    iam: Any = aws.iam
+    trust = json.dumps(properties["AssumeRolePolicyDocument"])
+    if before is None:
+        more = {
+            key: properties[key]
+            for key in ("Path", "Description", "MaxSessionDuration", "Tags")
+            if key in properties
+        }
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust, **more)
+    else:
+        iam.update_assume_role_policy(RoleName=name, PolicyDocument=trust)
+        for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+            iam.delete_role_policy(RoleName=name, PolicyName=policy)
+    for policy in properties.get("Policies", ()):
+        document = json.dumps(policy["PolicyDocument"])
+        iam.put_role_policy(RoleName=name, PolicyName=policy["PolicyName"], PolicyDocument=document)
+    for arn in properties.get("ManagedPolicyArns", ()):
+        iam.attach_role_policy(RoleName=name, PolicyArn=arn)
+    role = iam.get_role(RoleName=name)["Role"]
+    return Made(name, {"Arn": role["Arn"], "RoleId": role["RoleId"]})
+
+
 def _put_user_pool(aws: Aws, name: str, properties: Properties, before: Made | None) -> Made:
     known = {key: value for key, value in properties.items() if key not in ("UserPoolName", "UserPoolTags")}
     if before is not None:
@@ -262,6 +287,14 @@ def _renamed(document: Properties, names: Mapping[str, str]) -> dict[str, Any]:
     return {names.get(key, key): value for key, value in document.items()}
 
 
+def _delete_role(aws: Aws, name: str, _: Properties) -> None:
+    for policy in aws.iam.list_role_policies(RoleName=name)["PolicyNames"]:
+        aws.iam.delete_role_policy(RoleName=name, PolicyName=policy)
+    for attached in aws.iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
+        aws.iam.detach_role_policy(RoleName=name, PolicyArn=attached["PolicyArn"])
+    aws.iam.delete_role(RoleName=name)
+
+
 def _delete_domain(aws: Aws, domain: str, properties: Properties) -> None:
     aws.cognito_idp.delete_user_pool_domain(Domain=domain, UserPoolId=properties["UserPoolId"])
 
@@ -289,6 +322,7 @@ _TYPES = (
         _put_bucket_policy,
         lambda aws, bucket, _: aws.s3.delete_bucket_policy(Bucket=bucket),
     ),
+    _Type("AWS::IAM::Role", "RoleName", ("Arn", "RoleId"), _put_role, _delete_role),
     _Type(
         "AWS::Cognito::UserPool",
         "UserPoolName",
