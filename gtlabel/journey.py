@@ -75,8 +75,8 @@ def consolidate_jobs(
 
     Args:
         aws: the clients.
-        jobs: names of completed or stopped labeling jobs, or of groups of them; their order is the order
-            of the classes.
+        jobs: names of completed or stopped labeling jobs, or of groups of them, or addresses of manifests;
+            their order is the order of the classes.
         into: the prefix of the dataset.
         validation: the share of images kept for validation.
         on_progress: called with the number of copies done and in all.
@@ -85,8 +85,11 @@ def consolidate_jobs(
         JobNotFoundError: if one of the jobs does not exist.
         DatasetError: if one of them has not ended, or there is nothing to train with.
     """
-    outputs = []
+    outputs: list[JobOutput | S3Uri] = []
     for name in jobs:
+        if name.startswith("s3://"):
+            outputs.append(S3Uri(name))
+            continue
         for job in describe_labeling(aws.sagemaker, aws.s3, name).jobs:
             if job.output_manifest is None or job.status not in ENDED:
                 raise DatasetError(

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import time
 from decimal import Decimal
-from html import unescape
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from emulator_parts import post
 from request_parts import (
     FIELDS,
     FORCED,
+    IMAGES,
     KEY,
     LAMBDA,
     MODEL,
@@ -25,19 +21,16 @@ from request_parts import (
     TOPIC,
     VENDOR,
     request,
+    start,
+    work,
 )
 
 from gtlabel.aws import Aws
 from gtlabel.emulator.child import Address
-from gtlabel.errors import ManifestError, MissingLabelError, TemplateError
 from gtlabel.labeling import rules
-from gtlabel.labeling.audits import Audit, Opinion, audit_page, read_audit
-from gtlabel.labeling.jobs import create_labeling_job, wait_for_labeling_job
-from gtlabel.labeling.preflight.pages import check_template
-from gtlabel.labeling.preflight.subject import Subject
+from gtlabel.labeling.jobs import create_labeling_job
 from gtlabel.labeling.request import LabelingJobRequest
-from gtlabel.labeling.tasks import TASKS, Task, consolidation_function, pre_function
-from gtlabel.manifests.records import ManifestRecord
+from gtlabel.labeling.tasks import consolidation_function, pre_function
 from gtlabel.templates import read_template
 
 RIGHT: dict[str, dict[str, Any]] = {
@@ -67,6 +60,8 @@ RIGHT: dict[str, dict[str, Any]] = {
         "template": "s3://trash/verification.liquid",
     },
     "adjustment": {"task": "adjustment", "audited": "bin", "template": "s3://trash/adjustment.liquid"},
+    "streaming": STREAMING,
+    "streaming from a manifest on": {"input_topic": TOPIC, "output_topic": OUT_TOPIC},
     "no keywords, no classifiers": {"keywords": (), "content_classifiers": ()},
 }
 
@@ -80,6 +75,9 @@ def bucket(gtlabel_aws: Aws) -> Aws:
 @pytest.mark.parametrize("kind", RIGHT)
 def test_a_right_request_is_taken_and_described_back_field_by_field(bucket: Aws, kind: str) -> None:
     asked = request(**RIGHT[kind])
+    for topic in (asked.input_topic, asked.output_topic):
+        if topic:
+            bucket.sns.create_topic(Name=topic.rpartition(":")[2])
     create_labeling_job(bucket.sagemaker, asked)
     described: dict[str, Any] = {**bucket.sagemaker.describe_labeling_job(LabelingJobName="trash-1")}
     sent: dict[str, Any] = json.loads(json.dumps(asked.to_boto()))
@@ -192,96 +190,6 @@ def test_what_people_may_regret_is_said_and_sent(fields: dict[str, Any], sentenc
     assert request().warnings() == []
 
 
-# What AWS documents: https://docs.aws.amazon.com/sagemaker/latest/dg/sms-ui-template-reference.html
-DOCUMENTED = {
-    "crowd-form": set[str](),
-    "crowd-image-classifier": {"name", "src", "header", "categories", "overlay"},
-    "crowd-image-classifier-multi-select": {"name", "src", "header", "categories", "exclusion-category"},
-    "full-instructions": {"header"},
-    "short-instructions": set[str](),
-    "worker-comment": {"header", "link-text", "placeholder"},
-}
-
-
-class Page(HTMLParser):
-    """The elements of a page with their attributes, and those that were never closed."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-@pytest.mark.parametrize("task", [task for task in Task if task is not Task.CUSTOM])
-def test_every_page_asks_with_what_aws_documents_and_answers_under_the_name_of_its_task(task: Task) -> None:
-    kind = TASKS[task]
-    assert kind.template is not None
-    text = audit_page(task, "bin", CLASSES) if kind.audits else read_template(kind.template)
-    page = Page(text)
-    assert page.open == []
-    for tag, attributes in page.elements:
-        if "-" in tag:
-            assert set(attributes) <= DOCUMENTED[tag], tag
-    (asked,) = [attributes for tag, attributes in page.elements if "classifier" in tag]
-    assert asked["name"] == kind.answer_key
-    assert "${" not in text
-    found = check_template(Aws(), Subject(template=text, task=task))
-    assert [finding.sentence for finding in found if finding.level != "ok"] == []
-
-
-def test_a_custom_task_has_no_page_but_its_own() -> None:
-    assert TASKS[Task.CUSTOM].template is None
-
-
-# --- from the page to what came of it
-
-CLASSES = ("Compost", "Landfill", "Recycle")
-IMAGES = [f"s3://trash/{number}.jpg" for number in range(3)]
-
-
-def start(aws: Aws, page: str, lines: list[dict[str, Any]], **fields: Any) -> LabelingJobRequest:
-    manifest = "".join(f"{json.dumps(line)}\n" for line in lines)
-    labels = {"labels": [{"label": name} for name in CLASSES]}
-    for key, text in (
-        ("in.manifest", manifest),
-        ("classes.json", json.dumps(labels)),
-        ("template.liquid", page),
-    ):
-        aws.s3.put_object(Bucket="trash", Key=key, Body=text.encode())
-    asked = request(attribute="second", **fields)
-    create_labeling_job(aws.sagemaker, asked)
-    return asked
-
-
-def work(aws: Aws, server: Address, answers: dict[str, dict[str, Any]]) -> list[ManifestRecord]:
-    """Let each worker answer every image as told, and return the records of the output manifest."""
-    left = len(answers) * len(IMAGES)
-    deadline = time.monotonic() + 20
-    for worker in itertools.cycle(answers):
-        task = post(f"{server.url}/gtlabel/worker/lease", {"job": "trash-1", "worker": worker})
-        if task["lease"] is None:
-            assert time.monotonic() < deadline, f"{left} answers are still to be given"
-            time.sleep(0.02)
-            continue
-        answer = {"lease": task["lease"], "answer": answers[worker][task["source_ref"]]}
-        assert post(f"{server.url}/gtlabel/worker/submit", answer) == {"accepted": True}
-        left -= 1
-        if left == 0:
-            break
-    done = wait_for_labeling_job(aws.sagemaker, "trash-1", poll=0.05, timeout=20)
-    assert done.output_manifest is not None
-    body = aws.s3.get_object(Bucket="trash", Key=done.output_manifest.key)["Body"].read()
-    return [ManifestRecord.from_line(line) for line in body.decode().splitlines()]
-
-
 def test_a_multi_label_job_gives_every_class_that_anybody_chose(bucket: Aws, gtlabel_server: Address) -> None:
     lines = [{"source-ref": image} for image in IMAGES]
     page = read_template("tasks/image-classification-multi-label.liquid")
@@ -301,91 +209,3 @@ def test_a_multi_label_job_gives_every_class_that_anybody_chose(bucket: Aws, gtl
         assert label.type == "groundtruth/image-classification-multilabel"
         assert set(label.confidence_map or {}) == {"0", "2"}
         assert label.by_human
-
-
-def chained(class_name: str, image: str) -> dict[str, Any]:
-    metadata = {"class-name": class_name, "confidence": 0.95, "human-annotated": "yes"}
-    return {"source-ref": image, "bin": CLASSES.index(class_name), "bin-metadata": metadata}
-
-
-def test_a_verification_job_shows_the_label_and_says_what_became_of_it(
-    bucket: Aws, gtlabel_server: Address
-) -> None:
-    page = audit_page(Task.VERIFICATION, "bin", CLASSES)
-    assert "bin-metadata" in page
-    lines = [chained("Compost", image) for image in IMAGES]
-    start(bucket, page, lines, task="verification", audited="bin", workers_per_image=3)
-
-    def says(*verdicts: str) -> dict[str, Any]:
-        return {
-            image: {"verification": {"label": verdict, "workerComment": f"{verdict}!"}}
-            for image, verdict in zip(IMAGES, verdicts, strict=True)
-        }
-
-    records = work(
-        bucket,
-        gtlabel_server,
-        {
-            "ann": says("correct", "incorrect: Landfill", "incorrect"),
-            "bob": says("correct", "incorrect: Landfill", "incorrect"),
-            "cid": says("incorrect: Recycle", "correct", "incorrect: Recycle"),
-        },
-    )
-    found = [read_audit(record, "second", "bin") for record in records]
-    assert [audit and (audit.outcome, audit.label) for audit in found] == [
-        ("confirmed", "Compost"),
-        ("changed", "Landfill"),
-        ("rejected", None),
-    ]
-    assert [round(audit.agreement, 2) for audit in found if audit] == [0.67, 0.67, 0.67]
-    first = found[0]
-    assert first is not None
-    assert {opinion.comment for opinion in first.opinions} == {"correct!", "incorrect: Recycle!"}
-    metadata = records[0].label("second")
-    assert metadata.type == "groundtruth/custom"
-    assert metadata.by_human
-    assert records[0].label("bin").class_name == "Compost"
-
-
-def test_an_adjustment_job_asks_for_the_class_again(bucket: Aws, gtlabel_server: Address) -> None:
-    page = audit_page(Task.ADJUSTMENT, "bin", CLASSES)
-    lines = [chained("Compost", image) for image in IMAGES]
-    start(bucket, page, lines, task="adjustment", audited="bin", workers_per_image=1)
-    said = {
-        image: {"crowd-image-classifier": {"label": name}}
-        for image, name in zip(IMAGES, CLASSES, strict=True)
-    }
-    records = work(bucket, gtlabel_server, {"ann": said})
-    audits = [read_audit(record, "second", "bin") for record in records]
-    assert [audit and audit.outcome for audit in audits] == ["confirmed", "changed", "changed"]
-    assert [audit and audit.label for audit in audits] == list(CLASSES)
-
-
-def test_opinions_that_are_divided_are_a_dispute_and_leave_the_label() -> None:
-    audit = Audit("Compost", (Opinion("a", "Compost"), Opinion("b", "Landfill")))
-    assert audit.outcome == "disputed"
-    assert audit.label == "Compost"
-    away = Audit("Compost", (Opinion("a", "Recycle"), Opinion("b", "Landfill")))
-    assert (away.outcome, away.label, away.agreement) == ("disputed", "Recycle", 0.5)
-
-
-def test_a_page_keeps_the_names_of_classes_as_they_are() -> None:
-    names = ['a "b"', "{{ task }}", "{% raw %}", "c & d", "e's", "<f>", "$g"]
-    page = audit_page(Task.ADJUSTMENT, "bin", names)
-    assert "{{ task }}" not in page
-    assert json.loads(unescape(page.split('categories="')[1].split('"')[0])) == names
-
-
-def test_what_is_no_audit_is_named() -> None:
-    failed = ManifestRecord.from_line('{"source-ref":"s3://trash/1.jpg","second-metadata":{"retry-count":1}}')
-    assert read_audit(failed, "second", "bin") is None
-    single = ManifestRecord.from_line(
-        '{"source-ref":"s3://trash/1.jpg","second":1,"second-metadata":{"class-name":"a"}}'
-    )
-    with pytest.raises(MissingLabelError, match="has no 'bin' label"):
-        read_audit(single, "second", "bin")
-    with pytest.raises(ManifestError, match="holds no answers about the class under 'second'"):
-        read_audit(single, "second", "second")
-    for task in (Task.SINGLE, Task.CUSTOM):
-        with pytest.raises(TemplateError, match=f"a {task} task does not look at earlier labels"):
-            audit_page(task, "bin", CLASSES)

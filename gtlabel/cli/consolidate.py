@@ -11,7 +11,9 @@ from gtlabel.cli.output import Format, progress, put, put_json, put_table, say
 
 
 def consolidate(
-    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Labeling jobs that have ended.")],
+    jobs: Annotated[
+        list[str], typer.Argument(metavar="JOB...", help="Labeling jobs that have ended, or manifests.")
+    ],
     into: Annotated[str, typer.Option("--into", help="Where the dataset goes: s3://bucket/prefix/.")],
     validation: Annotated[
         float, typer.Option("--validation", help="The share of images kept for validation.")
