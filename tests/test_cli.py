@@ -70,6 +70,7 @@ def test_help_shows_every_command_with_an_example() -> None:
         "jobs resume",
         "jobs relabel",
         "jobs verify",
+        "jobs audit",
         "stream start",
         "stream show",
         "stream send",
