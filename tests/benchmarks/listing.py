@@ -2,8 +2,9 @@
 
     python tests/benchmarks/listing.py [--objects 20000] [--runs 5]
 
-Starts an emulator of its own and fills a bucket. Times are medians of `--runs` wall times, taken in
-turns, so that whatever else the machine does falls on all of them. The manifests that ours and the
+Starts an emulator of its own and fills a bucket. Figures are medians of `--runs` runs. A machine that
+does something else now and then is no ruler, so each run is compared with a run of the bare loop right
+before it and one right after. The manifests that ours and the
 obvious script write are compared byte for byte. For the replay, the pages that boto3 parsed are kept and
 listed again from memory, which leaves what is ours: objects, names, manifest lines, one stream of bytes.
 For the header checks, every answer's Content-Length is counted.
@@ -21,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from gtlabel.emulator.child import running
 from gtlabel.emulator.environment import environ, session
 from gtlabel.images.listing import check_images, list_images
 from gtlabel.labeling.inputs import MAX_IMAGES, manifest_lines, write_inputs
-from gtlabel.storage import write_lines
+from gtlabel.storage import read, write_lines
 from gtlabel.uris import S3Uri
 
 BUCKET = "many-pictures"
@@ -42,17 +44,35 @@ PHOTOGRAPH = Path(__file__).resolve().parents[1] / "recorded" / "litter" / "turn
 REPLAYED = MAX_IMAGES
 
 
-def medians(runs: int, programs: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Median seconds of each program; they take turns, and turns at being the first."""
-    seconds: dict[str, list[float]] = {name: [] for name in programs}
-    order = list(programs)
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Medians of some runs: seconds, CPU seconds of this process, and wall time as a multiple of a base's."""
+
+    seconds: float
+    cpu: float
+    ratio: float
+
+
+def once(program: Callable[[], object]) -> tuple[float, float]:
+    """Wall and CPU seconds of one run."""
+    start, cpu = time.perf_counter(), time.process_time()
+    program()
+    return time.perf_counter() - start, time.process_time() - cpu
+
+
+def beside(
+    runs: int, base: Callable[[], object], programs: Mapping[str, Callable[[], object]]
+) -> list[Taken]:
+    """What the base takes, and each program; each of its runs is compared with the base just before and after."""
+    bases = [once(base)]
+    taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in programs}
     for _ in range(runs):
-        for name in order:
-            start = time.perf_counter()
-            programs[name]()
-            seconds[name].append(time.perf_counter() - start)
-        order.append(order.pop(0))
-    return {name: statistics.median(taken) for name, taken in seconds.items()}
+        for name, program in programs.items():
+            seconds, cpu = once(program)
+            bases.append(once(base))
+            taken[name].append((seconds, cpu, seconds / (bases[-2][0] + bases[-1][0]) * 2))
+    rows = [[(seconds, cpu, 1.0) for seconds, cpu in bases], *taken.values()]
+    return [Taken(*(statistics.median(column) for column in zip(*row, strict=True))) for row in rows]
 
 
 def fill(aws: Aws, objects: int) -> None:
@@ -157,41 +177,38 @@ def count_answers(aws: Aws) -> dict[str, int]:
     return counted
 
 
-def row(name: str, seconds: float, objects: int, base: float | None = None, limit: str = "") -> None:
-    ratio = "" if base is None else f"{seconds / base:.2f}"
-    print(f"{name:<44}{seconds:>9.3f}{objects / seconds:>13,.0f}{ratio:>9}{limit:>12}", flush=True)
-
-
 def listing(aws: Aws, url: str, objects: int, runs: int) -> None:
-    taken = medians(
-        runs,
-        {
-            "bare list_objects_v2 loop": lambda: bare_loop(aws),
-            "gtlabel: list, write manifest": lambda: ours(aws),
-            "obvious boto3 script: the same": lambda: obvious_script(aws),
-            "aws s3 ls --recursive": lambda: aws_s3_ls(url),
-        },
-    )
-    manifests = [
-        aws.s3.get_object(Bucket=BUCKET, Key=f"{who}/input.manifest")["Body"].read()
-        for who in ("ours", "theirs")
-    ]
+    programs = {
+        "gtlabel: list, write manifest": lambda: ours(aws),
+        "obvious boto3 script: the same": lambda: obvious_script(aws),
+        "aws s3 ls --recursive": lambda: aws_s3_ls(url),
+    }
+    rows = beside(runs, lambda: bare_loop(aws), programs)
+    manifests = [read(aws.s3, S3Uri.of(BUCKET, f"{who}/input.manifest")) for who in ("ours", "theirs")]
     if manifests[0] != manifests[1] or manifests[0].count(b"\n") != objects:
         raise SystemExit("the manifests differ")
-    print(f"{'':<44}{'seconds':>9}{'objects/s':>13}{'to bare':>9}{'limit':>12}")
-    for name, seconds in taken.items():
+    print(f"{'':<40}{'seconds':>9}{'own CPU s':>11}{'objects/s':>12}{'to bare':>9}{'limit':>13}")
+    for name, taken in zip(["bare list_objects_v2 loop", *programs], rows, strict=True):
+        cpu = "" if name.startswith("aws") else f"{taken.cpu:.2f}"
         limit = "<= 1.30" if name.startswith("gtlabel") else ""
-        row(name, seconds, objects, taken["bare list_objects_v2 loop"], limit)
+        speed = f"{objects / taken.seconds:,.0f}"
+        print(
+            f"{name:<40}{taken.seconds:>9.2f}{cpu:>11}{speed:>12}{taken.ratio:>9.2f}{limit:>13}", flush=True
+        )
 
 
 def replaying(aws: Aws, objects: int, runs: int) -> None:
     pages = list(aws.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=PREFIX.key))
-    client = Replay(pages * max(1, REPLAYED // objects))
-    again = objects * max(1, REPLAYED // objects)
-    if replay(client, PREFIX) != again:
+    again = max(1, REPLAYED // objects)
+    client = Replay(pages * again)
+    if replay(client, PREFIX) != objects * again:
         raise SystemExit("the replay lost objects")
-    seconds = medians(runs, {"": lambda: replay(client, PREFIX)})[""]
-    row(f"gtlabel: {again:,} objects from memory", seconds, again, limit=">= 300,000/s")
+    seconds, cpu = (
+        statistics.median(column)
+        for column in zip(*(once(lambda: replay(client, PREFIX)) for _ in range(runs)), strict=True)
+    )
+    name, speed = f"gtlabel: {objects * again:,} from memory", f"{objects * again / seconds:,.0f}"
+    print(f"{name:<40}{seconds:>9.2f}{cpu:>11.2f}{speed:>12}{'':>9}{'>= 300,000/s':>13}", flush=True)
 
 
 def headers(aws: Aws) -> None:
