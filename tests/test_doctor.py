@@ -601,6 +601,22 @@ def test_an_image_stands_for_its_folder_in_what_the_role_is_given(gtlabel_aws: A
     assert "s3:GetObject on arn:aws:s3:::photos/trash/* and" in found.sentence
 
 
+def test_automated_and_streaming_jobs_need_more_of_their_role(gtlabel_aws: Aws, photos: S3Uri) -> None:
+    only(gtlabel_aws, "sorter", policy_for("labeling-role", VALUES))
+    trained = about(look(gtlabel_aws, **job_of(photos, automated=True)), "role-permissions")
+    assert trained.sentence == (f"the role 'sorter' lacks iam:PassRole on arn:aws:iam::{ACCOUNT}:role/sorter")
+    topics = tuple(f"arn:aws:sns:us-east-1:{ACCOUNT}:GroundTruth-belt-{way}" for way in ("input", "output"))
+    fed = about(
+        look(gtlabel_aws, **job_of(photos, images=(), name="Belt", topics=topics)), "role-permissions"
+    )
+    assert f"sqs:SetQueueAttributes on arn:aws:sqs:us-east-1:{ACCOUNT}:GroundTruth-belt" in fed.sentence
+    assert f"sns:Subscribe on {topics[0]} and sns:Publish on {topics[1]}" in fed.sentence
+    assert fed.fix is not None
+    assert typed(fed.fix).returncode == 0
+    cured = look(gtlabel_aws, **job_of(photos, images=(), name="Belt", topics=topics))
+    assert about(cured, "role-permissions").level == "ok"
+
+
 def test_an_output_in_another_bucket_is_asked_for_there(gtlabel_aws: Aws, photos: S3Uri) -> None:
     gtlabel_aws.s3.create_bucket(Bucket="labels")
     only(gtlabel_aws, "sorter", policy_for("labeling-role", VALUES))

@@ -10,6 +10,7 @@ import typer
 
 from gtlabel.cli.options import EndpointUrl, Output, Profile, Region, connect
 from gtlabel.cli.output import Format, put, put_json, put_table, say
+from gtlabel.labeling.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from gtlabel.labeling.preflight import Finding
@@ -36,6 +37,7 @@ def doctor(
         str | None,
         typer.Option("--template", help="A worker template: a file or an s3:// address. [default: ours]"),
     ] = None,
+    task: Annotated[Task, typer.Option("--task", help="What workers would be asked.")] = Task.SINGLE,
     name: Annotated[str | None, typer.Option("--name", help="The name the job would have.")] = None,
     into: Annotated[
         str | None,
@@ -59,7 +61,6 @@ def doctor(
     Example: gtlabel doctor s3://my-bucket/trash/ --team me --role labeler --classes Compost,Landfill,Recycle
     """
     from gtlabel.labeling.preflight import Subject, check, let_browsers_in
-    from gtlabel.templates import read_template
     from gtlabel.uris import S3Uri
 
     project, aws = connect(profile, region, endpoint_url)
@@ -71,7 +72,8 @@ def doctor(
         team=team or project.team,
         role=role or project.role,
         classes=_classes(classes, project),
-        template=_template(template) if template else read_template("tasks/image-classification.liquid"),
+        template=_template(template, project, task),
+        task=task,
         kms_keys=tuple(kms_key or ()),
         quotas=True,
     )
@@ -109,9 +111,9 @@ def _count(number: int, what: str) -> str:
 def _place(images: str | None, project: Project) -> S3Uri | None:
     from gtlabel.uris import S3Uri
 
-    if images is not None:
+    if images is not None and (images.startswith("s3://") or not project.bucket):
         return S3Uri(images)
-    return S3Uri.of(project.bucket, "") if project.bucket else None
+    return S3Uri.of(project.bucket, images or "") if project.bucket else None
 
 
 def _classes(given: str | None, project: Project) -> Sequence[str] | S3Uri | None:
@@ -122,7 +124,11 @@ def _classes(given: str | None, project: Project) -> Sequence[str] | S3Uri | Non
     return S3Uri(given) if given.startswith("s3://") else [name.strip() for name in given.split(",")]
 
 
-def _template(given: str) -> S3Uri | Path:
+def _template(given: str | None, project: Project, task: Task) -> str | S3Uri | Path | None:
+    from gtlabel.templates import read_template
     from gtlabel.uris import S3Uri
 
-    return S3Uri(given) if given.startswith("s3://") else Path(given)
+    if given is not None:
+        return S3Uri(given) if given.startswith("s3://") else Path(given)
+    shipped = TASKS[task].template
+    return project.template or (read_template(shipped) if shipped else None)

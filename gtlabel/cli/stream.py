@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gtlabel.cli.options import DryRun, EndpointUrl, JobName, Output, Profile, Region, connect
+from gtlabel.cli.options import DryRun, EndpointUrl, Force, JobName, Output, Profile, Region, connect
 from gtlabel.cli.output import Format, progress, put, put_fields, put_json, say
+from gtlabel.cli.precautions import look_before
 
 if TYPE_CHECKING:
     from gtlabel.manifests.records import ManifestRecord
@@ -53,6 +55,7 @@ def start(
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait until it is ready.")] = 600.0,
     poll: Annotated[float, typer.Option("--poll", help="Seconds between two looks.")] = 2.0,
+    force: Force = False,
     dry_run: DryRun = False,
     output: Output = Format.TEXT,
     profile: Profile = None,
@@ -66,6 +69,7 @@ def start(
     Example: gtlabel stream start belt --into s3://my-bucket/gtlabel/ --classes Compost,Landfill,Recycle
     """
     from gtlabel.errors import SettingsError
+    from gtlabel.labeling.plan import subject_of
     from gtlabel.labeling.receiving import subscribe
     from gtlabel.labeling.request import LabelingJobRequest
     from gtlabel.labeling.streaming import plan_streaming, start_streaming, wait_until_open
@@ -98,6 +102,9 @@ def start(
         else read_template("tasks/image-classification.liquid")
     )
     plan = plan_streaming(aws.sagemaker, request, names, page, account=aws.account)
+    # Where its images will lie is not known yet, so nothing is said about their buckets.
+    subject = replace(subject_of(plan.request, (), names, page), name=job)
+    look_before(aws, subject, force=force or dry_run)
     if dry_run:
         put_json(plan.request.to_boto())
         return

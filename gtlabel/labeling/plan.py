@@ -291,6 +291,8 @@ def subject_of(
         task=request.task,
         functions=tuple(arn for arn in (request.pre_function, request.consolidation_function) if arn),
         kms_keys=tuple(key for key in (request.output_key, request.volume_key) if key),
+        topics=tuple(topic for topic in (request.input_topic, request.output_topic) if topic),
+        automated=request.automated,
     )
 
 

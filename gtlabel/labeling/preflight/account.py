@@ -85,7 +85,7 @@ def check_name(aws: Aws, subject: Subject) -> Iterator[Finding]:
 
 def check_permissions(aws: Aws, subject: Subject) -> Iterator[Finding]:
     """Whether the caller may do what `gtlabel label` is about to do."""
-    if not subject.images or subject.team is None or subject.role is None:
+    if not subject.buckets or subject.team is None or subject.role is None or subject.topics:
         return
     check = "permissions"
     caller = aws.sts.get_caller_identity()["Arn"]

@@ -14,8 +14,21 @@ from gtlabel.uris import S3Uri
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
 
-# contract/ground-truth.md 4.3
+# contract/ground-truth.md 4.3 and 2.5
 _KMS = ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey")
+_QUEUE = tuple(
+    f"sqs:{operation}"
+    for operation in (
+        "CreateQueue",
+        "DeleteMessage",
+        "GetQueueAttributes",
+        "GetQueueUrl",
+        "ReceiveMessage",
+        "SendMessage",
+        "SetQueueAttributes",
+    )
+)
+_PASSED = ("iam:PassedToService", "sagemaker.amazonaws.com")
 
 
 def role_needs(aws: Aws, subject: Subject) -> list[Need]:
@@ -29,6 +42,9 @@ def role_needs(aws: Aws, subject: Subject) -> list[Need]:
         Need(("s3:ListBucket", "s3:GetBucketLocation"), f"arn:aws:s3:::{bucket}")
         for bucket in subject.buckets
     )
+    if subject.automated:
+        found.append(Need(("iam:PassRole",), subject.role_arn(aws), (_PASSED,)))
+    found.extend(_streaming_needs(aws, subject))
     found.extend(Need(("lambda:InvokeFunction",), function) for function in subject.functions)
     found.extend(Need(_KMS, key) for key in subject.kms_keys if key.startswith("arn:"))
     return list(dict.fromkeys(found))
@@ -41,7 +57,7 @@ def caller_needs(aws: Aws, subject: Subject) -> list[Need]:
         PolicyError: if an address cannot stand in a policy, or the team or the role is not known.
     """
     names = {}
-    context = {"iam:PassedToService": "sagemaker.amazonaws.com"}
+    context = dict([_PASSED])
     if subject.team is not None:
         names["team"] = subject.team_arn(aws)
         context["sagemaker:WorkteamArn"] = names["team"]
@@ -64,7 +80,8 @@ def _needs(
 ) -> Iterator[Need]:
     """The statements of a policy for every place with pictures, one need for each resource."""
     output = _output(subject)
-    for place in subject.prefixes:
+    # Nobody knows yet where the images of a streaming job will lie.
+    for place in subject.prefixes or (output,):
         values = {"account": aws.account, "region": aws.region, "bucket": place.bucket, **names}
         document = policy_for(policy, {**values, "prefix": place.key, "output": output.key})
         # The policies know one bucket; the job's output may lie in another.
@@ -74,6 +91,19 @@ def _needs(
         for statement in document["Statement"]:
             for resource in _texts(statement["Resource"]):
                 yield Need(tuple(_texts(statement["Action"])), moved.get(resource, resource), context)
+
+
+def _streaming_needs(aws: Aws, subject: Subject) -> Iterator[Need]:
+    """What a streaming job does besides: its queue listens to one topic, the other gets the labels."""
+    if not subject.topics:
+        return
+    name = subject.name.lower() if subject.name else "any"
+    queue = f"arn:aws:sqs:{aws.region}:{aws.account}:GroundTruth-{name}"
+    context = (("sns:Protocol", "sqs"), ("sns:Endpoint", queue))
+    yield Need(_QUEUE, queue)
+    yield Need(("sns:Subscribe",), subject.topics[0], context)
+    for topic in subject.topics[1:]:
+        yield Need(("sns:Publish",), topic)
 
 
 def _output(subject: Subject) -> S3Uri:

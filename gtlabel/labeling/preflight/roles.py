@@ -76,7 +76,7 @@ def check_role(aws: Aws, subject: Subject) -> Iterator[Finding]:
 
 def check_role_permissions(aws: Aws, subject: Subject) -> Iterator[Finding]:
     """Whether the role may do what the job will do with it."""
-    if subject.role is None or not subject.images or subject.role_arn(aws).split(":")[4] != aws.account:
+    if subject.role is None or not subject.buckets or subject.role_arn(aws).split(":")[4] != aws.account:
         return
     arn = subject.role_arn(aws)
     needs = role_needs(aws, subject)

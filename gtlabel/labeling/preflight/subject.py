@@ -31,6 +31,8 @@ class Subject:
         task: what workers are asked.
         functions: the job's own functions by ARN, in place of the built-in ones.
         kms_keys: the keys that the job writes with.
+        topics: of a streaming job, the topic that brings images and the one that gets the labels.
+        automated: whether a model is trained to label, which the job does with the same role.
         quotas: whether to ask for the account's quotas, which takes AWS several seconds.
     """
 
@@ -44,6 +46,8 @@ class Subject:
     task: Task = Task.SINGLE
     functions: tuple[str, ...] = ()
     kms_keys: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+    automated: bool = False
     quotas: bool = False
 
     def team_arn(self, aws: Aws) -> str:
