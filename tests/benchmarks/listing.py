@@ -63,7 +63,7 @@ def once(program: Callable[[], object]) -> tuple[float, float]:
 def beside(
     runs: int, base: Callable[[], object], programs: Mapping[str, Callable[[], object]]
 ) -> list[Taken]:
-    """What the base takes, and each program; each of its runs is compared with the base just before and after."""
+    """What the base takes, and each program, every run compared with the base just before and after."""
     bases = [once(base)]
     taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in programs}
     for _ in range(runs):
