@@ -33,8 +33,9 @@ from gtlabel.cli.failures import explain
 from gtlabel.errors import GtlabelError, JobEndedError, JobNameTakenError, LabelingJobError
 from gtlabel.labeling.groups import stop_labeling, wait_for_labeling
 from gtlabel.labeling.ledger import read_launch
-from gtlabel.labeling.lifecycle import plan_resume, start_successor
+from gtlabel.labeling.lifecycle import plan_resume
 from gtlabel.labeling.plan import LabelingPlan, plan_labeling, start_labeling
+from gtlabel.labeling.successors import start_successor
 from gtlabel.storage import read, write, write_new
 from gtlabel.uris import S3Uri
 
@@ -211,7 +212,7 @@ def test_a_resume_that_broke_off_at_any_call_is_completed_by_the_next(gtlabel_aw
     luck = Luck(gtlabel_aws, answer_lost)
 
     def run(aws: Aws, number: int) -> None:
-        start_successor(aws, plan_resume(aws, "bins", to=f"rest-{number}"))
+        start_successor(aws, plan_resume(aws, "bins", to=f"rest-{number}", max_images_per_job=2))
 
     for number in range(100):
         luck.arm(number)
@@ -221,10 +222,12 @@ def test_a_resume_that_broke_off_at_any_call_is_completed_by_the_next(gtlabel_aw
             run(gtlabel_aws, number)
         else:
             break
-        given = lines(gtlabel_aws, OUTPUT / f"rest-{number}/input/input.manifest")
-        assert [line["source-ref"] for line in given] == [str(PHOTOS / f"0000{n}.jpg") for n in range(3)]
-    assert number == len(luck.operations) > 8
-    assert jobs(gtlabel_aws) == sorted(["bins", *(f"rest-{n}" for n in range(number + 1))])
+        parts = [lines(gtlabel_aws, OUTPUT / f"rest-{number}/input/{n}/input.manifest") for n in (1, 2)]
+        names = [[S3Uri(line["source-ref"]).name for line in part] for part in parts]
+        assert names == [["00000.jpg", "00001.jpg"], ["00002.jpg"]], luck.operations
+    assert number == len(luck.operations) > 12
+    launched = [f"rest-{n}-{part}" for n in range(number + 1) for part in (1, 2)]
+    assert jobs(gtlabel_aws) == sorted(["bins", *launched])
 
 
 def test_an_answer_that_was_lost_is_asked_for_again_and_recognized(gtlabel_aws: Aws) -> None:

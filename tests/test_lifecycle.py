@@ -48,11 +48,11 @@ from gtlabel.labeling.lifecycle import (
     plan_relabel,
     plan_resume,
     plan_verify,
-    start_successor,
 )
 from gtlabel.labeling.outcome import disputed_images, failures, records
 from gtlabel.labeling.plan import LabelingPlan, plan_labeling, start_labeling
 from gtlabel.labeling.speed import Speed
+from gtlabel.labeling.successors import start_successor
 from gtlabel.storage import list_objects, read
 from gtlabel.templates import read_template
 from gtlabel.uris import S3Uri

@@ -94,7 +94,7 @@ def chain(
     """
     from gtlabel.labeling.lifecycle import plan_chain
 
-    _, aws = connect(profile, region, endpoint_url)
+    project, aws = connect(profile, region, endpoint_url)
     plan = plan_chain(
         aws,
         job,
@@ -102,6 +102,7 @@ def chain(
         attribute=attribute,
         classes=[part.strip() for part in classes.split(",")] if classes else None,
         template=template.read_text(encoding="utf-8") if template else None,
+        max_images_per_job=project.max_images_per_job,
         **_changes(aws, workers, team, settings),
     )
     _launch(aws, plan, dry_run, force, output)
@@ -128,9 +129,19 @@ def resume(
     """
     from gtlabel.labeling.lifecycle import plan_resume
 
-    _, aws = connect(profile, region, endpoint_url)
+    project, aws = connect(profile, region, endpoint_url)
     _launch(
-        aws, plan_resume(aws, job, to=name, **_changes(aws, workers, team, settings)), dry_run, force, output
+        aws,
+        plan_resume(
+            aws,
+            job,
+            to=name,
+            max_images_per_job=project.max_images_per_job,
+            **_changes(aws, workers, team, settings),
+        ),
+        dry_run,
+        force,
+        output,
     )
 
 
@@ -163,7 +174,7 @@ def relabel(
     """
     from gtlabel.labeling.lifecycle import plan_relabel
 
-    _, aws = connect(profile, region, endpoint_url)
+    project, aws = connect(profile, region, endpoint_url)
     plan = plan_relabel(
         aws,
         job,
@@ -171,6 +182,7 @@ def relabel(
         disputed=disputed,
         to=name,
         attribute=attribute,
+        max_images_per_job=project.max_images_per_job,
         **_changes(aws, workers, team, settings),
     )
     _launch(aws, plan, dry_run, force, output)
@@ -199,9 +211,15 @@ def verify(
     """
     from gtlabel.labeling.lifecycle import plan_verify
 
-    _, aws = connect(profile, region, endpoint_url)
+    project, aws = connect(profile, region, endpoint_url)
     plan = plan_verify(
-        aws, job, adjust=adjust, to=name, attribute=attribute, **_changes(aws, workers, team, settings)
+        aws,
+        job,
+        adjust=adjust,
+        to=name,
+        attribute=attribute,
+        max_images_per_job=project.max_images_per_job,
+        **_changes(aws, workers, team, settings),
     )
     _launch(aws, plan, dry_run, force, output)
 
