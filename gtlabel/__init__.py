@@ -2,7 +2,9 @@
 
 The steps, each as one call: `plan_labeling`, `start_labeling`, `wait_for_labeling_job`,
 `consolidate_jobs`, `plan_training`, `create_training_job`, `wait_for_training_job`, `fetch_model`,
-`deploy`. They take an `Aws`, the clients of one account or of anything that speaks AWS's protocol.
+`deploy`. What was started under one name, be it several jobs, is found by `describe_labeling`, and
+`plan_clone`, `plan_chain`, `plan_resume`, `plan_relabel` and `plan_verify` make new jobs of it, which
+`start_successor` starts. They take an `Aws`, the clients of one account or of anything that speaks AWS's protocol.
 """
 
 from __future__ import annotations
@@ -25,12 +27,22 @@ if TYPE_CHECKING:
         start_labeling,
     )
     from gtlabel.labeling.cost import estimate
+    from gtlabel.labeling.groups import JobGroup, describe_labeling, stop_labeling, wait_for_labeling
     from gtlabel.labeling.jobs import (
         LabelingJob,
         describe_labeling_job,
         list_labeling_jobs,
         stop_labeling_job,
         wait_for_labeling_job,
+    )
+    from gtlabel.labeling.lifecycle import (
+        SuccessorPlan,
+        plan_chain,
+        plan_clone,
+        plan_relabel,
+        plan_resume,
+        plan_verify,
+        start_successor,
     )
     from gtlabel.labeling.request import LabelingJobRequest
     from gtlabel.settings import Project
@@ -42,25 +54,36 @@ _HOMES = {
     "Aws": "gtlabel.aws",
     "Dataset": "gtlabel.datasets.channels",
     "GtlabelError": "gtlabel.errors",
+    "JobGroup": "gtlabel.labeling.groups",
     "LabelingJob": "gtlabel.labeling.jobs",
     "LabelingJobRequest": "gtlabel.labeling.request",
     "LabelingPlan": "gtlabel.journey",
     "Project": "gtlabel.settings",
     "S3Uri": "gtlabel.uris",
+    "SuccessorPlan": "gtlabel.labeling.lifecycle",
     "TrainedModel": "gtlabel.journey",
     "TrainingJob": "gtlabel.training.jobs",
     "consolidate_jobs": "gtlabel.journey",
     "create_training_job": "gtlabel.training.jobs",
     "deploy": "gtlabel.journey",
+    "describe_labeling": "gtlabel.labeling.groups",
     "describe_labeling_job": "gtlabel.labeling.jobs",
     "estimate": "gtlabel.labeling.cost",
     "fetch_model": "gtlabel.journey",
     "list_labeling_jobs": "gtlabel.labeling.jobs",
+    "plan_chain": "gtlabel.labeling.lifecycle",
+    "plan_clone": "gtlabel.labeling.lifecycle",
     "plan_labeling": "gtlabel.journey",
+    "plan_relabel": "gtlabel.labeling.lifecycle",
+    "plan_resume": "gtlabel.labeling.lifecycle",
     "plan_training": "gtlabel.journey",
+    "plan_verify": "gtlabel.labeling.lifecycle",
     "read_dataset": "gtlabel.datasets.channels",
     "start_labeling": "gtlabel.journey",
+    "start_successor": "gtlabel.labeling.lifecycle",
+    "stop_labeling": "gtlabel.labeling.groups",
     "stop_labeling_job": "gtlabel.labeling.jobs",
+    "wait_for_labeling": "gtlabel.labeling.groups",
     "wait_for_labeling_job": "gtlabel.labeling.jobs",
     "wait_for_training_job": "gtlabel.training.jobs",
 }
@@ -69,25 +92,36 @@ __all__ = [
     "Aws",
     "Dataset",
     "GtlabelError",
+    "JobGroup",
     "LabelingJob",
     "LabelingJobRequest",
     "LabelingPlan",
     "Project",
     "S3Uri",
+    "SuccessorPlan",
     "TrainedModel",
     "TrainingJob",
     "consolidate_jobs",
     "create_training_job",
     "deploy",
+    "describe_labeling",
     "describe_labeling_job",
     "estimate",
     "fetch_model",
     "list_labeling_jobs",
+    "plan_chain",
+    "plan_clone",
     "plan_labeling",
+    "plan_relabel",
+    "plan_resume",
     "plan_training",
+    "plan_verify",
     "read_dataset",
     "start_labeling",
+    "start_successor",
+    "stop_labeling",
     "stop_labeling_job",
+    "wait_for_labeling",
     "wait_for_labeling_job",
     "wait_for_training_job",
 ]
