@@ -4,7 +4,8 @@ The steps, each as one call: `plan_labeling`, `start_labeling`, `wait_for_labeli
 `consolidate_jobs`, `plan_training`, `create_training_job`, `wait_for_training_job`, `fetch_model`,
 `deploy`. What was started under one name, be it several jobs, is found by `describe_labeling`, and
 `plan_clone`, `plan_chain`, `plan_resume`, `plan_relabel` and `plan_verify` make new jobs of it, which
-`start_successor` starts. They take an `Aws`, the clients of one account or of anything that speaks AWS's protocol.
+`start_successor` starts. They take an `Aws`, the clients of one account or of anything that speaks AWS's
+protocol.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from botocore.awsrequest import AWSResponse, HeadersDict
@@ -40,12 +41,14 @@ def fill(aws: Aws, count: int) -> dict[str, str]:
     """Put pictures into a new bucket; return what they show."""
     aws.s3.create_bucket(Bucket=BUCKET)
     let_browsers_in(aws.s3, BUCKET)
-    truth = {}
-    for number in range(count):
-        uri = PHOTOS / f"{number:05}.jpg"
-        aws.s3.put_object(Bucket=BUCKET, Key=uri.key, Body=jpeg("green", number))
-        truth[str(uri)] = CLASSES[number % 3]
-    return truth
+    uris = [PHOTOS / f"{number:05}.jpg" for number in range(count)]
+
+    def put(number: int) -> None:
+        aws.s3.put_object(Bucket=BUCKET, Key=uris[number].key, Body=jpeg("green", number))
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(put, range(count)))
+    return {str(uri): CLASSES[number % 3] for number, uri in enumerate(uris)}
 
 
 def people_answer(job: str, truth: Mapping[str, str], *, workers: int = 3, accuracy: float = 1.0) -> None:
