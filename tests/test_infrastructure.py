@@ -51,8 +51,9 @@ def deploy(aws: Aws, name: str = "gtlabel", **parameters: str) -> dict[str, str]
 @pytest.fixture(scope="module")
 def lint(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What cfn-lint says, its suggestions included, of the stack, the state machine and a broken one."""
-    beside = Path(sys.executable).with_name("cfn-lint")
-    program = str(beside) if beside.exists() else shutil.which("cfn-lint")
+    places = [os.environ.get("GTLABEL_SDK_PYTHON"), sys.executable]
+    beside = [path for place in places if place and (path := Path(place).with_name("cfn-lint")).exists()]
+    program = beside[0] if beside else shutil.which("cfn-lint")
     need(program, "checks the stack as AWS's own linter does; get it with: pip install cfn-lint")
     folder = tmp_path_factory.mktemp("lint")
     (folder / "stack").write_text(STACK)
