@@ -55,8 +55,8 @@ def people_answer(job: str, truth: Mapping[str, str], *, workers: int = 3, accur
     answer(os.environ["AWS_ENDPOINT_URL"], job, workers, accuracy, truth, seed=1)
 
 
-def worker_says(job: str, answers: Mapping[str, dict[str, Any]]) -> None:
-    """Let one person answer all of a job on a page of its own."""
+def worker_says(job: str, answers: Mapping[str, dict[str, Any] | None]) -> None:
+    """Let one person answer all of a job, in the words of its page; None declines the image."""
     url = os.environ["AWS_ENDPOINT_URL"]
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -65,9 +65,12 @@ def worker_says(job: str, answers: Mapping[str, dict[str, Any]]) -> None:
             if task["job_status"] not in ("Initializing", "InProgress"):
                 return
             time.sleep(0.02)
+            continue
+        said = answers[task["source_ref"]]
+        if said is None:
+            post(f"{url}/gtlabel/worker/decline", {"lease": task["lease"]})
         else:
-            answer = {"lease": task["lease"], "answer": answers[task["source_ref"]]}
-            post(f"{url}/gtlabel/worker/submit", answer)
+            post(f"{url}/gtlabel/worker/submit", {"lease": task["lease"], "answer": said})
     raise AssertionError(f"{job} did not end")
 
 

@@ -244,6 +244,23 @@ def test_a_completed_job_with_failed_images_says_why_and_is_resumed_without_what
     assert all("bins" in line for line in output(gtlabel_aws, "bins-next"))
 
 
+def test_a_wait_tells_of_images_that_failed_in_a_completed_job(gtlabel_aws: Aws) -> None:
+    truth = fill(gtlabel_aws, 3)
+    start(gtlabel_aws, workers_per_image=1)
+    answers = {uri: {"crowd-image-classifier": {"label": name}} for uri, name in truth.items()}
+    worker_says("bins", {**answers, str(PHOTOS / "00001.jpg"): None})
+    command = [sys.executable, "-m", "gtlabel", "jobs", "wait", "bins", "--poll", "0.1"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0
+    assert "status           Completed with 1 failed\n" in run.stdout
+    assert "bins is completed, but 1 image could not be labeled\n  1 times: ClientError:" in run.stderr
+    assert "gtlabel jobs resume bins" in run.stderr
+    start_successor(gtlabel_aws, plan_resume(gtlabel_aws, "bins"))
+    assert lines(gtlabel_aws, OUTPUT / "bins-rest/input/input.manifest") == [
+        {"source-ref": str(PHOTOS / "00001.jpg")}
+    ]
+
+
 def test_a_job_that_failed_before_it_wrote_anything_is_resumed_from_its_input(gtlabel_aws: Aws) -> None:
     truth = fill(gtlabel_aws, 2)
     plan = plan_labeling(gtlabel_aws, PHOTOS, **USUAL, name="bins")

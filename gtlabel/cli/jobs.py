@@ -195,7 +195,8 @@ def _tell_failures(aws: Aws, group: JobGroup) -> None:
 
     if not group.counters.failed:
         return
-    say(f"{group.name} is completed with {group.counters.failed} images that could not be labeled")
+    images = "1 image" if group.counters.failed == 1 else f"{group.counters.failed} images"
+    say(f"{group.name} is completed, but {images} could not be labeled")
     failed = [job for job in group.jobs if job.counters.failed]
     reasons = Counter(failure.reason for job in failed for failure in failures(aws.s3, job))
     for reason, count in reasons.most_common(_REASONS_SHOWN):
