@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from botocore.exceptions import ClientError
 from emulator_parts import gtlabel
 from programs import need
@@ -30,6 +32,7 @@ from gtlabel.templates import list_templates, read_template
 
 ACCOUNT = "123456789012"
 STACK = read_template("cloudformation/gtlabel.yaml")
+MACHINE_STACK = read_template("cloudformation/journey.yaml")
 JOURNEY = json.loads(read_template("stepfunctions/journey.asl.json"))
 SAMPLES = Path(__file__).parent.parent / "samples" / "trash"
 
@@ -57,6 +60,7 @@ def lint(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     need(program, "checks the stack as AWS's own linter does; get it with: pip install cfn-lint")
     folder = tmp_path_factory.mktemp("lint")
     (folder / "stack").write_text(STACK)
+    (folder / "machine-stack").write_text(MACHINE_STACK)
     broken = copy.deepcopy(JOURNEY)
     del broken["States"]["Train"]["Resource"]
     for name, definition in (("machine", JOURNEY), ("broken", broken)):
@@ -70,7 +74,7 @@ def lint(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         timeout=120,
     )
     assert run.stderr == ""
-    said: dict[str, list[str]] = {"stack": [], "machine": [], "broken": []}
+    said: dict[str, list[str]] = {path.name: [] for path in folder.iterdir()}
     for finding in json.loads(run.stdout):
         said[Path(finding["Filename"]).name].append(finding["Message"])
     return said
@@ -78,6 +82,7 @@ def lint(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
 
 def test_cfn_lint_is_quiet_even_about_what_it_only_suggests(lint: dict[str, list[str]]) -> None:
     assert lint["stack"] == []
+    assert lint["machine-stack"] == []
 
 
 def test_cfn_lint_finds_the_state_machine_valid_and_a_broken_one_not(lint: dict[str, list[str]]) -> None:
@@ -298,6 +303,44 @@ def test_a_request_that_the_state_machine_would_cut_short_is_refused(
     with pytest.raises(ExecutionError, match="NotPassedOn: The request has stopping conditions"):
         execution.run(JOURNEY["States"]["Label"]["ItemProcessor"], request)
     assert gtlabel_aws.sagemaker.list_labeling_jobs()["LabelingJobSummaryList"] == []
+
+
+def test_the_role_of_the_state_machine_may_do_what_its_states_do() -> None:
+    class Loader(yaml.SafeLoader):
+        """YAML with CloudFormation's short functions, which are read as what they are about."""
+
+    def about(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
+        if isinstance(node, yaml.SequenceNode):
+            return loader.construct_sequence(node)
+        return loader.construct_scalar(node)
+
+    Loader.add_multi_constructor("!", about)
+    resources = yaml.load(MACHINE_STACK, Loader)["Resources"]
+    (policy,) = resources["MachineRole"]["Properties"]["Policies"]
+    allowed: set[str] = set()
+    for statement in policy["PolicyDocument"]["Statement"]:
+        listed = statement["Action"]
+        allowed.update([listed] if isinstance(listed, str) else listed)
+    # https://docs.aws.amazon.com/step-functions/latest/dg/service-integration-iam-templates.html
+    needed = {
+        "arn:aws:states:::codebuild:startBuild.sync": {"StartBuild", "StopBuild", "BatchGetBuilds"},
+        "arn:aws:states:::aws-sdk:s3:getObject": {"GetObject"},
+        "arn:aws:states:::sagemaker:createLabelingJob.sync": {
+            *("CreateLabelingJob", "DescribeLabelingJob", "StopLabelingJob", "AddTags")
+        },
+        "arn:aws:states:::sagemaker:createTrainingJob.sync": {
+            *("CreateTrainingJob", "DescribeTrainingJob", "StopTrainingJob", "AddTags")
+        },
+    }
+    found = set(re.findall(r'"Resource": "([^"]+)"', json.dumps(JOURNEY)))
+    assert found == set(needed)
+    for resource, operations in needed.items():
+        service = resource.split(":")[-2]
+        assert {f"{service}:{operation}" for operation in operations} <= allowed
+    assert {"iam:PassRole", "events:PutRule", "events:PutTargets", "events:DescribeRule"} <= allowed
+    variables = resources["Build"]["Properties"]["Environment"]["EnvironmentVariables"]
+    settings = {item["Name"].removeprefix("GTLABEL_").lower() for item in variables} - {"package"}
+    assert settings <= set(Project.model_fields)
 
 
 def test_every_state_can_be_reached_and_leads_to_an_end() -> None:
