@@ -455,6 +455,13 @@ def test_a_topic_that_does_not_exist_is_named_before_anything_is_written(aws: Aw
         wait_until_open(aws.sagemaker, "Belt-2", poll=0.05)
 
 
+def test_a_topic_with_a_key_of_aws_is_refused(aws: Aws) -> None:
+    topic = aws.sns.create_topic(Name="in", Attributes={"KmsMasterKeyId": "alias/aws/sns"})["TopicArn"]
+    with pytest.raises(StreamError, match="give the topic a key of your own"):
+        start_streaming(aws.sagemaker, aws.sns, aws.s3, plan(aws, input_topic=topic))
+    assert aws.s3.list_objects_v2(Bucket="trash")["KeyCount"] == 0
+
+
 def test_a_job_that_reads_a_manifest_is_no_stream(aws: Aws) -> None:
     aws.s3.put_object(Bucket="trash", Key="in.manifest", Body=json.dumps({"source-ref": IMAGES[0]}).encode())
     request = plan(aws).request.model_copy(

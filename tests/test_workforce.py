@@ -195,7 +195,7 @@ def test_somebody_who_is_in_one_team_joins_another_without_an_invitation(bare: A
     other = make(bare, "checkers", ANN, BOB)
     assert emails(bare, other) == {ANN: True, BOB: True}
     assert len(everything(bare)["users"]) == 2
-    outcomes = invite(bare.cognito_idp, other.pool or "", "sorters", [ANN, BOB, EVE])
+    outcomes = invite(bare.cognito_idp, other.pool or "", "sorters", ["Ann@Example.com", BOB, EVE])
     assert [one.outcome for one in outcomes] == ["already there", "added", "invited"]
 
 

@@ -222,11 +222,11 @@ def workers(
 
     Example: gtlabel team workers trash-20261122-101500 trash-20261129-093000
     """
-    from gtlabel.labeling.jobs import describe_labeling_job
+    from gtlabel.labeling.groups import describe_labeling
     from gtlabel.labeling.throughput import activity, people, read_responses
 
     _, aws = connect(profile, region, endpoint_url)
-    found = [describe_labeling_job(aws.sagemaker, job) for job in jobs]
+    found = [each for job in jobs for each in describe_labeling(aws.sagemaker, aws.s3, job).jobs]
     responses = (response for job in found for response in read_responses(aws.s3, job.output, job.name))
     active = activity(responses, people(aws.cognito_idp))
     if output is Format.JSON:

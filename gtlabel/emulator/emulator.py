@@ -24,6 +24,7 @@ from gtlabel.engine.store import Store
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
 
+_QUIET_SECONDS = 0.2
 _TAG_OPERATIONS = ("AddTags", "ListTags", "DeleteTags")
 
 
@@ -51,7 +52,12 @@ class Emulator:
         self.shelf = Shelf(None if state is None else self.root / "shelf.sqlite")
         self.store = Store("sqlite://" if state is None else f"sqlite:///{self.root / 'engine.sqlite'}")
         self.board = Board(self.store)
-        self.streams = Streams(self.board, lambda context: self.aws(context, "sns", "sqs"))
+        self.streams = Streams(
+            self.board,
+            lambda context: self.aws(context, "sns", "sqs"),
+            # With a thread that looks again by itself, every answer of a worker need not look too.
+            pause=0 if driven else _QUIET_SECONDS,
+        )
         self.people = People(self.shelf, lambda context: self.aws(context, "cognito_idp"))
         self.foreman = Foreman(
             self.board,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -39,15 +40,18 @@ class Streams:
     Args:
         board: where the jobs are.
         clients: gives the clients of an account and region.
+        pause: how many seconds an empty queue is left alone for.
     """
 
-    def __init__(self, board: Board, clients: Callable[[Context], Aws]) -> None:
+    def __init__(self, board: Board, clients: Callable[[Context], Aws], pause: float = 0) -> None:
         self._board = board
         self._clients = clients
         self._outbox = Outbox(board.store, board.clock)
         # The queue's URL and the subscription's ARN of each job that is listened to.
         self._open: dict[JobKey, tuple[str, str]] = {}
         self._said: dict[JobKey, str] = {}
+        self._pause = pause
+        self._quiet_until: dict[JobKey, float] = {}
         self._restored = False
 
     def prepare(self, job: Job) -> None:
@@ -105,11 +109,14 @@ class Streams:
         if job.key not in self._open:
             self.prepare(job)
         url, _ = self._open[job.key]
+        if time.monotonic() < self._quiet_until.get(job.key, 0):
+            return False
         sqs, busy = self._aws(job.key).sqs, False
         while (room := job.spec.max_concurrent - self._board.counters(job.key).unlabeled) > 0:
             answer = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=min(_MESSAGES, room))
             messages = answer.get("Messages", [])
             if not messages:
+                self._quiet_until[job.key] = time.monotonic() + self._pause
                 break
             arrived = [arrival for message in messages for arrival in arrivals(job.spec.attribute, message)]
             for sentence in self._board.add_objects(job.key, arrived):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gtlabel import storage
@@ -58,7 +58,7 @@ class Foreman:
         self._s3_of = s3_of
         self._prepare = prepare
         self._identify = identify
-        self._shown: dict[int, Tally] = {}
+        self._shown: dict[int, tuple[Tally, datetime]] = {}
         self._on_end = on_end
         self._ledger = Ledger(board.store, board.clock)
 
@@ -139,12 +139,20 @@ class Foreman:
             self._ledger.choose(job, count)
             self._send(self._board.job(job.key))
             return True
-        if tally.total and self._shown.get(job.number) != tally:
-            self._write_manifest(job, output.Tree(job.spec.root).output_manifest)
-            self._shown[job.number] = tally
+        self._show(job, tally)
         if not tally.open and self._board.clock() - job.modified >= _IDLE:
             return self._board.stop(job.key)
         return busy
+
+    def _show(self, job: Job, tally: Tally) -> None:
+        """Write a streaming job's manifest anew, the less often the longer it is."""
+        now = self._board.clock()
+        shown, written = self._shown.get(job.number, (None, None))
+        pause = timedelta(milliseconds=tally.total)
+        if not tally.total or shown == tally or (written and tally.open and now - written < pause):
+            return
+        self._write_manifest(job, output.Tree(job.spec.root).output_manifest)
+        self._shown[job.number] = tally, now
 
     def _wind_up(self, job: Job) -> bool:
         """Make labels of the answers that are in when a job is stopped, and write what there is."""

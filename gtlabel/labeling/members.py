@@ -136,10 +136,12 @@ def invite(
     """
     check_emails(emails)
     aliases = cognito.describe_user_pool(UserPoolId=pool)["UserPool"].get("AliasAttributes", [])
-    there = {member.username for member in list_members(cognito, pool, [group])}
+    team = {member.email.lower(): member for member in list_members(cognito, pool, [group])}
+    there = {member.username for member in team.values()}
     done = []
     for email in emails:
-        member, outcome = find_member(cognito, pool, email), "added"
+        # The filter of Cognito tells upper from lower case, and its user names do not.
+        member, outcome = team.get(email.lower()) or find_member(cognito, pool, email), "added"
         if member is None:
             member, outcome = _create(cognito, pool, email, by_alias="email" in aliases), "invited"
         elif not member.enabled:
@@ -203,11 +205,14 @@ def _create(cognito: CognitoIdentityProviderClient, pool: str, email: str, *, by
             DesiredDeliveryMediums=["EMAIL"],
         )["User"]
     except cognito.exceptions.UsernameExistsException:
-        # Somebody else invited them since we looked.
-        member = find_member(cognito, pool, email)
-        if member is None:
-            raise
-        return member
+        # Somebody else invited them since we looked, or in another case of letters.
+        found = cognito.admin_get_user(UserPoolId=pool, Username=username)
+        user = {
+            "Username": found["Username"],
+            "Attributes": found["UserAttributes"],
+            "UserStatus": found["UserStatus"],
+            "Enabled": found["Enabled"],
+        }
     return _member(user)
 
 

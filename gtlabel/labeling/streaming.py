@@ -119,8 +119,8 @@ def start_streaming(sagemaker: SageMakerClient, sns: SNSClient, s3: S3Client, pl
         if topic in own:
             # Making a topic that exists gives its ARN.
             sns.create_topic(Name=topic.rpartition(":")[2])
-        elif not _topic_exists(sns, topic):
-            raise StreamError(no_topic(topic))
+        else:
+            _check_topic(sns, topic)
     write(s3, request.classes, check_classes(plan.classes).to_json(), "application/json")
     write(s3, request.template, plan.template.encode(), "text/html; charset=utf-8")
     return create_labeling_job(sagemaker, request)
@@ -270,6 +270,24 @@ def messages_in(sqs: SQSClient, url: str) -> int:
         AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
     )["Attributes"]
     return sum(int(number) for number in attributes.values())
+
+
+def _check_topic(sns: SNSClient, topic: str) -> None:
+    """Look whether a topic can be used.
+
+    Raises:
+        StreamError: if it is not there, or encrypted with a key that Ground Truth cannot be allowed to use.
+    """
+    try:
+        attributes = sns.get_topic_attributes(TopicArn=topic)["Attributes"]
+    except sns.exceptions.NotFoundException as error:
+        raise StreamError(no_topic(topic)) from error
+    # https://docs.aws.amazon.com/sagemaker/latest/dg/sms-streaming-create-job.html
+    if attributes.get("KmsMasterKeyId", "").endswith("alias/aws/sns"):
+        raise StreamError(
+            f"the topic {topic} is encrypted with alias/aws/sns, whose policy nobody can change for Ground "
+            "Truth; give the topic a key of your own"
+        )
 
 
 def _topic_exists(sns: SNSClient, topic: str) -> bool:
