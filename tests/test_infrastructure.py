@@ -306,14 +306,13 @@ def test_a_request_that_the_state_machine_would_cut_short_is_refused(
 
 
 def test_the_role_of_the_state_machine_may_do_what_its_states_do() -> None:
-    class Loader(yaml.SafeLoader):
-        """YAML with CloudFormation's short functions, which are read as what they are about."""
-
-    def about(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
+    def about(loader: Any, _: str, node: Any) -> Any:
         if isinstance(node, yaml.SequenceNode):
             return loader.construct_sequence(node)
         return loader.construct_scalar(node)
 
+    # CloudFormation's short functions are read as what they are about.
+    Loader: Any = type("Loader", (yaml.SafeLoader,), {})  # noqa: N806
     Loader.add_multi_constructor("!", about)
     resources = yaml.load(MACHINE_STACK, Loader)["Resources"]
     (policy,) = resources["MachineRole"]["Properties"]["Policies"]
