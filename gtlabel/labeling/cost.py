@@ -18,7 +18,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gtlabel.errors import SettingsError
-from gtlabel.labeling.limits import MAX_IMAGES
+from gtlabel.labeling.inputs import MAX_IMAGES
 from gtlabel.labeling.pace import ASSUMED, Pace
 from gtlabel.labeling.rules import MIN_IMAGES_AUTOMATED
 from gtlabel.labeling.tasks import TeamKind

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gtlabel.labeling.inputs import MAX_IMAGES
+
 if TYPE_CHECKING:
     from gtlabel.labeling.request import LabelingJobRequest
 
 MAX_JOB_NAME = 63
-MAX_IMAGES = 100_000
 MAX_AVAILABILITY = 2_592_000
 # A string of these ends a line in the service's regular expressions, which are Java's.
 _LINE_ENDS = re.compile("[\n\r\u0085\u2028\u2029]")
