@@ -34,6 +34,7 @@ _MAX_BRIGHTNESS = 32
 _FLAT = 4.0
 
 _CELL = 2
+_COARSE = 8
 _WORDS = 4
 _WORD_BITS = 16
 
@@ -126,7 +127,7 @@ def close_pairs(codes: NDArray[np.uint64], max_bits: int = MAX_BITS) -> NDArray[
 
     if not 0 <= max_bits < 2 * _WORDS:
         raise ValueError(f"max_bits is {max_bits}; four words find up to {2 * _WORDS - 1}")
-    found = [np.empty((0, 2), np.int64)]
+    found = [np.empty(0, np.int64)]
     flips = [0] if max_bits < _WORDS else [0, *(1 << bit for bit in range(_WORD_BITS))]
     for word in range(_WORDS):
         part = (codes >> np.uint64(word * _WORD_BITS)).astype(np.uint16)
@@ -137,7 +138,9 @@ def close_pairs(codes: NDArray[np.uint64], max_bits: int = MAX_BITS) -> NDArray[
             start = np.searchsorted(ordered, wanted, "left")
             count = np.searchsorted(ordered, wanted, "right") - start
             found.extend(_compared(codes, order, start, count, max_bits))
-    return np.unique(np.concatenate(found), axis=0)
+    # A pair is one number until here: sorting rows would take several times as long.
+    pairs = np.unique(np.concatenate(found))
+    return np.stack(np.divmod(pairs, max(1, len(codes))), axis=1)
 
 
 def _compared(
@@ -147,7 +150,10 @@ def _compared(
     count: NDArray[np.int64],
     max_bits: int,
 ) -> Iterable[NDArray[np.int64]]:
-    """The close pairs among the candidates, a few million candidates at a time."""
+    """The close pairs among the candidates, each as `first * len(codes) + second`.
+
+    A few million candidates are in memory at a time.
+    """
     import numpy as np
 
     edges = np.concatenate(([0], np.cumsum(count)))
@@ -160,7 +166,7 @@ def _compared(
         right = order[np.repeat(start[first:last], counts) + within]
         left, right = left[left < right], right[left < right]
         close = _bits(codes[left] ^ codes[right]) <= max_bits
-        yield np.stack((left[close], right[close]), axis=1)
+        yield left[close] * len(codes) + right[close]
         first = last
 
 
@@ -198,6 +204,10 @@ class _Gallery:
         flat = self._grey.reshape(len(prints), -1)
         self._mean = flat.mean(axis=1, dtype=np.float32)
         self._deviation = np.maximum(flat.std(axis=1, dtype=np.float32), _FLAT)
+        side = self._grey.shape[1] // _COARSE
+        coarse = self._grey.reshape(-1, _COARSE, side, _COARSE, side).mean(axis=(2, 4), dtype=np.float32)
+        evened = (coarse - self._mean[:, None, None]) / self._deviation[:, None, None]
+        self._coarse = evened.reshape(len(prints), -1)
 
     def first_same(self, position: int, rivals: Sequence[int]) -> int | None:
         """The first of the rivals that shows the same picture as the one at `position`."""
@@ -205,6 +215,10 @@ class _Gallery:
 
         others = np.asarray(rivals)
         alike = np.abs(self._mean[others] - self._mean[position]) <= _MAX_BRIGHTNESS
+        others = others[alike]
+        # No mean over more pixels differs by more than the mean of their differences: from a camera that
+        # never moves, where thousands have close codes, this lets a handful through.
+        alike = np.abs(self._coarse[others] - self._coarse[position]).max(axis=1) <= _MAX_CELL
         others = others[alike]
         alike = np.abs(self._colors[others] - self._colors[position]).max(axis=(1, 2, 3)) <= _MAX_COLOR
         others = others[alike]
