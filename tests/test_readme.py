@@ -76,18 +76,9 @@ def test_the_library_example_starts_a_job(gtlabel_aws: Aws) -> None:
     gtlabel_aws.s3.create_bucket(Bucket="my-bucket")
     picture = next((CHECKOUT / "samples" / "trash" / "images").iterdir())
     gtlabel_aws.s3.put_object(Bucket="my-bucket", Key="trash/1.jpg", Body=picture.read_bytes())
+    members = gtlabel_aws.sagemaker.describe_workteam(WorkteamName="gtlabel")["Workteam"]["MemberDefinitions"]
     gtlabel_aws.sagemaker.create_workteam(
-        WorkteamName="my-team",
-        Description="people",
-        MemberDefinitions=[
-            {
-                "CognitoMemberDefinition": {
-                    "UserPool": "us-east-1_pool",
-                    "UserGroup": "group",
-                    "ClientId": "client",
-                }
-            }
-        ],
+        WorkteamName="my-team", Description="people", MemberDefinitions=members
     )
     (example,) = blocks(section("As a library"), "python")
     run = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
