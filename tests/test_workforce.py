@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from botocore.model import OperationModel
-from emulator_parts import BUCKET, TRUTH, create_job, gtlabel, post, put_inputs
+from emulator_parts import BUCKET, TRUTH, clients, create_job, gtlabel, post, put_inputs
 from pydantic import ValidationError
 
 from gtlabel.aws import Aws
@@ -154,14 +154,14 @@ def test_a_team_that_was_made_halfway_is_finished(bare: Aws, calls: int) -> None
             raise ConnectionError
 
     asked = plan(bare, "sorters", ANN)
-    clients = (bare.cognito_idp, bare.sagemaker)
-    for client in clients:
+    asking = (bare.cognito_idp, bare.sagemaker)
+    for client in asking:
         client.meta.events.register("before-call", cut)
     try:
         with pytest.raises(ConnectionError):
             create_team(bare.sagemaker, bare.cognito_idp, asked, poll=0.01)
     finally:
-        for client in clients:
+        for client in asking:
             client.meta.events.unregister("before-call", cut)
     assert emails(bare, make(bare, "sorters", ANN)) == {ANN: True}
     assert {name: len(found) for name, found in everything(bare).items()} == {
@@ -173,6 +173,34 @@ def test_a_team_that_was_made_halfway_is_finished(bare: Aws, calls: int) -> None
         "workforces": 1,
         "teams": 1,
     }
+
+
+def test_two_who_want_the_same_team_at_once_get_one(bare: Aws) -> None:
+    plans = [plan(bare, "sorters", ANN), plan(bare, "sorters", ANN, BOB)]
+    first, second = (create_team(bare.sagemaker, bare.cognito_idp, each, poll=0.01) for each in plans)
+    assert first == second
+    assert emails(bare, first) == {ANN: True, BOB: True}
+    found = {name: len(names) for name, names in everything(bare).items()}
+    once = ("pools", "clients", "groups", "domains", "workforces", "teams")
+    assert found == {**dict.fromkeys(once, 1), "users": 2}
+
+
+def test_two_who_invite_the_same_person_at_once_invite_them_once(bare: Aws, gtlabel_server: Address) -> None:
+    team = make(bare, "sorters", ANN)
+    other = clients(gtlabel_server)
+
+    raced = []
+
+    def first(**_: Any) -> None:
+        raced.extend(invite(other.cognito_idp, team.pool or "", "sorters", [BOB]))
+
+    bare.cognito_idp.meta.events.register_first(
+        "before-call.cognito-identity-provider.AdminCreateUser", first
+    )
+    (outcome,) = invite(bare.cognito_idp, team.pool or "", "sorters", [BOB])
+    assert [outcome.email] == [one.email for one in raced] == [BOB]
+    assert len(everything(bare)["users"]) == 2
+    assert emails(bare, team) == {ANN: True, BOB: True}
 
 
 def test_a_second_team_uses_the_workforce_that_is_there(gtlabel_aws: Aws) -> None:
@@ -215,6 +243,13 @@ def test_who_is_deactivated_cannot_sign_in_until_invited_again(bare: Aws) -> Non
     assert left.enabled
     with pytest.raises(WorkforceError, match="nobody in the team is called 'bob@example.com'"):
         remove_member(bare.cognito_idp, pool, team.groups, BOB)
+
+
+def test_a_team_in_process_needs_no_server(gtlabel_mock: Aws) -> None:
+    team = make(gtlabel_mock, "sorters", ANN)
+    assert emails(gtlabel_mock, team) == {ANN: True}
+    put_inputs(gtlabel_mock.s3)
+    assert create_job(gtlabel_mock, "Bins-1", team=team.arn).endswith("labeling-job/bins-1")
 
 
 def test_groups_of_a_provider_make_a_team_without_cognito(bare: Aws) -> None:

@@ -260,9 +260,9 @@ def create_team(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Team:
-    """Make what a plan found missing, and return the team; its new people get an e-mail each.
+    """Make what is missing of a plan, and return the team; its new people get an e-mail each.
 
-    Of two that do this at once, one may have to be run again.
+    It looks again first, so that what somebody made since the plan is not made twice.
 
     Args:
         sagemaker: the client for workforces and teams.
@@ -276,12 +276,14 @@ def create_team(
     Raises:
         WorkforceError: if the workforce cannot be made.
     """
+    account, region = plan.account, plan.region
+    plan = plan_team(sagemaker, cognito, plan.request, account=account, region=region)
     request, pool, client = plan.request, plan.pool, plan.client
     if not request.oidc_groups:
         pool = pool or signin.create_pool(cognito)
         client = client or signin.create_client(cognito, pool)
         if plan.workforce is None and plan.domain is None:
-            name = signin.domain_name(plan.account, plan.region)
+            name = signin.domain_name(account, region)
             cognito.create_user_pool_domain(UserPoolId=pool, Domain=name)
     workforce = plan.workforce or _create_workforce(sagemaker, request, pool, client)
     workforce = _wait_until_active(sagemaker, workforce, poll, timeout, sleep, clock)
