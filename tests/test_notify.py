@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from emulator_parts import IMAGES, TRUTH, create_job, put_inputs
+from emulator_parts import IMAGES, TRUTH, create_job, gtlabel, put_inputs
 
 from gtlabel.aws import Aws
 from gtlabel.emulator.child import Address
@@ -319,3 +319,51 @@ def test_nothing_is_posted_to_an_unsafe_address(url: str, sentence: str) -> None
 @pytest.mark.parametrize("url", ["https://example.org/x", "http://localhost:1/x", "http://[::1]:1/x"])
 def test_https_and_this_machine_are_safe(url: str) -> None:
     check_webhook(url)
+
+
+# The command line.
+
+
+def test_a_queue_is_told_of_one_job_from_the_command_line_and_then_no_more(
+    gtlabel_aws: Aws, queue: str
+) -> None:
+    planned = gtlabel("notify", "--to", QUEUE, "--status", "Failed", "--dry-run")
+    request = json.loads(planned.stdout)
+    assert json.loads(request["rule"]["EventPattern"])["detail"] == {"LabelingJobStatus": ["Failed"]}
+    assert gtlabel_aws.events.list_rules()["Rules"] == []
+
+    nobody = gtlabel("notify", "nothing", "--to", QUEUE)
+    assert nobody.returncode == 1
+    assert nobody.stderr.startswith("gtlabel: there is no labeling job named 'nothing'")
+    assert gtlabel_aws.events.list_rules()["Rules"] == []
+
+    put_inputs(gtlabel_aws.s3)
+    create_job(gtlabel_aws, "bins")
+    until_in_progress(gtlabel_aws, "bins")
+    told = gtlabel("notify", "bins", "--to", QUEUE)
+    assert told.stdout == f"arn:aws:events:{ACCOUNT}:rule/gtlabel-job-bins\n", told.stderr
+    gtlabel_aws.sagemaker.stop_labeling_job(LabelingJobName="bins")
+    assert [event["detail"] for event in received(gtlabel_aws, queue)] == [{"LabelingJobStatus": "Stopped"}]
+
+    late = gtlabel("notify", "bins", "--to", QUEUE)
+    assert "bins has ended already, as Stopped; no further event will come" in late.stderr
+    removed = gtlabel("notify", "bins", "--to", QUEUE, "--remove", "--output", "json")
+    assert json.loads(removed.stdout)["removed"] is True
+    assert gtlabel_aws.events.list_rules()["Rules"] == []
+
+
+def test_a_wait_posts_what_became_of_the_job_and_ends_as_it_would_without(
+    gtlabel_aws: Aws, hook: Hook
+) -> None:
+    hook.statuses = [403]
+    put_inputs(gtlabel_aws.s3)
+    create_job(gtlabel_aws, "bins")
+    until_in_progress(gtlabel_aws, "bins")
+    gtlabel_aws.sagemaker.stop_labeling_job(LabelingJobName="bins")
+    waited = gtlabel("jobs", "wait", "bins", "--webhook", hook.url, "--poll", "0.1")
+    assert waited.returncode == 4
+    assert "the webhook at 127.0.0.1 refused: 403 Forbidden" in waited.stderr
+    assert [body["status"] for body in hook.bodies] == ["Stopped"]
+    unsafe = gtlabel("jobs", "wait", "bins", "--webhook", "http://example.org/")
+    assert (unsafe.returncode, unsafe.stdout) == (1, "")
+    assert unsafe.stderr.startswith("gtlabel: the webhook at example.org is not encrypted")
