@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gtlabel.aws import Aws
     from gtlabel.datasets.channels import Dataset, read_dataset
     from gtlabel.errors import GtlabelError
+    from gtlabel.images.selection import Selection, select_images
+    from gtlabel.images.upload import upload_folder
     from gtlabel.journey import (
         LabelingPlan,
         TrainedModel,
@@ -61,6 +63,7 @@ _HOMES = {
     "LabelingPlan": "gtlabel.journey",
     "Project": "gtlabel.settings",
     "S3Uri": "gtlabel.uris",
+    "Selection": "gtlabel.images.selection",
     "SuccessorPlan": "gtlabel.labeling.lifecycle",
     "TrainedModel": "gtlabel.journey",
     "TrainingJob": "gtlabel.training.jobs",
@@ -80,10 +83,12 @@ _HOMES = {
     "plan_training": "gtlabel.journey",
     "plan_verify": "gtlabel.labeling.lifecycle",
     "read_dataset": "gtlabel.datasets.channels",
+    "select_images": "gtlabel.images.selection",
     "start_labeling": "gtlabel.journey",
     "start_successor": "gtlabel.labeling.lifecycle",
     "stop_labeling": "gtlabel.labeling.groups",
     "stop_labeling_job": "gtlabel.labeling.jobs",
+    "upload_folder": "gtlabel.images.upload",
     "wait_for_labeling": "gtlabel.labeling.groups",
     "wait_for_labeling_job": "gtlabel.labeling.jobs",
     "wait_for_training_job": "gtlabel.training.jobs",
@@ -99,6 +104,7 @@ __all__ = [
     "LabelingPlan",
     "Project",
     "S3Uri",
+    "Selection",
     "SuccessorPlan",
     "TrainedModel",
     "TrainingJob",
@@ -118,10 +124,12 @@ __all__ = [
     "plan_training",
     "plan_verify",
     "read_dataset",
+    "select_images",
     "start_labeling",
     "start_successor",
     "stop_labeling",
     "stop_labeling_job",
+    "upload_folder",
     "wait_for_labeling",
     "wait_for_labeling_job",
     "wait_for_training_job",

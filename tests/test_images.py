@@ -133,7 +133,9 @@ def test_every_cut_of_a_real_photograph_is_noticed() -> None:
     [
         (b"", "is empty"),
         (b"hello, I am a text file", "is neither JPEG nor PNG, it begins with b'hello, I am '"),
-        (b"GIF89a" + bytes(100), "is neither JPEG nor PNG"),
+        (b"GIF89a" + bytes(100), "is a GIF picture; save it as JPEG or PNG"),
+        (b"\0\0\0\x18ftypheic" + bytes(100), "is a HEIC picture; save it as JPEG or PNG"),
+        (b"RIFF\x24\0\0\0WEBPVP8 ", "is a WebP picture; save it as JPEG or PNG"),
         (b"\xff\xd8\xff\xd9", "is a JPEG without a frame"),
     ],
 )

@@ -32,6 +32,17 @@ _MAX_FETCHES = 8
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+# What phones and the web also call a picture, often under the name of a JPEG; the place and the bytes.
+_OTHERS = {
+    "GIF": (0, b"GIF8"),
+    "BMP": (0, b"BM"),
+    "TIFF": (0, b"II*\0"),
+    "big-endian TIFF": (0, b"MM\0*"),
+    "WebP": (8, b"WEBP"),
+    "HEIC": (4, b"ftyphei"),
+    "HEIF": (4, b"ftypmif1"),
+    "AVIF": (4, b"ftypavif"),
+}
 _JPEG_START = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
 # SOF0..SOF15 hold the size; C4, C8 and CC are other tables in the same range.
@@ -130,9 +141,16 @@ def examine(size: int, fetch: Fetch, limits: Limits = PEOPLE) -> Facts:
     elif start.startswith(_PNG_SIGNATURE):
         facts = _png(window)
     else:
-        raise UnsoundPictureError(f"is neither JPEG nor PNG, it begins with {start!r}")
+        raise UnsoundPictureError(_name_of(start))
     _check_pixels(facts, limits)
     return facts
+
+
+def _name_of(start: bytes) -> str:
+    for name, (place, magic) in _OTHERS.items():
+        if start.startswith(magic, place):
+            return f"is a {name} picture; save it as JPEG or PNG"
+    return f"is neither JPEG nor PNG, it begins with {start!r}"
 
 
 def _check_pixels(facts: Facts, limits: Limits) -> None:
