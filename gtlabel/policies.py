@@ -18,9 +18,21 @@ from gtlabel.errors import PolicyError
 from gtlabel.templates import read_template
 
 # A policy of each name lies in templates/iam/.
-COMMANDS = ("doctor", "label", "jobs", "consolidate", "train", "deploy")
+COMMANDS = (
+    "doctor",
+    "label",
+    "jobs",
+    "relabel",  # and clone, chain, resume and verify: all of `gtlabel jobs` that starts a job
+    "stream",
+    "team",
+    "estimate",
+    "consolidate",
+    "train",
+    "deploy",
+)
 ROLES = {
     "labeling-role": "what the role of labeling jobs may do",
+    "streaming-role": "what the role of streaming jobs may do besides",
     "training-role": "what the role of training jobs may do",
     "sagemaker-trust": "who may take on those two roles",
     "device-role": "what devices may do on AWS",

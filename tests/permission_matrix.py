@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import boto3
+from permission_acts import FAR, estimate, members, relabel, stream, team, workers
 from PIL import Image
 
 import gtlabel
@@ -43,7 +44,12 @@ from gtlabel.labeling.jobs import (
 from gtlabel.labeling.preflight import Subject, check, let_browsers_in
 from gtlabel.policies import COMMANDS, actions, policy_for
 from gtlabel.storage import write
-from gtlabel.training.jobs import create_training_job, wait_for_training_job
+from gtlabel.training.jobs import (
+    create_training_job,
+    describe_training_job,
+    stop_training_job,
+    wait_for_training_job,
+)
 from gtlabel.uris import S3Uri
 
 USER, BUCKET, THING, GROUP = "ann", "trash-photos", "kitchen-camera", "kitchen"
@@ -155,15 +161,15 @@ def consolidate(stage: Stage, aws: Aws) -> None:
 
 
 def train(stage: Stage, aws: Aws) -> None:
-    """`gtlabel train --wait`."""
+    """`gtlabel train`, and the look that `--wait` takes again and again."""
     dataset = gtlabel.read_dataset(aws.s3, BINS)
     name = stage.name("bins")
     request = gtlabel.plan_training(aws, dataset, role="gtlabel", name=name, hyperparameters=_SMALL)
     create_training_job(aws.sagemaker, request)
     try:
-        wait_for_training_job(aws.sagemaker, name, poll=0.1, timeout=60)
+        describe_training_job(aws.sagemaker, name)
     finally:
-        wait_for_training_job(stage.admin.sagemaker, name, poll=0.1, timeout=60)
+        stop_training_job(stage.admin.sagemaker, name)
 
 
 def fetch(_stage: Stage, aws: Aws) -> None:
@@ -196,9 +202,17 @@ ACTS: dict[str, Sequence[Act]] = {
     "doctor": [doctor],
     "label": [label],
     "jobs": [jobs],
+    "relabel": [relabel],
+    "stream": [stream],
+    "team": [members, workers, team],
+    "estimate": [estimate],
     "consolidate": [consolidate],
     "train": [train],
     "deploy": [fetch, deploy, deploy_new, deploy_to_group],
+}
+# Actions that only AWS asks for; the command does without them here.
+ELSEWHERE = {
+    ("team", "sagemaker:DescribeWorkforce"): "AWS takes a minute over a new workforce, the emulator none",
 }
 _SMALL = {"image_shape": "3,32,32", "epochs": 1}
 
@@ -306,13 +320,28 @@ def _say(url: str, what: str, **more: Any) -> dict[str, Any]:
 
 def cells(stage: Stage, command: str) -> Iterator[Cell]:
     """Run a command with the policy that it ships with, and without each of its actions."""
-    document = policy_for(command, VALUES)
+    document = policy_of(command)
     stage.allow(document)
     yield Cell(command, "", said := _run(stage, command), named=not said)
     for action in actions(document):
         stage.allow(without(document, action))
         said = _run(stage, command)
+        elsewhere = ELSEWHERE.get((command, action))
+        if elsewhere is not None and not said:
+            yield Cell(command, action, f"(needed on AWS only: {elsewhere})", named=True)
+            continue
         yield Cell(command, action, said, named=action in said)
+
+
+def policy_of(command: str) -> dict[str, Any]:
+    """The policy of a command, for as many regions as the matrix runs it in."""
+    document = policy_for(command, VALUES)
+    if command == "team":
+        far = policy_for(command, {**VALUES, "region": FAR})
+        document["Statement"] += [
+            {**statement, "Sid": f"{statement['Sid']}Far"} for statement in far["Statement"]
+        ]
+    return document
 
 
 def without(document: dict[str, Any], action: str) -> dict[str, Any]:

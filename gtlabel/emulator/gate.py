@@ -1,15 +1,15 @@
 """Who may do what, in front of everything, once `POST /moto-api/reset-auth` has switched it on.
 
-moto then looks at each request to one of its own services by itself. This looks first, and at all of them:
-our operations, the roles that are passed, the resource and the conditions of each right, and the source of a
-copy. What is refused, is refused in AWS's words.
+moto then has each of its services ask by itself who signed, and whether a policy allows the action. Here
+that is asked for all of them, our own operations included, and with what moto leaves out: the resource of
+each right, the conditions of each statement, the roles that are passed, the source of a copy. What is
+refused, is refused in AWS's words; about what is not, moto is not asked again.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
@@ -68,8 +68,9 @@ class Gate:
 
     def _check(self, request: Request) -> None:
         """Raise an `ApiError` unless the caller has every right that the request takes."""
+        identities.hold()
         if _is_for_anybody(request):
-            identities.pass_on(None, free=True)
+            identities.let_pass()
             return
         context = context_of(request)
         identity = identities.identify(request.headers, context)
@@ -82,7 +83,7 @@ class Gate:
         sentence = refusal(identity, needs)
         if sentence is not None:
             raise ApiError("AccessDenied", sentence, 403)
-        identities.pass_on(needs[0].resource if needs else None, free=presigned or service in _REST)
+        identities.let_pass()
 
     def _needs(self, service: str, request: Request, context: Context) -> list[Need]:
         if service == "s3":
@@ -108,17 +109,10 @@ class Gate:
     def _passed_on(
         self, request: Request, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Moto's answer, with its refusals in the words of the service."""
+        """The answer of whoever stands behind, unless it tells too much."""
         said: list[Any] = []
         body = self._inside(environ, lambda *words: said.extend(words))
         status = int(said[0].split(" ", 1)[0])
-        if status == 403 and "json" in request.headers.get("content-type", ""):
-            text = b"".join(body).decode("utf-8", "replace")
-            code, message = (re.search(f"<{tag}>([^<]*)</{tag}>", text) for tag in ("Code", "Message"))
-            if code and message:
-                return _send(start_response, request, _refused(request, ApiError(code[1], message[1], 403)))
-            start_response(*said)
-            return [text.encode()]
         if status == 404 and request.method in ("GET", "HEAD") and _service(request) == "s3":
             try:
                 self._may_know_what_is_missing(request)

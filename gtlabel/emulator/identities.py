@@ -1,9 +1,8 @@
 """Who asks, by what moto keeps of IAM: whose an access key is, and which policies go with it.
 
 moto's enforcement is off until `POST /moto-api/reset-auth` with the number of requests that are still free
-turns it on. From then on it checks signatures and rights of its own services; what it does not look at,
-or gets wrong, is checked by `gtlabel.emulator.gate`. The credentials of `gtlabel local env` stay in charge:
-they become those of a user with all rights.
+turns it on. The credentials of `gtlabel local env` stay in charge: they become those of a user with all
+rights. What is asked of everybody else is for `gtlabel.emulator.gate`.
 """
 
 from __future__ import annotations
@@ -15,11 +14,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import moto.iam.access_control as access
-import moto.s3.responses
 from moto import settings
 from moto.core.authorization import ActionAuthenticatorMixin
 from moto.core.exceptions import SignatureDoesNotMatchError
-from moto.core.responses import BaseResponse
 from moto.iam.models import IAMBackend, iam_backends
 from moto.s3.exceptions import S3SignatureDoesNotMatchError
 
@@ -46,37 +43,32 @@ def stop_enforcing() -> None:
     settings.INITIAL_NO_AUTH_ACTION_COUNT = float("inf")
 
 
-def install() -> None:
-    """Tell moto what it does not know by itself; once in a process.
-
-    moto asks each service for the resource of a request, if it has the method, and takes `*` otherwise, which
-    no statement about one resource allows. And it authorizes HeadBucket as `s3:HeadBucket`, which AWS does
-    not have.
-    """
-    if not hasattr(BaseResponse, "_determine_resource"):
-        hook = "_determine_resource"
-        setattr(BaseResponse, hook, lambda _self: getattr(_passing, "resource", None) or "*")
-    moto.s3.responses.ACTION_MAP["BUCKET"]["HEAD"]["DEFAULT"] = "ListBucket"
-
-
 class _Count(int):
-    """moto's count of requests, which does not count those of a thread that moto need not look at."""
+    """moto's count of requests, in which those of a thread that was let pass are still free."""
 
     def __ge__(self, other: float) -> bool:
-        return not getattr(_passing, "free", False) and int(self) >= other
+        return not getattr(_passing, "on", False) and int(self) >= other
+
+    def __add__(self, _more: int) -> _Count:
+        # moto counts what was free; a number of its own in this place would hold up other threads.
+        return self
 
 
-def pass_on(resource: str | None, *, free: bool) -> None:
-    """Tell moto about the request that this thread hands on to it.
+def let_pass() -> None:
+    """Spare the request that this thread hands on a second look.
 
-    Args:
-        resource: what it is for.
-        free: whether moto is not to look at its signature and rights again: it cannot for services whose
-            parameters stand in the path, and takes their signatures for wrong.
+    moto knows the resource of few requests outside of S3 and takes `*` for it, which no statement about one
+    resource allows; it has names of its own for some actions; and it takes signatures for wrong where
+    parameters stand in the path.
     """
     if not isinstance(ActionAuthenticatorMixin.request_count, _Count):
         ActionAuthenticatorMixin.request_count = _Count(ActionAuthenticatorMixin.request_count)
-    _passing.resource, _passing.free = resource, free
+    _passing.on = True
+
+
+def hold() -> None:
+    """Let the next request of this thread pass only when it is said."""
+    _passing.on = False
 
 
 def seat_administrator(context: Context) -> None:
@@ -194,14 +186,6 @@ def assumptions() -> Iterator[tuple[str, bool]]:
         _takes(getattr(access, "IAMRequest", None), "account_id", "method", "path", "data", "body", "headers")
         and hasattr(access.IAMRequest, "check_signature")
         and hasattr(access, "S3IAMRequest"),
-    )
-    yield (
-        "BaseResponse.call_action asks for _determine_resource",
-        "_determine_resource" in inspect.getsource(BaseResponse.call_action),
-    )
-    yield (
-        "moto.s3.responses.ACTION_MAP says what HeadBucket is called",
-        "DEFAULT" in getattr(moto.s3.responses, "ACTION_MAP", {}).get("BUCKET", {}).get("HEAD", {}),
     )
     yield (
         "moto.iam.models.IAMBackend holds users, roles and groups with their policies",

@@ -98,7 +98,6 @@ def install(
                 moto.greengrass.urls.url_paths[path] = _in_front_of(_not_implemented, "greengrassv2")
             iam = moto.iam.urls.url_paths
             iam[_IAM_PATH] = _simulating(iam[_IAM_PATH])
-            identities.install()
             _seam.plugged = True
 
 

@@ -58,6 +58,7 @@ _RESOURCES: dict[str, dict[str, str]] = {
         "DeleteUserPoolClient ListUserPoolClients CreateUserPoolDomain DeleteUserPoolDomain CreateGroup "
         "GetGroup ListGroups DeleteGroup AdminCreateUser AdminGetUser AdminDisableUser AdminEnableUser "
         "AdminDeleteUser AdminAddUserToGroup AdminRemoveUserFromGroup AdminListGroupsForUser "
+        "AdminUserGlobalSignOut AdminSetUserPassword "
         "ListUsersInGroup ListUsers DescribeUserPool UpdateUserPool DeleteUserPool",
         "*": "CreateUserPool ListUserPools DescribeUserPoolDomain",
     },
