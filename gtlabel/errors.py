@@ -23,6 +23,7 @@
     ├── LabelingJobError
     │   ├── PreflightError            a job that would fail, not started
     │   ├── JobNameTakenError
+    │   │   └── JobNameClaimedError   by a launch that started no job yet
     │   ├── JobNotFoundError                                       (LookupError)
     │   ├── JobEndedError             failed, stopped, or not done in time
     │   └── StreamError               a streaming job, what is sent to it and what it answers
@@ -212,6 +213,23 @@ class JobNameTakenError(LabelingJobError):
             "job names are never freed, so pick another with --name"
         )
         self.name = name
+
+
+class JobNameClaimedError(JobNameTakenError):
+    """The name is held for something else, of which no job was started yet.
+
+    Attributes:
+        record: where that is written down.
+    """
+
+    def __init__(self, name: str, record: str) -> None:
+        LabelingJobError.__init__(
+            self,
+            f"the name {name!r} is held for other pictures or settings, of which no job was started yet; "
+            f"run that command again, pick another --name, or give the name up by deleting {record}",
+        )
+        self.name = name
+        self.record = record
 
 
 class JobNotFoundError(LabelingJobError, LookupError):

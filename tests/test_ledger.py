@@ -30,7 +30,13 @@ from lifecycle_parts import (
 
 from gtlabel.aws import Aws
 from gtlabel.cli.failures import explain
-from gtlabel.errors import GtlabelError, JobEndedError, JobNameTakenError, LabelingJobError
+from gtlabel.errors import (
+    GtlabelError,
+    JobEndedError,
+    JobNameClaimedError,
+    JobNameTakenError,
+    LabelingJobError,
+)
 from gtlabel.labeling.groups import stop_labeling, wait_for_labeling
 from gtlabel.labeling.ledger import read_launch
 from gtlabel.labeling.lifecycle import plan_resume
@@ -125,8 +131,11 @@ def test_of_two_who_take_one_name_at_once_the_inputs_of_the_first_stay(gtlabel_a
     with pytest.raises(BotoCoreError):
         start_labeling(luck.aws, mine)
     assert luck.operations == ["PutObject", "DescribeLabelingJob"]
-    with pytest.raises(JobNameTakenError):
+    sentence = "of which no job was started yet; .* by deleting s3://photos/gtlabel/bins/input/launch.json"
+    with pytest.raises(JobNameClaimedError, match=sentence):
         start_labeling(gtlabel_aws, theirs)
+    with pytest.raises(JobNameTakenError, match=sentence):
+        plan(gtlabel_aws, name="bins", classes=["yes", "no"])
     start_labeling(gtlabel_aws, mine)
     classes = json.loads(read(gtlabel_aws.s3, OUTPUT / "bins/input/classes.json"))
     assert [item["label"] for item in classes["labels"]] == CLASSES
@@ -248,15 +257,19 @@ def test_an_answer_that_was_lost_is_asked_for_again_and_recognized(gtlabel_aws: 
     assert jobs(gtlabel_aws) == [made.launch.name]
 
 
-def test_two_commands_at_once_create_one_job_and_both_print_its_name(gtlabel_aws: Aws) -> None:
+@pytest.mark.parametrize(("limit", "endings"), [(1_000, [""]), (2, ["-1", "-2"])])
+def test_two_commands_at_once_create_each_job_once_and_both_print_the_name(
+    gtlabel_aws: Aws, limit: int, endings: list[str]
+) -> None:
     fill(gtlabel_aws, 3)
+    command = [*LABEL, "--max-images-per-job", str(limit)]
     runs = [
-        subprocess.Popen(LABEL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
     ]
     said = [run.communicate(timeout=60) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said
-    assert jobs(gtlabel_aws) == [said[0][0].strip()]
     assert said[0][0] == said[1][0]
+    assert jobs(gtlabel_aws) == [said[0][0].strip() + ending for ending in endings]
 
 
 def test_of_many_who_write_one_object_at_once_one_is_told_yes(gtlabel_aws: Aws) -> None:

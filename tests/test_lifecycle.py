@@ -153,6 +153,8 @@ def test_a_part_of_a_group_that_was_never_started_is_named(gtlabel_aws: Aws) -> 
     gtlabel_aws.s3.put_object(Bucket=BUCKET, Key=key, Body=json.dumps(record))
     with pytest.raises(LabelingJobError, match="'more-3', one of the 2 .* was not started; run the command"):
         describe_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "more")
+    # What it costs can be ended all the same.
+    assert list(stop_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "more")) == ["more-1"]
 
 
 def test_jobs_are_listed_by_time_name_and_status_page_after_page(gtlabel_aws: Aws) -> None:
@@ -394,7 +396,7 @@ def test_only_what_no_completed_launch_has_is_new(gtlabel_aws: Aws) -> None:
     plan = plan_labeling(gtlabel_aws, PHOTOS, **USUAL, only_new=True)
     assert [image.uri.name for image in plan.usable.images] == ["later.jpg"]
     # Broken off after its claim: the same command completes it, and does not take it for done.
-    claim(gtlabel_aws.s3, OUTPUT, plan.launch)
+    claim(gtlabel_aws.sagemaker, gtlabel_aws.s3, OUTPUT, plan.launch)
     again = plan_labeling(gtlabel_aws, PHOTOS, **USUAL, only_new=True)
     assert again.launch == plan.launch
     start_labeling(gtlabel_aws, again)

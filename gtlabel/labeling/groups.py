@@ -95,10 +95,13 @@ def describe_labeling(sagemaker: SageMakerClient, s3: S3Client, name: str) -> Jo
         JobNotFoundError: if the account has neither a job nor a group of that name.
         LabelingJobError: if a job of the group was never created.
     """
-    try:
-        return JobGroup(name, (describe_labeling_job(sagemaker, name),))
-    except JobNotFoundError as error:
-        return JobGroup(name, _jobs_of_group(sagemaker, s3, name, error))
+    group, missing = _look_up(sagemaker, s3, name)
+    if missing:
+        raise LabelingJobError(
+            f"{missing[0]!r}, one of the {len(group.jobs) + len(missing)} labeling jobs of {name!r}, was not "
+            "started; run the command that started the others again"
+        )
+    return group
 
 
 def wait_for_labeling(
@@ -134,13 +137,13 @@ def wait_for_labeling(
 def stop_labeling(sagemaker: SageMakerClient, s3: S3Client, name: str) -> Sequence[str]:
     """Stop the job, or the jobs, of a name for good; return the names of those that had not ended yet.
 
-    What was labeled so far is written out.
+    What was labeled so far is written out. Jobs of a group that were never started do not matter.
 
     Raises:
         JobNotFoundError: if there is neither a job nor a group of that name.
         LabelingJobError: if all have ended already.
     """
-    group = describe_labeling(sagemaker, s3, name)
+    group, _ = _look_up(sagemaker, s3, name)
     if group.status in ENDED:
         raise LabelingJobError(f"the labeling job {name!r} has already ended as {group.status}")
     running = [job.name for job in group.jobs if job.status not in ENDED]
@@ -149,10 +152,15 @@ def stop_labeling(sagemaker: SageMakerClient, s3: S3Client, name: str) -> Sequen
     return running
 
 
-def _jobs_of_group(
-    sagemaker: SageMakerClient, s3: S3Client, name: str, unknown: JobNotFoundError
-) -> tuple[LabelingJob, ...]:
-    """All jobs of a group of several, by way of its first, which tells where the group's record lies."""
+def _look_up(sagemaker: SageMakerClient, s3: S3Client, name: str) -> tuple[JobGroup, list[str]]:
+    """The jobs of a name that exist, and the names of those that should.
+
+    A group is found by way of its first job, which tells where the group's record lies.
+    """
+    try:
+        return JobGroup(name, (describe_labeling_job(sagemaker, name),)), []
+    except JobNotFoundError as error:
+        unknown = error
     try:
         first = describe_labeling_job(sagemaker, names_in_group(name, 2)[0])
     except JobNotFoundError:
@@ -160,13 +168,10 @@ def _jobs_of_group(
     launch = read_launch(s3, first.output, name)
     if launch is None or first.name not in launch.jobs:
         raise unknown
-    jobs = [first]
+    jobs, missing = [first], []
     for each in launch.jobs[1:]:
         try:
             jobs.append(describe_labeling_job(sagemaker, each))
-        except JobNotFoundError as error:
-            raise LabelingJobError(
-                f"{each!r}, one of the {len(launch.jobs)} labeling jobs of {name!r}, was not started; "
-                "run the command that started the others again"
-            ) from error
-    return tuple(jobs)
+        except JobNotFoundError:
+            missing.append(each)
+    return JobGroup(name, tuple(jobs)), missing

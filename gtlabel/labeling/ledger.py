@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gtlabel.errors import JobNameTakenError, JobNotFoundError, LabelingJobError, ObjectNotFoundError
+from gtlabel.errors import (
+    JobNameClaimedError,
+    JobNameTakenError,
+    JobNotFoundError,
+    LabelingJobError,
+    ObjectNotFoundError,
+)
 from gtlabel.labeling.jobs import describe_labeling_job, job_exists
 from gtlabel.storage import read, write_new
 from gtlabel.uris import S3Uri
@@ -91,7 +97,7 @@ def launches(s3: S3Client, output: S3Uri) -> Iterator[Launch]:
                 yield launch
 
 
-def claim(s3: S3Client, output: S3Uri, launch: Launch) -> Launch:
+def claim(sagemaker: SageMakerClient, s3: S3Client, output: S3Uri, launch: Launch) -> Launch:
     """Take a name for a launch; return the record that holds, which an equal launch may have written.
 
     Raises:
@@ -101,8 +107,9 @@ def claim(s3: S3Client, output: S3Uri, launch: Launch) -> Launch:
     if write_new(s3, output / launch.name / _RECORD, document, "application/json"):
         return launch
     found = read_launch(s3, output, launch.name)
-    if found is None or found.digest != launch.digest:
+    if found is None:
         raise JobNameTakenError(launch.name)
+    _refuse_another(sagemaker, output, found, launch)
     return found
 
 
@@ -115,8 +122,8 @@ def look_up(
         JobNameTakenError: if the name, or that of one of its jobs, belongs to something else.
     """
     earlier = read_launch(s3, output, launch.name)
-    if earlier is not None and earlier.digest != launch.digest:
-        raise JobNameTakenError(launch.name)
+    if earlier is not None:
+        _refuse_another(sagemaker, output, earlier, launch)
     held = earlier or launch
     taken = [name for name in dict.fromkeys([held.name, *held.jobs]) if job_exists(sagemaker, name)]
     if taken and (earlier is None or taken[0] not in held.jobs):
@@ -150,3 +157,15 @@ def ensure_job(
     if found.name != name or found.manifest != manifest:
         raise JobNameTakenError(name)
     return found.arn
+
+
+def _refuse_another(sagemaker: SageMakerClient, output: S3Uri, held: Launch, launch: Launch) -> None:
+    """Refuse a launch whose name is held for something else.
+
+    A name that no job was started under is not taken over, either: whoever holds it may be about to.
+    """
+    if held.digest == launch.digest:
+        return
+    if any(job_exists(sagemaker, name) for name in held.jobs):
+        raise JobNameTakenError(launch.name)
+    raise JobNameClaimedError(launch.name, output / launch.name / _RECORD)

@@ -171,7 +171,7 @@ def start_labeling(aws: Aws, plan: LabelingPlan) -> str:
         JobNameTakenError: if somebody took the name since the plan was made.
     """
     # Whoever was first has decided how to split them.
-    plan = replace(plan, launch=claim(aws.s3, plan.request.output, plan.launch))
+    plan = replace(plan, launch=claim(aws.sagemaker, aws.s3, plan.request.output, plan.launch))
     arns = []
     for number, request in enumerate(plan.requests):
 
@@ -191,7 +191,7 @@ def prepare_labeling(aws: Aws, plan: LabelingPlan) -> tuple[LabelingJobRequest, 
     Raises:
         JobNameTakenError: if somebody took the name since the plan was made.
     """
-    plan = replace(plan, launch=claim(aws.s3, plan.request.output, plan.launch))
+    plan = replace(plan, launch=claim(aws.sagemaker, aws.s3, plan.request.output, plan.launch))
     waiting = [
         (number, request) for number, request in enumerate(plan.requests) if request.name not in plan.started
     ]

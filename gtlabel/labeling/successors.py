@@ -94,7 +94,7 @@ def start_successor(aws: Aws, plan: SuccessorPlan) -> str:
     Raises:
         JobNameTakenError: if somebody took the name since the plan was made.
     """
-    plan = replace(plan, launch=claim(aws.s3, plan.request.output, plan.launch))
+    plan = replace(plan, launch=claim(aws.sagemaker, aws.s3, plan.request.output, plan.launch))
     left = plan.select()
     arns = []
     for request in plan.requests:
