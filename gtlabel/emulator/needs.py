@@ -262,7 +262,7 @@ def _component(params: Mapping[str, Any]) -> str | None:
     try:
         document = json.loads(recipe)
     except ValueError:
-        import yaml  # type: ignore[import-untyped]
+        import yaml
 
         try:
             document = yaml.safe_load(recipe)
