@@ -223,6 +223,27 @@ def test_the_outputs_of_the_stack_are_a_gtlabel_toml(gtlabel_aws: Aws, tmp_path:
     assert to_toml(stack_settings(gtlabel_aws, "trash-stack")) == run.stdout
 
 
+def test_a_stack_made_as_aws_cloudformation_deploy_makes_it_has_its_outputs_too(gtlabel_aws: Aws) -> None:
+    need(
+        find_spec("openapi_spec_validator"), "asks moto for stacks; get it with: pip install 'gtlabel[local]'"
+    )
+    cloudformation, names = gtlabel_aws.cloudformation, {"StackName": "changed", "ChangeSetName": "first"}
+    cloudformation.create_change_set(
+        **names, TemplateBody=STACK, ChangeSetType="CREATE", Capabilities=["CAPABILITY_IAM"], Parameters=[]
+    )
+    cloudformation.execute_change_set(**names)
+    settings = stack_settings(gtlabel_aws, "changed")
+    gtlabel_aws.s3.head_bucket(Bucket=settings["bucket"])
+    assert settings["team"].endswith("/labelers")
+    # A parameter that changes changes the bucket, and not its name.
+    given = [{"ParameterKey": "Versioning", "ParameterValue": "Suspended"}]
+    cloudformation.update_stack(
+        StackName="changed", TemplateBody=STACK, Capabilities=["CAPABILITY_IAM"], Parameters=given
+    )
+    assert stack_settings(gtlabel_aws, "changed") == settings
+    assert gtlabel_aws.s3.get_bucket_versioning(Bucket=settings["bucket"])["Status"] == "Suspended"
+
+
 def test_a_stack_that_is_not_there_or_not_ours_is_said(gtlabel_aws: Aws) -> None:
     need(
         find_spec("openapi_spec_validator"), "asks moto for stacks; get it with: pip install 'gtlabel[local]'"
@@ -253,6 +274,7 @@ def test_a_template_is_none_that_lies_elsewhere() -> None:
         read_template("../pyproject.toml")
 
 
+@pytest.mark.slow
 def test_the_state_machine_makes_the_whole_journey_with_requests_that_gtlabel_checked(
     gtlabel_aws: Aws, gtlabel_server: Address, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pytest
 from emulator_parts import TRUTH, labels, put_inputs
 from programs import need
 
@@ -66,6 +67,7 @@ def user_group(aws: Aws) -> dict[str, str]:
     return {"UserPool": pool, "UserGroup": "nights", "ClientId": identity}
 
 
+@pytest.mark.slow
 def test_the_aws_command_line_makes_a_team_and_creates_lists_describes_and_stops_a_job(
     gtlabel_aws: Aws, gtlabel_server: Address
 ) -> None:
@@ -128,6 +130,7 @@ def test_the_aws_command_line_makes_a_team_and_creates_lists_describes_and_stops
     assert said("delete-workteam", *team) == {"Success": True}
 
 
+@pytest.mark.slow
 def test_sagemaker_core_creates_gets_waits_for_lists_and_stops_jobs(
     gtlabel_aws: Aws, gtlabel_server: Address
 ) -> None:

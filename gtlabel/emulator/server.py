@@ -293,12 +293,15 @@ def _dispatcher(storage: Storage) -> Any:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.exceptions import MethodNotAllowed, NotFound
 
+    from gtlabel.emulator import stacks
     from gtlabel.emulator.moto import not_implemented
 
     def create(service: Any) -> Any:
         if service is None:
             raise NotImplementedError
         app = create_backend_app(service)
+        if service == "cloudformation":
+            stacks.complete_change_sets()
 
         def unknown(error: Exception) -> Any:
             if request.routing_exception is None or service == "moto_api":

@@ -69,6 +69,25 @@ def install(aws_of: Callable[[Context], Aws]) -> None:
     _Account.aws_of = aws_of
 
 
+def complete_change_sets() -> None:
+    """Let a stack that a change set made have its outputs, which moto forgets then.
+
+    `aws cloudformation deploy` makes stacks like that. Call it with the first request for a stack and no
+    earlier: moto loads most of itself for them.
+    """
+    import moto.cloudformation.models as models
+    from moto.cloudformation.parsing import OutputMap
+
+    class CompleteChangeSet(models.ChangeSet):
+        def apply(self) -> None:
+            super().apply()
+            stack = self.stack
+            stack.template_dict = self.template_dict
+            stack.output_map = OutputMap(stack.resource_map, self.template_dict, stack.stack_id)
+
+    models.ChangeSet = CompleteChangeSet  # type: ignore[misc]
+
+
 # moto finds the classes by asking Python for those that exist; a class that nobody holds is soon gone.
 _models: list[type[CloudFormationModel]] = []
 
