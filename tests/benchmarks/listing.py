@@ -187,13 +187,18 @@ def listing(aws: Aws, url: str, objects: int, runs: int) -> None:
     manifests = [read(aws.s3, S3Uri.of(BUCKET, f"{who}/input.manifest")) for who in ("ours", "theirs")]
     if manifests[0] != manifests[1] or manifests[0].count(b"\n") != objects:
         raise SystemExit("the manifests differ")
-    print(f"{'':<40}{'seconds':>9}{'own CPU s':>11}{'objects/s':>12}{'to bare':>9}{'limit':>13}")
+    print(
+        f"{'':<40}{'seconds':>9}{'own CPU s':>11}{'objects/s':>12}{'a CPU s':>12}{'to bare':>9}{'limit':>13}"
+    )
     for name, taken in zip(["bare list_objects_v2 loop", *programs], rows, strict=True):
-        cpu = "" if name.startswith("aws") else f"{taken.cpu:.2f}"
+        in_this_process = not name.startswith("aws")
+        cpu = f"{taken.cpu:>11.2f}" if in_this_process else " " * 11
+        per_cpu = f"{objects / taken.cpu:>12,.0f}" if in_this_process else " " * 12
         limit = "<= 1.30" if name.startswith("gtlabel") else ""
         speed = f"{objects / taken.seconds:,.0f}"
         print(
-            f"{name:<40}{taken.seconds:>9.2f}{cpu:>11}{speed:>12}{taken.ratio:>9.2f}{limit:>13}", flush=True
+            f"{name:<40}{taken.seconds:>9.2f}{cpu}{speed:>12}{per_cpu}{taken.ratio:>9.2f}{limit:>13}",
+            flush=True,
         )
 
 
@@ -207,8 +212,9 @@ def replaying(aws: Aws, objects: int, runs: int) -> None:
         statistics.median(column)
         for column in zip(*(once(lambda: replay(client, PREFIX)) for _ in range(runs)), strict=True)
     )
-    name, speed = f"gtlabel: {objects * again:,} from memory", f"{objects * again / seconds:,.0f}"
-    print(f"{name:<40}{seconds:>9.2f}{cpu:>11.2f}{speed:>12}{'':>9}{'>= 300,000/s':>13}", flush=True)
+    name, count = f"gtlabel: {objects * again:,} from memory", objects * again
+    speeds = f"{count / seconds:>12,.0f}{count / cpu:>12,.0f}"
+    print(f"{name:<40}{seconds:>9.2f}{cpu:>11.2f}{speeds}{'':>9}{'>= 300,000/s':>13}", flush=True)
 
 
 def headers(aws: Aws) -> None:
@@ -246,6 +252,7 @@ def main() -> None:
         listing(aws, address.url, arguments.objects, arguments.runs)
         replaying(aws, arguments.objects, arguments.runs)
         headers(aws)
+    print(f"\nload of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 
 if __name__ == "__main__":
