@@ -167,6 +167,7 @@ def _assumptions() -> Iterator[tuple[str, bool]]:
     yield "BackendDict.reset() empties every service", inspect.ismethod(getattr(BackendDict, "reset", None))
     yield from _storage_assumptions()
     yield from _event_assumptions()
+    yield from _stack_assumptions()
     yield from _server_assumptions()
     yield "moto.iam.urls.url_paths['{0}/$'] is a handler", _handles(moto.iam.urls, _IAM_PATH)
     yield from identities.assumptions()
@@ -230,6 +231,22 @@ def _event_assumptions() -> Iterator[tuple[str, bool]]:
     yield (
         "moto.sns.models.SNSBackend.publish(message, arn)",
         _takes(getattr(sns.SNSBackend, "publish", None), "message", "arn"),
+    )
+
+
+def _stack_assumptions() -> Iterator[tuple[str, bool]]:
+    from moto.core.common_models import CloudFormationModel as Model
+
+    given = ("cloudformation_json", "account_id", "region_name")
+    yield (
+        "CloudFormationModel with create_from_cloudformation_json(resource_name, ...) and update_from_...",
+        _takes(getattr(Model, "create_from_cloudformation_json", None), "resource_name", *given)
+        and _takes(getattr(Model, "update_from_cloudformation_json", None), "original_resource", *given),
+    )
+    bucket = getattr(moto.s3.models, "FakeBucket", None)
+    yield (
+        "moto.s3.models.FakeBucket.get_permission(action, resource)",
+        _takes(getattr(bucket, "get_permission", None), "action", "resource"),
     )
 
 
