@@ -474,7 +474,8 @@ def test_workers_of_a_provider_answer_under_its_name(bare: Aws, gtlabel_server: 
 
 def test_simulated_people_are_those_of_the_first_team(gtlabel_aws: Aws, gtlabel_server: Address) -> None:
     put_inputs(gtlabel_aws.s3)
-    assert len(emails(gtlabel_aws, describe_team(gtlabel_aws.sagemaker, "gtlabel"))) == 5
+    team = describe_team(gtlabel_aws.sagemaker, "gtlabel")
+    assert emails(gtlabel_aws, team) == {"worker-1@example.com": True}
     create_job(gtlabel_aws, "Bins-1")
     simulate(gtlabel_server.url, "Bins-1", 2, 1.0, TRUTH)
     output = S3Uri(f"s3://{BUCKET}/out/")
@@ -485,6 +486,7 @@ def test_simulated_people_are_those_of_the_first_team(gtlabel_aws: Aws, gtlabel_
     )
     told = {worker.person for worker in activity(responses, people(gtlabel_aws.cognito_idp))}
     assert told <= {"worker-1@example.com", "worker-2@example.com"}
+    assert told <= set(emails(gtlabel_aws, team))
     assert told
 
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from gtlabel.aws import Aws
 
 SEEDED_CLIENT = "gtlabel"
-# As many as `gtlabel local answer` has people by default, under the names that it gives them.
-_SEEDED_PEOPLE = tuple(f"worker-{number}" for number in range(1, 6))
+SEEDED_TEAM = "gtlabel"
+# The first of the people whom `gtlabel local answer` has; the others join as they answer.
+_FIRST_PERSON = "worker-1"
 # How long a pool is believed not to have got somebody new.
 _FRESH_SECONDS = 5.0
 
@@ -55,7 +56,10 @@ class People:
             return Identity(str(uuid5(NAMESPACE_URL, f"{issuer}#{worker}")), issuer, "Oidc")
         if pool is None or pool["ClientId"] == SEEDED_CLIENT:
             return None
-        return self._find(context, pool["UserPool"], worker)
+        known = self._find(context, pool["UserPool"], worker)
+        if known is None and team and team["WorkteamName"] == SEEDED_TEAM and "seeded" in team:
+            return self._join(context, pool, worker)
+        return known
 
     def has_pool(self, context: Context, pool: str) -> bool:
         """Whether there is a user pool of that id."""
@@ -99,26 +103,47 @@ class People:
             ) from error
 
     def seed(self, context: Context, group: str) -> dict[str, str]:
-        """Make the pool that an account starts with, a few people in it, and return where it is."""
+        """Make the pool that an account starts with, somebody in it, and return where it is."""
         cognito = self._clients(context).cognito_idp
         pool = cognito.create_user_pool(PoolName="gtlabel")["UserPool"]["Id"]
         client: Any = cognito.create_user_pool_client(
             UserPoolId=pool, ClientName="gtlabel", GenerateSecret=True
         )["UserPoolClient"]
         cognito.create_group(UserPoolId=pool, GroupName=group)
-        for name in _SEEDED_PEOPLE:
-            cognito.admin_create_user(
-                UserPoolId=pool,
-                Username=name,
-                UserAttributes=[{"Name": "email", "Value": f"{name}@example.com"}],
-                MessageAction="SUPPRESS",
-            )
-            cognito.admin_add_user_to_group(UserPoolId=pool, GroupName=group, Username=name)
+        self._add(context, pool, group, _FIRST_PERSON)
         return {"UserPool": pool, "ClientId": client["ClientId"]}
 
     def reset(self) -> None:
         """Forget who was in which pool."""
         self._known.clear()
+
+    def _join(self, context: Context, pool: dict[str, str], worker: str) -> Identity | None:
+        """Take whoever answers for the first team into it, unless Cognito would not take the name."""
+        cognito = self._clients(context).cognito_idp
+        if worker.split() != [worker]:
+            return None
+        try:
+            self._add(context, pool["UserPool"], pool["UserGroup"], worker)
+        except cognito.exceptions.ResourceNotFoundException:
+            # moto forgets pools when it starts anew, and what was answered must still be written.
+            return None
+        self._known.pop((context, pool["UserPool"]), None)
+        return self._find(context, pool["UserPool"], worker)
+
+    def _add(self, context: Context, pool: str, group: str, name: str) -> None:
+        cognito = self._clients(context).cognito_idp
+        address = name if "@" in name else f"{name}@example.com"
+        try:
+            cognito.admin_create_user(
+                UserPoolId=pool,
+                Username=name,
+                UserAttributes=[{"Name": "email", "Value": address}],
+                MessageAction="SUPPRESS",
+            )
+        except cognito.exceptions.UsernameExistsException:
+            # Somebody made them since we looked.
+            return
+        cognito.admin_add_user_to_group(UserPoolId=pool, GroupName=group, Username=name)
 
     def _find(self, context: Context, pool: str, worker: str) -> Identity | None:
         read, known = self._known.get((context, pool), (0.0, {}))

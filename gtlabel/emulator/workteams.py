@@ -14,10 +14,9 @@ from typing import Any
 
 from gtlabel.emulator.api import ApiError, Context, Operations
 from gtlabel.emulator.paging import page
-from gtlabel.emulator.people import SEEDED_CLIENT, People
+from gtlabel.emulator.people import SEEDED_CLIENT, SEEDED_TEAM, People
 from gtlabel.emulator.shelf import Shelf
 
-SEEDED_TEAM = "gtlabel"
 _SEEDED_WORKFORCE = "default"
 _MOST_TEAMS = 25
 _DATES = ("CreateDate", "LastUpdatedDate")
@@ -186,6 +185,7 @@ class WorkTeams:
             team = {
                 "WorkteamName": SEEDED_TEAM,
                 "Description": "The team that gtlabel's emulator starts with",
+                "seeded": True,
                 "MemberDefinitions": [{"CognitoMemberDefinition": {**pool, "UserGroup": SEEDED_TEAM}}],
             }
             self._put_team(context, team, arn)
