@@ -26,6 +26,8 @@ COMMANDS = (
     "stream",
     "team",
     "estimate",
+    "notify",
+    "stack",
     "consolidate",
     "train",
     "deploy",
@@ -48,6 +50,7 @@ _DEFAULTS = {
     "component": "deeplens-*",
     "thing": "*",
     "group": "*",
+    "stack": "gtlabel",
 }
 _KEY = r"[A-Za-z0-9!_.'() /=+@:,&;-]*"
 _NAME = r"[A-Za-z0-9+=,.@_-]+"
@@ -64,6 +67,7 @@ _SHAPES = {
     "component": r"[a-zA-Z0-9._-]+",
     "thing": r"[a-zA-Z0-9:_-]+",
     "group": r"[a-zA-Z0-9:_-]+",
+    "stack": r"[a-zA-Z][a-zA-Z0-9-]*",
     "role_alias": r"[\w=,@-]+",
 }
 
@@ -75,7 +79,7 @@ def policy_for(command: str, values: Mapping[str, str]) -> dict[str, Any]:
         command: one of `COMMANDS`, or of `ROLES`.
         values: `account`, `region`, `bucket`, `team` and `role` (names or ARNs) and `role_alias`, as far as
             the policy uses them; `prefix` (where the pictures lie), `output` (where labeling jobs write),
-            `dataset`, `component`, `thing` and `group` have defaults.
+            `dataset`, `component`, `thing`, `group` and `stack` have defaults.
 
     Raises:
         PolicyError: if there is no such command, a value is missing, or one could mean more than one name.

@@ -10,13 +10,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from gtlabel.aws import Aws
+from gtlabel.errors import SettingsError
 from gtlabel.labeling.jobs import describe_labeling_job, wait_for_labeling_job
 from gtlabel.labeling.lifecycle import plan_chain, start_successor
 from gtlabel.labeling.members import deactivate_member, invite, list_members, remove_member
+from gtlabel.labeling.notify import notify as start_telling
+from gtlabel.labeling.notify import plan_notification, remove_notification
 from gtlabel.labeling.pace import read_pace
 from gtlabel.labeling.receiving import receive, subscribe
 from gtlabel.labeling.request import LabelingJobRequest
 from gtlabel.labeling.sending import send
+from gtlabel.labeling.stack import stack_settings
 from gtlabel.labeling.streaming import (
     clean_up,
     plan_streaming,
@@ -115,6 +119,24 @@ def _say(url: str, what: str, **words: Any) -> dict[str, Any]:
 def _end(admin: Aws, job: str) -> None:
     with suppress(admin.sagemaker.exceptions.ClientError):
         admin.sagemaker.stop_labeling_job(LabelingJobName=job)
+
+
+def notify(stage: Stage, aws: Aws) -> None:
+    """`gtlabel notify` of a topic and of a queue, and `--remove`."""
+    topic = stage.admin.sns.create_topic(Name="ended")["TopicArn"]
+    stage.admin.sqs.create_queue(QueueName="ended")
+    describe_labeling_job(aws.sagemaker, "labeled")
+    for target in (topic, topic.replace(":sns:", ":sqs:")):
+        plan = plan_notification(aws, target, job="labeled")
+        start_telling(aws, plan)
+        remove_notification(aws, plan)
+
+
+def stack(_stage: Stage, aws: Aws) -> None:
+    """`gtlabel stack`."""
+    # For whom may look, there is none.
+    with suppress(SettingsError):
+        stack_settings(aws, "gtlabel")
 
 
 def team(stage: Stage, aws: Aws) -> None:

@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import boto3
-from permission_acts import FAR, estimate, members, relabel, stream, team, workers
+from permission_acts import FAR, estimate, members, notify, relabel, stack, stream, team, workers
 from PIL import Image
 
 import gtlabel
@@ -102,7 +102,12 @@ class Stage:
 
     def allow(self, document: dict[str, Any]) -> None:
         """Give the user this policy, and no other."""
-        self.admin.iam.put_user_policy(UserName=USER, PolicyName="only", PolicyDocument=json.dumps(document))
+        # A policy without a statement is none.
+        named = {"UserName": USER, "PolicyName": "only"}
+        if document["Statement"]:
+            self.admin.iam.put_user_policy(**named, PolicyDocument=json.dumps(document))
+        else:
+            self.admin.iam.delete_user_policy(**named)
 
     def name(self, stem: str) -> str:
         """A name that no job had before."""
@@ -206,6 +211,8 @@ ACTS: dict[str, Sequence[Act]] = {
     "stream": [stream],
     "team": [members, workers, team],
     "estimate": [estimate],
+    "notify": [notify],
+    "stack": [stack],
     "consolidate": [consolidate],
     "train": [train],
     "deploy": [fetch, deploy, deploy_new, deploy_to_group],

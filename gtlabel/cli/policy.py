@@ -36,6 +36,9 @@ def policy(
     ] = None,
     thing: Annotated[str | None, typer.Option("--thing", help="The device. [default: any]")] = None,
     group: Annotated[str | None, typer.Option("--group", help="The thing group. [default: any]")] = None,
+    stack: Annotated[
+        str | None, typer.Option("--stack", help="The CloudFormation stack. [default: gtlabel]")
+    ] = None,
     role_alias: Annotated[
         str | None, typer.Option("--role-alias", help="The alias through which devices take on their role.")
     ] = None,
@@ -58,16 +61,18 @@ def policy(
     from gtlabel.policies import policy_for
 
     project, aws = connect(profile, region, endpoint_url)
+    own = project.training_role if command == "train" else None
     given = {
         "bucket": bucket or project.bucket,
         "prefix": prefix,
         "output": into,
         "dataset": dataset,
         "team": team or project.team,
-        "role": role or project.role,
+        "role": role or own or project.role,
         "component": component,
         "thing": thing,
         "group": group,
+        "stack": stack,
         "role_alias": role_alias,
         "account": account or aws.account,
         "region": aws.region,

@@ -29,6 +29,12 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 _REST = {"greengrass": ("greengrassv2", "greengrass"), "iot": ("iot",), "lambda": ("lambda",)}
 # What people call who want to log in.
 _ANYBODY = ("InitiateAuth", "RespondToAuthChallenge", "SignUp", "ConfirmSignUp", "ForgotPassword")
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html and
+# https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+_ODD_CODES = {
+    ("s3", "InvalidClientTokenId"): "InvalidAccessKeyId",
+    ("sns", "AccessDenied"): "AuthorizationError",
+}
 # A refusal has one name in services whose protocol is JSON, and others elsewhere.
 _XML_SERVICES = ("s3", "iam", "sts", "sns", "ec2", "cloudformation", "monitoring")
 _XML_CODES = {
@@ -179,8 +185,7 @@ def _refused(request: Request, error: ApiError) -> Reply:
     service = _service(request)
     codes = _XML_CODES if service in _XML_SERVICES else _JSON_CODES
     code = codes.get(error.code, error.code)
-    if service == "s3" and code == "InvalidClientTokenId":
-        code = "InvalidAccessKeyId"
+    code = _ODD_CODES.get((service, code), code)
     # JSON 1.1 has one status for whatever is the caller's; REST tells them apart.
     status = 400 if "x-amz-target" in request.headers else error.status
     return fault(request.headers, status, code, error.message)

@@ -70,6 +70,11 @@ _RESOURCES: dict[str, dict[str, str]] = {
         "{PolicyArn}": "GetPolicy GetPolicyVersion",
         "*": "ListRoles ListPolicies SimulateCustomPolicy",
     },
+    "events": {
+        "rule/{Name}": "PutRule DeleteRule DescribeRule",
+        "rule/{Rule}": "PutTargets ListTargetsByRule RemoveTargets",
+    },
+    "cloudformation": {"stack/{StackName}/*": "DescribeStacks"},
     "kms": {"{KeyId}": "DescribeKey"},
     "sts": {"{RoleArn}": "AssumeRole"},
 }
