@@ -36,7 +36,7 @@ def check_buckets(aws: Aws, subject: Subject) -> Iterator[Finding]:
                 "bucket",
                 f"the bucket {bucket!r} is in {region} and the job would run in {aws.region}; "
                 "a job reads and writes only in its own region",
-                f"gtlabel doctor s3://{bucket}/ --region {region}",
+                command(aws, "gtlabel", "doctor", f"s3://{bucket}/", region=region),
             )
         else:
             yield ok("bucket", f"the bucket {bucket!r} is in {region}, where the job would run")

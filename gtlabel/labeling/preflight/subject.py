@@ -77,9 +77,9 @@ class Subject:
         return tuple(dict.fromkeys((*self.image_buckets, *output)))
 
 
-def command(aws: Aws, *words: str) -> str:
+def command(aws: Aws, *words: str, region: str | None = None) -> str:
     """A command line for `gtlabel` or `aws` that talks to the same account as `aws` does."""
-    flags = ["--region", aws.region]
+    flags = ["--region", region or aws.region]
     if aws.session.profile_name != "default":
         flags += ["--profile", aws.session.profile_name]
     if aws.endpoint_url:

@@ -80,10 +80,8 @@ def _people(aws: Aws, name: str, members: list[Any]) -> Iterator[Finding]:
     # Cognito's word for somebody who was invited and has not been there yet.
     waiting = sum(user.get("UserStatus") == "FORCE_CHANGE_PASSWORD" for user in people)
     if people:
-        yield ok(
-            check,
-            f"the team {name!r} has {len(people)} members; {len(people) - waiting} have signed in before",
-        )
+        count = "1 member" if len(people) == 1 else f"{len(people)} members"
+        yield ok(check, f"the team {name!r} has {count}; signed in before: {len(people) - waiting}")
     else:
         yield error(check, f"the team {name!r} has no members, so nobody would see the pictures")
 
