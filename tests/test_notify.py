@@ -194,6 +194,23 @@ def test_a_topic_under_a_key_that_eventbridge_may_not_use_is_refused(gtlabel_aws
         notify(gtlabel_aws, plan_notification(gtlabel_aws, TOPIC))
 
 
+def test_each_of_the_jobs_that_were_launched_under_one_name_is_told_of(gtlabel_aws: Aws, queue: str) -> None:
+    put_inputs(gtlabel_aws.s3)
+    notify(gtlabel_aws, plan_notification(gtlabel_aws, QUEUE, job="bins", parts=["bins-1", "bins-2"]))
+    for name in ("bins-1", "bins-2", "bins-3"):
+        create_job(gtlabel_aws, name)
+        until_in_progress(gtlabel_aws, name)
+        gtlabel_aws.sagemaker.stop_labeling_job(LabelingJobName=name)
+    told = received(gtlabel_aws, queue)
+    while len(told) < 2 and (more := received(gtlabel_aws, queue)):
+        told += more
+    assert sorted(event["resources"][0].rpartition("/")[2] for event in told) == ["bins-1", "bins-2"]
+    assert received(gtlabel_aws, queue, wait=1) == []
+    many = [f"bins-{number}" for number in range(100)]
+    with pytest.raises(NotificationError, match="'bins' is 100 jobs, more than one rule can name"):
+        plan_notification(gtlabel_aws, QUEUE, job="bins", parts=many)
+
+
 def test_the_longest_job_names_still_have_rules_of_their_own(gtlabel_aws: Aws) -> None:
     first, second = (plan_notification(gtlabel_aws, QUEUE, job=f"{'x' * 62}{end}").rule for end in ("a", "b"))
     assert first != second

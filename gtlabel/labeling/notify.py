@@ -26,25 +26,27 @@ _TARGET = re.compile(
     r"arn:[a-z-]+:(?P<service>sns|sqs):(?P<region>[a-z0-9-]+):(?P<account>\d{12}):(?P<name>[\w.-]+)"
 )
 _LONGEST_RULE_NAME = 64
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
+_LONGEST_PATTERN = 2048
 _ALL_JOBS = "gtlabel-all-jobs"
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A rule for one labeling job, or for all of an account and region, and where it sends their events.
+    """A rule for labeling jobs of one name, or for all of an account and region, and where it sends events.
 
     Attributes:
         rule: the rule's name.
         rule_arn: its ARN.
         target: the ARN of a topic or a queue.
-        job_arn: the one job that is meant, or None for all.
+        job_arns: the jobs that are meant, each of which is told of; none for all.
         statuses: how a job must have ended to be told of.
     """
 
     rule: str
     rule_arn: str
     target: str
-    job_arn: str | None
+    job_arns: tuple[str, ...]
     statuses: tuple[str, ...]
 
     @property
@@ -55,8 +57,8 @@ class Notification:
             "detail-type": [DETAIL_TYPE],
             "detail": {"LabelingJobStatus": list(self.statuses)},
         }
-        if self.job_arn is not None:
-            pattern["resources"] = [self.job_arn]
+        if self.job_arns:
+            pattern["resources"] = list(self.job_arns)
         return pattern
 
     @property
@@ -93,7 +95,12 @@ class Notification:
 
 
 def plan_notification(
-    aws: Aws, target: str, *, job: str | None = None, statuses: Sequence[str] = STATUSES
+    aws: Aws,
+    target: str,
+    *,
+    job: str | None = None,
+    parts: Sequence[str] = (),
+    statuses: Sequence[str] = STATUSES,
 ) -> Notification:
     """What `notify` would set up; nothing is changed.
 
@@ -101,6 +108,7 @@ def plan_notification(
         aws: the account.
         target: the ARN of an SNS topic or an SQS queue.
         job: the name of a labeling job; all jobs of the account and region when None.
+        parts: the names of the jobs that were launched under that name, where there are several.
         statuses: how a job must have ended.
 
     Raises:
@@ -126,14 +134,20 @@ def plan_notification(
     partition = target.split(":")[1]
     here = f"{aws.region}:{aws.account}"
     rule = _rule_name(job)
-    return Notification(
+    names = () if job is None else tuple(parts) or (job,)
+    notification = Notification(
         rule=rule,
         rule_arn=f"arn:{partition}:events:{here}:rule/{rule}",
         target=target,
         # Events and ARNs carry a job's name in lower case (contract/ground-truth.md 3.1).
-        job_arn=None if job is None else f"arn:{partition}:sagemaker:{here}:labeling-job/{job.lower()}",
+        job_arns=tuple(f"arn:{partition}:sagemaker:{here}:labeling-job/{name.lower()}" for name in names),
         statuses=tuple(status for status in STATUSES if status in statuses),
     )
+    if len(json.dumps(notification.pattern)) > _LONGEST_PATTERN:
+        raise NotificationError(
+            f"{job!r} is {len(names)} jobs, more than one rule can name; leave the name out to be told of all"
+        )
+    return notification
 
 
 def notify(aws: Aws, notification: Notification) -> str:
