@@ -24,8 +24,9 @@ from PIL import Image
 from gtlabel.aws import Aws
 from gtlabel.errors import BucketNotFoundError, ClassListError, ManifestError, NoImagesError
 from gtlabel.images.checks import AUTOMATED, MAX_BYTES, Facts, UnsoundPictureError, examine, find_problem
-from gtlabel.images.listing import check_images, list_images
+from gtlabel.images.listing import list_images, look_into
 from gtlabel.images.parallel import in_parallel
+from gtlabel.images.selection import select_images
 from gtlabel.images.upload import upload_folder
 from gtlabel.labeling.inputs import MAX_IMAGES, manifest_lines, read_classes, write_inputs
 from gtlabel.manifests.lines import MAX_LINE_CHARACTERS, write_image, write_record
@@ -263,7 +264,7 @@ def test_unusable_pictures_are_set_aside_with_their_reason(gtlabel_aws: Aws, buc
     }
     for key, body in objects.items():
         gtlabel_aws.s3.put_object(Bucket="pictures", Key=key, Body=body)
-    usable = check_images(gtlabel_aws.s3, list_images(gtlabel_aws.s3, bucket / "a/"))
+    usable = select_images(gtlabel_aws.s3, bucket / "a/")
     assert [image.uri.name for image in usable.images] == ["large.jpg", "sound.jpg", "with-trailer.jpg"]
     assert {refusal.uri.name: refusal.reason for refusal in usable.refused} == {
         "cut.jpg": "is a JPEG that is cut off",
@@ -281,8 +282,12 @@ def test_a_picture_that_was_replaced_by_a_shorter_one_is_seen_as_it_is_now(
     listed = list(list_images(gtlabel_aws.s3, bucket))
     gtlabel_aws.s3.put_object(Bucket="pictures", Key="a.jpg", Body=jpeg()[:300])
     gtlabel_aws.s3.delete_object(Bucket="pictures", Key="b.jpg")
-    with pytest.raises(NoImagesError, match="none of the 2 pictures can be used; .*a.jpg, is .* cut off"):
-        check_images(gtlabel_aws.s3, listed)
+    assert [look_into(gtlabel_aws.s3, image) for image in listed] == [
+        "is a JPEG that is cut off",
+        "was deleted since it was listed",
+    ]
+    with pytest.raises(NoImagesError, match="none of the 1 pictures can be used; .*is a JPEG .* cut off"):
+        select_images(gtlabel_aws.s3, bucket)
 
 
 def test_a_prefix_without_pictures_says_what_is_there_instead(gtlabel_aws: Aws, bucket: S3Uri) -> None:

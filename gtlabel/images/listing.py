@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -135,19 +135,11 @@ def find_images(s3: S3Client, addresses: Iterable[S3Uri]) -> tuple[list[StoredOb
     return there, missing
 
 
-def only_new(images: Iterable[StoredObject], known: Collection[S3Uri]) -> Iterator[StoredObject]:
-    """Yield the images that no earlier job has, by address.
-
-    A picture that was replaced under its old address counts as known: its label is in a manifest
-    already, and two labels for one address could not be told apart.
-    """
-    for image in images:
-        if image.uri not in known:
-            yield image
-
-
 def known_images(s3: S3Client, manifests: Iterable[S3Uri]) -> set[S3Uri]:
     """The images that manifests name: what earlier jobs were given, or gave back.
+
+    They are known by address. A picture that was replaced under its old address counts as known too: its
+    label is in a manifest already, and two labels for one address could not be told apart.
 
     Raises:
         ObjectNotFoundError: if a manifest is not there.
@@ -159,49 +151,11 @@ def known_images(s3: S3Client, manifests: Iterable[S3Uri]) -> set[S3Uri]:
     return known
 
 
-def check_images(
-    s3: S3Client,
-    images: Iterable[StoredObject],
-    *,
-    limits: Limits = PEOPLE,
-    workers: int = WORKERS,
-    on_progress: Callable[[int], None] | None = None,
-) -> Usable:
-    """Look into each picture and set aside those that a worker or a trainer could not read.
-
-    About one kilobyte of a picture is fetched, in two or three requests; all of it only when that leaves
-    a doubt.
-
-    Args:
-        s3: the client.
-        images: what `list_images` yields.
-        limits: how large a picture may be.
-        workers: how many pictures are looked into at once.
-        on_progress: called with the number of pictures seen so far.
-
-    Raises:
-        NoImagesError: if not one of them can be used.
-    """
-    usable: list[StoredObject] = []
-    refused: list[Refusal] = []
-    turned: list[S3Uri] = []
-    looked = in_parallel(lambda image: look_into(s3, image, limits), images, workers)
-    for number, (image, found) in enumerate(looked, start=1):
-        if isinstance(found, str):
-            refused.append(Refusal(image.uri, found))
-        else:
-            usable.append(image)
-            if found.is_turned:
-                turned.append(image.uri)
-        if on_progress is not None:
-            on_progress(number)
-    if not usable:
-        raise none_usable(refused)
-    return Usable(tuple(usable), tuple(refused), tuple(turned))
-
-
 def look_into(s3: S3Client, image: StoredObject, limits: Limits = PEOPLE) -> Facts | str:
-    """What a picture's header says, or the reason why it cannot be used."""
+    """What a picture's header says, or the reason why it cannot be used.
+
+    About one kilobyte of it is fetched, in two or three requests; all of it only when that leaves a doubt.
+    """
     try:
         return examine(image.size, lambda start, length: read_range(s3, image.uri, start, length), limits)
     except UnsoundPictureError as problem:

@@ -32,7 +32,8 @@ from gtlabel.aws import Aws
 from gtlabel.emulator.api import Context
 from gtlabel.emulator.child import running
 from gtlabel.emulator.environment import environ, session
-from gtlabel.images.listing import check_images, list_images
+from gtlabel.images.listing import list_images
+from gtlabel.images.selection import select_images
 from gtlabel.labeling.inputs import MAX_IMAGES, manifest_lines, write_inputs
 from gtlabel.storage import read, write_lines
 from gtlabel.uris import S3Uri
@@ -225,13 +226,13 @@ def headers(aws: Aws) -> None:
         place = S3Uri.of(BUCKET, f"photographs/{number}.jpg")
         aws.s3.put_object(Bucket=BUCKET, Key=place.key, Body=body)
         counted.update(requests=0, bytes=0)
-        check_images(aws.s3, list_images(aws.s3, place))
+        select_images(aws.s3, place)
         print(
             f"{name:<24}{len(body):>12,}{counted['bytes']:>9,}{counted['requests']:>10}"
             f"{len(body) / counted['bytes']:>8.0f}x{'>= 10x':>9}"
         )
     counted.update(requests=0, bytes=0)
-    usable = check_images(aws.s3, list_images(aws.s3, S3Uri.of(BUCKET, "photographs/")))
+    usable = select_images(aws.s3, S3Uri.of(BUCKET, "photographs/"))
     total = sum(image.size for image in usable.images)
     print(
         f"{'all of them':<24}{total:>12,}{counted['bytes']:>9,}{counted['requests']:>10}"
