@@ -211,6 +211,7 @@ def label(
     _tell(plan)
     if plan.started != plan.launch.jobs:
         look_before(aws, plan.subject, force=force or dry_run)
+        _tell_cost(plan, project.prices)
     if dry_run:
         requests = [request.to_boto() for request in plan.requests]
         put_json(requests[0] if len(requests) == 1 else requests)
@@ -262,6 +263,27 @@ def _tell(plan: LabelingPlan) -> None:
         say(f"{plan.usable.known} pictures are with earlier jobs and were passed over")
     for note in (*plan.usable.notes, *plan.request.warnings()):
         say(note)
+
+
+def _tell_cost(plan: LabelingPlan, prices: Path | None) -> None:
+    """Say what it will cost, where that is known: the prices of vendors stand in the Marketplace alone."""
+    from gtlabel.labeling.cost import Prices, estimate
+    from gtlabel.labeling.tasks import TeamKind
+
+    request = plan.request
+    if request.team_kind is not TeamKind.PRIVATE and request.price is None:
+        return
+    found = estimate(
+        plan.launch.images,
+        workers=request.workers_per_image,
+        team=request.team_kind or TeamKind.PRIVATE,
+        price_per_answer=request.price,
+        automated=request.automated,
+        prices=Prices.load(prices),
+    )
+    money, hours = found.dollars, found.person_hours
+    cost = f"${money.low:,.2f} to ${money.high:,.2f} and {hours.low:,.1f} to {hours.high:,.1f} hours"
+    say(f"it costs {cost} of people's time; what that rests on: gtlabel estimate")
 
 
 def _upload(aws: Aws, folder: Path, source: S3Uri | Path, dry_run: bool) -> None:
