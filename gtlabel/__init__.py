@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         fetch_model,
         plan_labeling,
         plan_training,
+        prepare_labeling,
         start_labeling,
     )
     from gtlabel.labeling.cost import estimate
@@ -47,7 +48,10 @@ if TYPE_CHECKING:
         plan_verify,
         start_successor,
     )
+    from gtlabel.labeling.notify import notify, plan_notification, remove_notification
     from gtlabel.labeling.request import LabelingJobRequest
+    from gtlabel.labeling.stack import stack_settings
+    from gtlabel.labeling.webhook import post_webhook
     from gtlabel.settings import Project
     from gtlabel.training.jobs import TrainingJob, create_training_job, wait_for_training_job
     from gtlabel.uris import S3Uri
@@ -75,15 +79,21 @@ _HOMES = {
     "estimate": "gtlabel.labeling.cost",
     "fetch_model": "gtlabel.journey",
     "list_labeling_jobs": "gtlabel.labeling.jobs",
+    "notify": "gtlabel.labeling.notify",
     "plan_chain": "gtlabel.labeling.lifecycle",
     "plan_clone": "gtlabel.labeling.lifecycle",
     "plan_labeling": "gtlabel.journey",
+    "plan_notification": "gtlabel.labeling.notify",
     "plan_relabel": "gtlabel.labeling.lifecycle",
     "plan_resume": "gtlabel.labeling.lifecycle",
     "plan_training": "gtlabel.journey",
     "plan_verify": "gtlabel.labeling.lifecycle",
+    "post_webhook": "gtlabel.labeling.webhook",
+    "prepare_labeling": "gtlabel.journey",
     "read_dataset": "gtlabel.datasets.channels",
+    "remove_notification": "gtlabel.labeling.notify",
     "select_images": "gtlabel.images.selection",
+    "stack_settings": "gtlabel.labeling.stack",
     "start_labeling": "gtlabel.journey",
     "start_successor": "gtlabel.labeling.lifecycle",
     "stop_labeling": "gtlabel.labeling.groups",
@@ -116,15 +126,21 @@ __all__ = [
     "estimate",
     "fetch_model",
     "list_labeling_jobs",
+    "notify",
     "plan_chain",
     "plan_clone",
     "plan_labeling",
+    "plan_notification",
     "plan_relabel",
     "plan_resume",
     "plan_training",
     "plan_verify",
+    "post_webhook",
+    "prepare_labeling",
     "read_dataset",
+    "remove_notification",
     "select_images",
+    "stack_settings",
     "start_labeling",
     "start_successor",
     "stop_labeling",

@@ -39,7 +39,7 @@ def notify(
     from gtlabel.labeling.notify import notify as start
 
     _, aws = connect(profile, region, endpoint_url)
-    if remove:
+    if remove and not dry_run:
         plan = plan_notification(aws, to, job=job)
         removed = remove_notification(aws, plan)
         say(f"{to} is told no more" if removed else f"{to} was not told before")
