@@ -149,6 +149,7 @@ def test_something_else_in_the_place_of_the_record_is_named(gtlabel_aws: Aws) ->
     assert jobs(gtlabel_aws) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil",
     [
