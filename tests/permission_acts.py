@@ -45,8 +45,8 @@ TEAM, EVE = "sorters", "eve@example.com"
 
 
 def relabel(stage: Stage, aws: Aws) -> None:
-    """`gtlabel jobs chain`, as its kin do."""
-    plan = plan_chain(aws, "labeled", to=stage.name("again"))
+    """`gtlabel jobs chain --set tags`, as its kin do."""
+    plan = plan_chain(aws, "labeled", to=stage.name("again"), tags={"project": "trash"})
     start_successor(aws, plan)
 
 

@@ -35,12 +35,8 @@ from gtlabel.emulator.simulate import answer
 from gtlabel.errors import PreflightError
 from gtlabel.images.upload import upload_folder
 from gtlabel.journey import TrainedModel
-from gtlabel.labeling.jobs import (
-    describe_labeling_job,
-    list_labeling_jobs,
-    stop_labeling_job,
-    wait_for_labeling_job,
-)
+from gtlabel.labeling.groups import describe_labeling, stop_labeling
+from gtlabel.labeling.jobs import list_labeling_jobs, wait_for_labeling_job
 from gtlabel.labeling.preflight import Subject, check, let_browsers_in
 from gtlabel.policies import COMMANDS, actions, policy_for
 from gtlabel.storage import write
@@ -118,12 +114,14 @@ Act = Callable[[Stage, Aws], object]
 
 
 def label(stage: Stage, aws: Aws) -> str:
-    """`gtlabel label --upload`."""
+    """`gtlabel label --upload --max-images-per-job`, which makes several jobs."""
     picture = next((stage.folder / "more").iterdir())
     picture.rename(picture.with_name(f"{stage.name('more')}.jpg"))
     upload_folder(aws.s3, stage.folder / "more", PHOTOS)
     name = stage.name("trash")
-    plan = gtlabel.plan_labeling(aws, PHOTOS, CLASSES, team="gtlabel", role="gtlabel", name=name)
+    plan = gtlabel.plan_labeling(
+        aws, PHOTOS, CLASSES, team="gtlabel", role="gtlabel", name=name, max_images_per_job=6
+    )
     gtlabel.start_labeling(aws, plan)
     return name
 
@@ -156,8 +154,8 @@ def jobs(stage: Stage, aws: Aws) -> None:
     """`gtlabel jobs list`, `show`, `stop` and `wait`."""
     name = label(stage, stage.admin)
     assert list(list_labeling_jobs(aws.sagemaker))
-    describe_labeling_job(aws.sagemaker, name)
-    stop_labeling_job(aws.sagemaker, name)
+    describe_labeling(aws.sagemaker, aws.s3, name)
+    stop_labeling(aws.sagemaker, aws.s3, name)
 
 
 def consolidate(stage: Stage, aws: Aws) -> None:

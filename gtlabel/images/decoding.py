@@ -47,7 +47,7 @@ def strict_decoder() -> Decoder:
     except ImportError:
         note = (
             "the pictures were decoded with Pillow, which notices few damaged JPEGs; "
-            "`pip install simplejpeg` to find most"
+            "`pip install gtlabel[strict]` to find most"
         )
         return Decoder(_damage_by_pillow, note)
     return Decoder(partial(_damage, strict.decode_jpeg), None)
