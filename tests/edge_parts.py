@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,15 +15,13 @@ from typing import Any
 import boto3
 import moto
 import numpy as np
-from botocore.awsrequest import AWSResponse
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from gtlabel.aws import Aws
 from gtlabel.edge.bundle import Bundle, build_bundle
 from gtlabel.emulator import devices, greengrass
-from gtlabel.emulator.api import Operations
-from gtlabel.emulator.protocol import Request, Wire
+from gtlabel.emulator import moto as seam
 from gtlabel.emulator.shelf import Shelf
 
 CLASSES = ["Red", "Green"]
@@ -123,47 +120,22 @@ class Account:
 @contextmanager
 def account() -> Iterator[Account]:
     """An empty account with one bucket."""
-    shelf, clock, clients = Shelf(), Clock(), _clients()
-    aws = clients.aws
-    clients.operations = greengrass.operations(shelf, lambda _context: aws.s3, clock=clock.now)
+    shelf, clock, aws = Shelf(), Clock(), _clients()
+    operations = greengrass.operations(shelf, lambda _context: aws.s3, clock=clock.now)
     with moto.mock_aws():
-        aws.s3.create_bucket(Bucket=BUCKET)
-        yield Account(aws, shelf, clock)
+        seam.install(lambda service: operations if service == "greengrassv2" else {}, lambda: None)
+        try:
+            aws.s3.create_bucket(Bucket=BUCKET)
+            yield Account(aws, shelf, clock)
+        finally:
+            seam.uninstall()
     shelf.close()
 
 
-class _Clients:
-    """Clients whose calls to Greengrass end at whatever operations stand here."""
-
-    def __init__(self) -> None:
-        self.operations: Operations = {}
-        self._wire = Wire("greengrassv2")
-        self._lock = threading.Lock()
-        session = boto3.Session("key", "secret", region_name="us-east-1")
-        session.events.register_first("before-send.greengrassv2", self._answer)
-        self.aws = Aws(session, region="us-east-1")
-
-    def _answer(self, request: Any, **_: Any) -> Any:
-        body = request.body or b""
-        body = body.encode() if isinstance(body, str) else body
-        with self._lock:
-            reply = self._wire.answer(
-                Request.of(request.method, request.url, request.headers, body), self.operations
-            )
-        assert reply is not None, request.url
-        headers: Any = reply.headers
-        return AWSResponse(request.url, reply.status, headers, _Raw(reply.body))
-
-
 @cache
-def _clients() -> _Clients:
+def _clients() -> Aws:
     # Making clients takes longer than all that a test does with them.
-    return _Clients()
-
-
-class _Raw(io.BytesIO):
-    def stream(self, **_: Any) -> Iterator[bytes]:
-        yield self.read()
+    return Aws(boto3.Session("key", "secret", region_name="us-east-1"), region="us-east-1")
 
 
 def other_recipe(name: str, version: str = "1.0.0", **steps: Any) -> dict[str, Any]:
