@@ -424,7 +424,7 @@ def test_the_project_file_the_environment_and_the_flags_settle_a_launch_in_risin
     run = label("--set", "title=Which bin?", "--set", "max_concurrent=50")
     assert run.returncode == 0, run.stderr
     result = json.loads(run.stdout)
-    assert "it costs $0.40 to $0.40 and " in run.stderr  # five pictures at $0.08
+    assert "at AWS's list prices $0.40, and " in run.stderr  # five pictures at $0.08
     name = result["name"]
     assert result["jobs"] == [f"{name}-1", f"{name}-2"]
     asked = gtlabel_aws.sagemaker.describe_labeling_job(LabelingJobName=f"{name}-2")["HumanTaskConfig"]

@@ -282,8 +282,9 @@ def _tell_cost(plan: LabelingPlan, prices: Path | None) -> None:
         prices=Prices.load(prices),
     )
     money, hours = found.dollars, found.person_hours
-    cost = f"${money.low:,.2f} to ${money.high:,.2f} and {hours.low:,.1f} to {hours.high:,.1f} hours"
-    say(f"it costs {cost} of people's time; what that rests on: gtlabel estimate")
+    paid = f"${money.low:,.2f}" + (f" to ${money.high:,.2f}" if money.high > money.low else "")
+    time = f"{hours.low:,.1f} to {hours.high:,.1f} hours of people's time"
+    say(f"at AWS's list prices {paid}, and {time}; what that rests on: gtlabel estimate")
 
 
 def _upload(aws: Aws, folder: Path, source: S3Uri | Path, dry_run: bool) -> None:
