@@ -365,6 +365,7 @@ def test_jobs_start_for_the_team_of_the_policy_and_with_its_role_alone(account: 
     assert "sagemaker:CreateLabelingJob on resource: " in denied(
         lambda: start(HumanTaskConfig={**request["HumanTaskConfig"], **team})
     )
+    account.allow(without(policy_for("label", VALUES), "sagemaker:AddTags"))
     assert "sagemaker:AddTags" in denied(lambda: start(Tags=[{"Key": "a", "Value": "b"}]))
     start()
 
