@@ -112,7 +112,8 @@ def test_a_job_is_started_followed_and_stopped_by_its_name(photos: str) -> None:
 
     late = gtlabel("jobs", "wait", "trash-1", "--timeout", "0.5", "--poll", "0.1")
     assert (late.returncode, late.stdout) == (5, "")
-    assert gtlabel("jobs", "stop", "trash-1").returncode == 0
+    stopping = gtlabel("jobs", "stop", "trash-1", "--output", "json")
+    assert json.loads(stopping.stdout) == {"stopping": ["trash-1"]}
     stopped = gtlabel("jobs", "wait", "trash-1", "--timeout", "30", "--poll", "0.1")
     assert stopped.returncode == 4
     assert "ended as Stopped" in stopped.stderr

@@ -595,8 +595,8 @@ def test_a_stream_from_the_command_line(aws: Aws, gtlabel_server: Address, tmp_p
     assert labels(found, "Belt-1") == {image: TRUTH[image] for image in IMAGES[:3]}
     shown = json.loads(gtlabel("stream", "show", "Belt-1", "--output", "json").stdout)
     assert (shown["waiting_to_be_shown"], shown["waiting_to_be_received"]) == (0, 0)
-    stopped = gtlabel("stream", "stop", "Belt-1", "--clean", "--poll", "0.1")
-    assert stopped.stderr.startswith("stopped Belt-1; removed GroundTruth-belt-1, gtlabel-results-belt-1")
+    stopped = gtlabel("stream", "stop", "Belt-1", "--clean", "--poll", "0.1", "--output", "json")
+    assert json.loads(stopped.stdout)["removed"][:2] == ["GroundTruth-belt-1", "gtlabel-results-belt-1"]
     late = gtlabel("stream", "send", "Belt-1", IMAGES[0])
     assert late.returncode == 1
     assert late.stderr.startswith("gtlabel: the streaming job 'Belt-1' is Stopped and takes no more images")

@@ -504,7 +504,8 @@ def test_teams_from_the_command_line(bare: Aws) -> None:
         {"email": ANN, "outcome": "already there"},
         {"email": EVE, "outcome": "invited"},
     ]
-    assert gtlabel("team", "deactivate", "sorters", BOB).returncode == 0
+    gone = gtlabel("team", "deactivate", "sorters", BOB, "--output", "json")
+    assert json.loads(gone.stdout) == {"team": "sorters", "worker": BOB, "may_sign_in": False}
     shown = json.loads(gtlabel("team", "show", "sorters", "--output", "json").stdout)
     assert {one["email"]: one["enabled"] for one in shown["members"]} == {ANN: True, BOB: False, EVE: True}
     wrong = gtlabel("team", "create", "sorters", "ann")

@@ -161,6 +161,7 @@ def wait(
 @app.command()
 def stop(
     job: JobName,
+    output: Output = Format.TEXT,
     profile: Profile = None,
     region: Region = None,
     endpoint_url: EndpointUrl = None,
@@ -172,7 +173,11 @@ def stop(
     from gtlabel.labeling.groups import stop_labeling
 
     _, aws = connect(profile, region, endpoint_url)
-    for each in stop_labeling(aws.sagemaker, aws.s3, job):
+    stopping = list(stop_labeling(aws.sagemaker, aws.s3, job))
+    if output is Format.JSON:
+        put_json({"stopping": stopping})
+        return
+    for each in stopping:
         say(f"stopping {each}")
     say(f"see when it has: gtlabel jobs wait {job}; label the rest: gtlabel jobs resume {job}")
 

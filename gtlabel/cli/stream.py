@@ -171,6 +171,7 @@ def send(
         str, typer.Option("--id-key", help="The key whose value keeps a picture from being labeled twice.")
     ] = "source-ref",
     dry_run: DryRun = False,
+    output: Output = Format.TEXT,
     profile: Profile = None,
     region: Region = None,
     endpoint_url: EndpointUrl = None,
@@ -195,6 +196,9 @@ def send(
         count = send_images(
             aws.sagemaker, aws.sns, job, records, key=key, on_progress=lambda sent: bar(sent, 0)
         )
+    if output is Format.JSON:
+        put_json({"job": job, "sent": count})
+        return
     say(f"sent {count} pictures to {job}")
 
 
@@ -255,6 +259,7 @@ def stop(
     ] = False,
     timeout: Annotated[float, typer.Option("--timeout", help="With --clean: seconds to wait.")] = 600.0,
     poll: Annotated[float, typer.Option("--poll", help="Seconds between two looks.")] = 2.0,
+    output: Output = Format.TEXT,
     profile: Profile = None,
     region: Region = None,
     endpoint_url: EndpointUrl = None,
@@ -271,6 +276,9 @@ def stop(
     if not (clean and find_stream(aws.sagemaker, job).status in ENDED):
         stop_streaming(aws.sagemaker, job)
     if not clean:
+        if output is Format.JSON:
+            put_json({"stopping": job, "removed": []})
+            return
         say(f"stopping {job}; then remove its queue with: gtlabel stream stop {job} --clean")
         return
     try:
@@ -280,6 +288,9 @@ def stop(
         if ended.timed_out:
             raise
     removed = clean_up(aws.sagemaker, aws.sns, aws.sqs, job, force=force)
+    if output is Format.JSON:
+        put_json({"stopped": job, "removed": list(removed)})
+        return
     say(f"stopped {job}; removed {', '.join(removed) or 'nothing, for nothing was left'}")
 
 

@@ -190,6 +190,7 @@ def deactivate(
     from_team: Annotated[
         bool, typer.Option("--from-team", help="Only take them out of this team; they may still sign in.")
     ] = False,
+    output: Output = Format.TEXT,
     profile: Profile = None,
     region: Region = None,
     endpoint_url: EndpointUrl = None,
@@ -202,12 +203,15 @@ def deactivate(
 
     _, aws = connect(profile, region, endpoint_url)
     found, pool = _cognito_team(aws, team)
-    if from_team:
-        member = remove_member(aws.cognito_idp, pool, found.groups, worker)
-        say(f"{member.email or member.username} is not in {team} any more")
+    end = remove_member if from_team else deactivate_member
+    member = end(aws.cognito_idp, pool, found.groups, worker)
+    person = member.email or member.username
+    if output is Format.JSON:
+        put_json({"team": team, "worker": person, "may_sign_in": from_team})
+    elif from_team:
+        say(f"{person} is not in {team} any more")
     else:
-        member = deactivate_member(aws.cognito_idp, pool, found.groups, worker)
-        say(f"{member.email or member.username} cannot sign in any more; invite them again to change that")
+        say(f"{person} cannot sign in any more; invite them again to change that")
 
 
 @app.command()
