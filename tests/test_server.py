@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -22,7 +23,7 @@ from emulator_parts import TRUTH, clients, create_job, gtlabel, labels, post, pu
 from gtlabel.aws import Aws
 from gtlabel.emulator.server import Address, running
 from gtlabel.emulator.simulate import answer
-from gtlabel.emulator.state import find, running_emulators
+from gtlabel.emulator.state import find, registry, running_emulators
 from gtlabel.errors import EmulatorError, EmulatorNotReadyError
 
 
@@ -218,6 +219,32 @@ def test_it_ends_when_whoever_started_it_is_killed() -> None:
     while url in [one.url for one in running_emulators()]:
         assert time.monotonic() < deadline, f"process {emulator.pid} goes on"
         time.sleep(0.1)
+
+
+def test_emulators_that_end_while_one_looks_for_them_do_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder, over = registry(), threading.Event()
+    gone = json.dumps({"url": "http://127.0.0.1:9", "pid": os.getpid(), "state": ""})
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            for number in range(20):
+                temporary = folder / f"{number}.new"
+                temporary.write_text(gone)
+                temporary.replace(folder / f"{number}.json")
+            for number in range(20):
+                (folder / f"{number}.json").unlink(missing_ok=True)
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(100):
+            assert running_emulators() == []
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_ctrl_c_ends_it_at_once_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -129,15 +129,18 @@ def registry() -> Path:
 
 def running_emulators() -> list[Running]:
     """The emulators of this user that answer, in the order they were started."""
-    found = []
-    for file in sorted(registry().glob("*.json"), key=lambda file: file.stat().st_mtime):
-        fields = json.loads(file.read_text(encoding="utf-8"))
+    found: list[tuple[float, Running]] = []
+    for file in registry().glob("*.json"):
+        try:
+            started, fields = file.stat().st_mtime, json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue  # it ended while we looked
         emulator = Running(fields["url"], fields["pid"], fields["state"])
         if _answers(emulator):
-            found.append(emulator)
+            found.append((started, emulator))
         elif not _lives(emulator.pid):
             file.unlink(missing_ok=True)
-    return found
+    return [emulator for _, emulator in sorted(found, key=lambda pair: pair[0])]
 
 
 def find(*, port: int | None = None, state: Path | None = None) -> Running:
