@@ -70,6 +70,9 @@ class JobSpec:
         request: what the caller wants to find again; the engine only keeps it.
         streaming: whether objects are added while the job runs, which ends when it is stopped.
         announced: whether each label is to be told somebody: see `gtlabel.engine.stream`.
+        team: the ARN of the work team that is asked; empty for anyone.
+        pre: the name of the function that turns a record into what the worker page gets, if there is one.
+        post: the name of the function that turns the answers into labels, if there is one.
     """
 
     key: JobKey
@@ -88,6 +91,9 @@ class JobSpec:
     request: Mapping[str, Any] = field(default_factory=dict)
     streaming: bool = False
     announced: bool = False
+    team: str = ""
+    pre: str | None = None
+    post: str | None = None
 
     @property
     def root(self) -> S3Uri:

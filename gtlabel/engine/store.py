@@ -69,6 +69,10 @@ tasks = Table(
     Column("object", Integer, primary_key=True, autoincrement=False),
     Column("line", Text, nullable=False),
     Column("source_ref", Text, nullable=False),
+    # What the worker page gets, as JSON; null where it gets the image itself.
+    Column("input", Text),
+    # How many answers it gets; null for as many as the job asks for.
+    Column("need", Integer),
     # Where it stands in the order of asking; a hash, so that the first ones are a fair sample.
     Column("rank", BigInteger, nullable=False),
     Column("state", String(10), nullable=False),
