@@ -1,23 +1,57 @@
-"""Documents that survive a restart: what the control planes know, in one SQLite file."""
+"""Documents that survive a restart: what the control planes know, in any SQL database.
+
+A file of its own, or the database that the engine has, where one table more does not matter to it.
+"""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import (
+    Column,
+    Connection,
+    MetaData,
+    Table,
+    Text,
+    bindparam,
+    create_engine,
+    event,
+    insert,
+    select,
+    text,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import StaticPool
+
 from gtlabel.emulator.api import Context
 
-_SCHEMA = """
-create table if not exists documents (
-    kind text not null, account text not null, region text not null, name text not null,
-    body text not null, primary key (kind, account, region, name)
-) without rowid
-"""
+_BUSY_MILLISECONDS = 30_000
+_WRITES = "gtlabel_shelf_writes"
+# Any number, as long as all who share a database take the same one.
+_POSTGRES_LOCK = 6_075_713_265_141_902_817
+
+_metadata = MetaData()
+_documents = Table(
+    "documents",
+    _metadata,
+    Column("kind", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("region", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("body", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+_PLACE = (
+    (_documents.c.kind == bindparam("_kind"))
+    & (_documents.c.account == bindparam("_account"))
+    & (_documents.c.region == bindparam("_region"))
+)
+_ONE = _PLACE & (_documents.c.name == bindparam("_name"))
 
 
 class Shelf:
@@ -26,86 +60,150 @@ class Shelf:
     Every write is on disk when it returns. Times are kept as ISO strings; who needs a datetime converts.
 
     Args:
-        path: the file; without one, everything is forgotten at the end.
+        where: a file, or an SQLAlchemy URL; without one, everything is forgotten at the end.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        self._lock = threading.RLock()
-        self._connection = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
-        self._connection.execute("pragma journal_mode=wal")
-        self._connection.execute("pragma synchronous=full")
-        self._connection.execute(_SCHEMA)
+    def __init__(self, where: Path | str | None = None) -> None:
+        url = make_url(where if isinstance(where, str) else f"sqlite:///{where or ''}")
+        self._is_sqlite = url.get_backend_name() == "sqlite"
+        self._is_postgres = url.get_backend_name() == "postgresql"
+        in_memory = self._is_sqlite and url.database in (None, "", ":memory:")
+        options: dict[str, Any] = {"pool_pre_ping": not self._is_sqlite}
+        if in_memory:
+            options |= {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
+        # One who writes keeps all others of this process from writing. Readers wait only where there is but
+        # one connection: elsewhere, whoever writes may wait for the engine, which may wait for a reader.
+        self._writing = threading.RLock()
+        self._reading: AbstractContextManager[Any] = self._writing if in_memory else nullcontext()
+        self._mine = threading.local()
+        self._engine = create_engine(url, **options)
+        self._writer = self._engine.execution_options(**{_WRITES: True})
+        if self._is_sqlite:
+            event.listen(self._engine, "connect", _tune)
+            event.listen(self._engine, "begin", _begin)
+        with self._write() as connection:
+            _metadata.create_all(connection)
 
     def put(self, context: Context, kind: str, name: str, document: dict[str, Any]) -> None:
         """Write a document, in place of the one of that name if there is one."""
-        with self._lock:
-            self._connection.execute(
-                "insert or replace into documents values (?, ?, ?, ?, ?)",
-                (kind, context.account, context.region, name, json.dumps(document)),
+        body = json.dumps(document)
+        with self._write() as connection:
+            changed = connection.execute(
+                _documents.update().where(_ONE).values(body=body), _key(context, kind, name)
             )
+            if not changed.rowcount:
+                connection.execute(insert(_documents), _row(context, kind, name, body))
 
     def add(self, context: Context, kind: str, name: str, document: dict[str, Any]) -> bool:
         """Write a document unless one of that name is there; say whether it was written."""
-        with self._lock:
-            cursor = self._connection.execute(
-                "insert or ignore into documents values (?, ?, ?, ?, ?)",
-                (kind, context.account, context.region, name, json.dumps(document)),
-            )
-            return cursor.rowcount == 1
+        with self._write() as connection:
+            if connection.execute(select(_documents.c.name).where(_ONE), _key(context, kind, name)).first():
+                return False
+            connection.execute(insert(_documents), _row(context, kind, name, json.dumps(document)))
+            return True
 
     def get(self, context: Context, kind: str, name: str) -> dict[str, Any] | None:
         """The document, or None."""
-        with self._lock:
-            row = self._connection.execute(
-                "select body from documents where kind=? and account=? and region=? and name=?",
-                (kind, context.account, context.region, name),
-            ).fetchone()
-        return None if row is None else json.loads(row[0])
+        with self._read() as connection:
+            body = connection.execute(
+                select(_documents.c.body).where(_ONE), _key(context, kind, name)
+            ).scalar_one_or_none()
+        return None if body is None else json.loads(body)
 
     def all(self, context: Context, kind: str) -> list[dict[str, Any]]:
         """The documents of a kind in one account and region, by name."""
-        with self._lock:
-            rows = self._connection.execute(
-                "select body from documents where kind=? and account=? and region=? order by name",
-                (kind, context.account, context.region),
-            ).fetchall()
-        return [json.loads(body) for (body,) in rows]
+        query = select(_documents.c.name, _documents.c.body).where(_PLACE)
+        with self._read() as connection:
+            rows = connection.execute(query, _key(context, kind)).all()
+        # Sorted here, because databases disagree about the order of texts.
+        return [json.loads(row.body) for row in sorted(rows, key=lambda row: row.name)]
 
     def everywhere(self, kind: str) -> list[tuple[Context, dict[str, Any]]]:
         """The documents of a kind in all accounts and regions."""
-        with self._lock:
-            rows = self._connection.execute(
-                "select account, region, body from documents where kind=? order by name", (kind,)
-            ).fetchall()
-        return [(Context(account, region), json.loads(body)) for account, region, body in rows]
+        with self._read() as connection:
+            rows = connection.execute(select(_documents).where(_documents.c.kind == kind)).all()
+        return [
+            (Context(row.account, row.region), json.loads(row.body))
+            for row in sorted(rows, key=lambda row: row.name)
+        ]
 
     def delete(self, context: Context, kind: str, name: str) -> bool:
         """Take a document away; say whether there was one."""
-        with self._lock:
-            cursor = self._connection.execute(
-                "delete from documents where kind=? and account=? and region=? and name=?",
-                (kind, context.account, context.region, name),
-            )
-            return cursor.rowcount == 1
+        with self._write() as connection:
+            found = connection.execute(_documents.delete().where(_ONE), _key(context, kind, name))
+            return found.rowcount == 1
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Read and write without another thread in between; nothing is kept when it raises."""
-        with self._lock:
-            self._connection.execute("begin immediate")
-            try:
-                yield
-            except BaseException:
-                self._connection.execute("rollback")
-                raise
-            self._connection.execute("commit")
+        """Read and write with nobody else in between; nothing is kept when it raises."""
+        with self._write():
+            yield
 
     def clear(self) -> None:
         """Forget everything."""
-        with self._lock:
-            self._connection.execute("delete from documents")
+        with self._write() as connection:
+            connection.execute(_documents.delete())
 
     def close(self) -> None:
-        """Let go of the file."""
-        with self._lock:
-            self._connection.close()
+        """Let go of the database."""
+        with self._writing:
+            self._engine.dispose()
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        """The transaction that this thread is in, or one of its own."""
+        connection = self._own()
+        if connection is not None:
+            yield connection
+            return
+        with self._writing, self._writer.begin() as connection:
+            if self._is_postgres:
+                # Other processes may have this database too.
+                connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _POSTGRES_LOCK})
+            self._mine.connection = connection
+            try:
+                yield connection
+            finally:
+                self._mine.connection = None
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        connection = self._own()
+        if connection is not None:
+            yield connection
+            return
+        with self._reading, self._engine.begin() as connection:
+            yield connection
+
+    def _own(self) -> Connection | None:
+        return getattr(self._mine, "connection", None)
+
+
+def _key(context: Context, kind: str, name: str | None = None) -> dict[str, str]:
+    key = {"_kind": kind, "_account": context.account, "_region": context.region}
+    return key if name is None else {**key, "_name": name}
+
+
+def _row(context: Context, kind: str, name: str, body: str) -> dict[str, str]:
+    return {
+        "kind": kind,
+        "account": context.account,
+        "region": context.region,
+        "name": name,
+        "body": body,
+    }
+
+
+def _tune(connection: Any, _record: Any) -> None:
+    # SQLAlchemy begins transactions itself below.
+    # https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#pysqlite-serializable
+    connection.isolation_level = None
+    connection.execute("pragma journal_mode=wal")
+    connection.execute("pragma synchronous=full")
+    connection.execute(f"pragma busy_timeout={_BUSY_MILLISECONDS}")
+
+
+def _begin(connection: Connection) -> None:
+    # A reader that turns writer after another process wrote would be refused without waiting.
+    writes = connection.get_execution_options().get(_WRITES)
+    connection.exec_driver_sql("begin immediate" if writes else "begin")
