@@ -19,7 +19,6 @@ import pytest
 from engine_parts import CLASSES, Bucket, Clock
 
 from gtlabel.awsmodel import check_request, check_result
-from gtlabel.emulator import workers
 from gtlabel.emulator.api import ApiError, Context
 from gtlabel.emulator.groundtruth import TAGGED_RESOURCES, operations, owns
 from gtlabel.emulator.jobspec import job_spec
@@ -30,6 +29,7 @@ from gtlabel.engine.board import Board, JobKey
 from gtlabel.engine.foreman import Foreman
 from gtlabel.engine.store import Store
 from gtlabel.errors import EmulatorError, EmulatorNotReadyError, ManifestError, ManifestLineError
+from gtlabel.portal import workers
 from gtlabel.templates import read_template
 
 if TYPE_CHECKING:

@@ -146,7 +146,8 @@ class Front:
         self.storage.close()
 
     def _own(self, path: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        from gtlabel.emulator import devices, workers
+        from gtlabel.emulator import devices
+        from gtlabel.portal import workers
 
         try:
             length = int(environ.get("CONTENT_LENGTH") or 0)
