@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from gtlabel.emulator import greengrass, groundtruth, stacks, training
 from gtlabel.emulator.api import Context, Operation, Operations
+from gtlabel.emulator.clock import Clock
 from gtlabel.emulator.environment import session
+from gtlabel.emulator.errands import Put, errands
 from gtlabel.emulator.events import announce
 from gtlabel.emulator.executor import Executor
 from gtlabel.emulator.people import People
@@ -22,7 +24,10 @@ from gtlabel.engine.foreman import Foreman
 from gtlabel.engine.store import Store
 
 if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
     from gtlabel.aws import Aws
+    from gtlabel.engine.jobs import JobKey
 
 _QUIET_SECONDS = 0.2
 _TAG_OPERATIONS = ("AddTags", "ListTags", "DeleteTags")
@@ -37,6 +42,9 @@ class Emulator:
             is moto in process.
         driven: whether each request first does what is due and does again what it made due, so that no
             thread is needed for labeling jobs.
+
+    Attributes:
+        put: writes an object into S3 where that is this process, and labeling jobs need not ask for it.
     """
 
     def __init__(
@@ -47,11 +55,13 @@ class Emulator:
         self._lock = threading.RLock()
         self._turning = threading.Lock()
         self._clients: dict[Context, Aws] = {}
+        self.put: Put | None = None
         self._temporary = TemporaryDirectory(prefix="gtlabel-") if state is None else None
         self.root = Path(self._temporary.name) if self._temporary else Path(state or "")
         self.shelf = Shelf(None if state is None else self.root / "shelf.sqlite")
         self.store = Store("sqlite://" if state is None else f"sqlite:///{self.root / 'engine.sqlite'}")
-        self.board = Board(self.store)
+        self.clock = Clock()
+        self.board = Board(self.store, clock=self.clock)
         self.streams = Streams(
             self.board,
             lambda context: self.aws(context, "sns", "sqs"),
@@ -61,15 +71,21 @@ class Emulator:
         self.people = People(self.shelf, lambda context: self.aws(context, "cognito_idp"))
         self.foreman = Foreman(
             self.board,
-            lambda key: self.aws(Context(key.account, key.region)).s3,
+            self._files_of,
             lambda job: announce(job, aside=not driven),
             self.streams.prepare,
             self.people.identify,
         )
-        self.executor = Executor(self.aws, self.root / "training", self.shelf)
+        self.executor = Executor(self.aws, self.root / "training", self.shelf, clock=self.clock)
         self.executor.recover()
         stacks.install(self.aws)
         self._operations = self._assembled()
+
+    def _files_of(self, key: JobKey) -> S3Client:
+        """The client that a labeling job reads and writes with."""
+        context = Context(key.account, key.region)
+        client = self.aws(context).s3
+        return errands(client, context, self.put) if self.put else client
 
     def aws(self, context: Context, *needed: str) -> Aws:
         """The clients of an account and region, for the emulator's own errands.
@@ -94,9 +110,13 @@ class Emulator:
         """The operations of a service, by the name of its boto3 client; empty when it has none here."""
         return self._operations.get(service, {})
 
-    def turn(self) -> None:
-        """Do all that is due in labeling jobs, unless another thread is at it."""
-        if self._turning.acquire(blocking=False):
+    def turn(self, *, wait: bool = False) -> None:
+        """Do all that is due in labeling jobs.
+
+        Args:
+            wait: whether to wait while another thread is at it, or to leave it to that one.
+        """
+        if self._turning.acquire(blocking=wait):
             try:
                 while any([self.streams.turn(), self.foreman.turn()]):
                     pass
@@ -111,6 +131,7 @@ class Emulator:
             self.people.reset()
             self.shelf.clear()
             self.store.clear()
+            self.clock.reset()
 
     def close(self) -> None:
         """End what runs and let go of the state."""

@@ -1,28 +1,78 @@
-"""pytest fixtures: AWS accounts that cost nothing.
+"""pytest fixtures: AWS accounts that cost nothing, people who answer, and a clock that can be moved.
 
-    def test_it(gtlabel_mock):        in this process, the fastest; its calls move labeling jobs on
-    def test_it(gtlabel_aws):         over HTTP, from a process of its own, where jobs move on by themselves
+    gtlabel_mock       an account in this process, the fastest; its calls move labeling jobs on
+    gtlabel_aws        an account behind a port, empty again for every test; jobs move on by themselves
+    gtlabel_server     the address of that port, one process for the session (and for each of xdist's)
+    gtlabel_workers    people who answer the jobs of either account
+    gtlabel_clock      freezes and moves the time of either account
 
-Both give the clients (`gtlabel.Aws`) of an account that has one team and one role, named by the variables
-`GTLABEL_TEAM` and `GTLABEL_ROLE`, and nothing else. Nothing is imported before it is used.
+Both accounts are clients (`gtlabel.Aws`) of an account that has one team and one role, named by the variables
+`GTLABEL_TEAM` and `GTLABEL_ROLE`, and nothing else. The environment of the test points to them, so that code
+which makes boto3 clients of its own finds them as well. Nothing is imported before it is used.
+
+A test of one's own pipeline, `label_pictures` and `read_labels`, in ten lines:
+
+    from pipeline import label_pictures, read_labels  # yours: they use boto3, and know nothing of tests
+
+    def test_my_pictures_get_their_labels(gtlabel_aws, gtlabel_workers, gtlabel_clock):
+        gtlabel_clock.freeze("2026-11-22T09:00:00+00:00")
+        gtlabel_aws.s3.create_bucket(Bucket="photos")
+        for name in ("1.jpg", "2.jpg"):
+            gtlabel_aws.s3.put_object(Bucket="photos", Key=f"in/{name}", Body=b"...")
+        label_pictures("photos", job="bins")
+        gtlabel_workers.answer("bins", truth={"1.jpg": "Compost", "2.jpg": "Recycle"}, workers=3)
+        assert read_labels("photos", job="bins") == {"1.jpg": "Compost", "2.jpg": "Recycle"}
+
+`gtlabel_workers.answer` takes what is right as a mapping or as a function of the task, and `accuracy` and
+`seed` for people who err: see `gtlabel.emulator.actors.Workers`. `gtlabel_clock.advance(hours=1)` lets leases
+and tasks run out: see `gtlabel.emulator.actors.Hands`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
+    from gtlabel.emulator.actors import Account, Hands, Workers
     from gtlabel.emulator.child import Address
+
+__all__ = [
+    "gtlabel_account",
+    "gtlabel_aws",
+    "gtlabel_clock",
+    "gtlabel_mock",
+    "gtlabel_server",
+    "gtlabel_workers",
+]
 
 _PROFILE = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 
 
+class _Seat:
+    """Which account the test uses; known once one of the two fixtures has made it."""
+
+    account: Account | None = None
+
+    def __call__(self) -> Account:
+        if self.account is None:
+            raise pytest.UsageError(
+                "the test uses no account; let it ask for gtlabel_aws or gtlabel_mock too"
+            )
+        return self.account
+
+
 @pytest.fixture
-def gtlabel_mock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+def gtlabel_account() -> _Seat:
+    """The account of the test, for the other fixtures; it is called to get it."""
+    return _Seat()
+
+
+@pytest.fixture
+def gtlabel_mock(monkeypatch: pytest.MonkeyPatch, gtlabel_account: _Seat) -> Iterator[Aws]:
     """An account in this process: moto with gtlabel's operations behind it.
 
     Labeling jobs move on with each SageMaker call; no thread outlives the fixture.
@@ -31,6 +81,7 @@ def gtlabel_mock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
 
     from gtlabel.aws import Aws
     from gtlabel.emulator import moto as seam
+    from gtlabel.emulator.actors import InProcess
     from gtlabel.emulator.api import Context
     from gtlabel.emulator.emulator import Emulator
     from gtlabel.emulator.environment import ROLE, role_policy, role_trust, session
@@ -39,12 +90,14 @@ def gtlabel_mock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     with moto.mock_aws():
         emulator = Emulator(driven=True)
         seam.install(emulator.operations, emulator.reset)
+        gtlabel_account.account = InProcess(emulator)
         try:
             aws = Aws(session(Context().region))
             aws.iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=role_trust())
             aws.iam.put_role_policy(RoleName=ROLE, PolicyName="everything", PolicyDocument=role_policy())
             yield aws
         finally:
+            gtlabel_account.account = None
             # Before the mock ends: what still ran then would call the real AWS.
             seam.uninstall()
             emulator.close()
@@ -60,11 +113,12 @@ def gtlabel_server() -> Iterator[Address]:
 
 
 @pytest.fixture
-def gtlabel_aws(gtlabel_server: Address, monkeypatch: pytest.MonkeyPatch) -> Aws:
+def gtlabel_aws(gtlabel_server: Address, monkeypatch: pytest.MonkeyPatch, gtlabel_account: _Seat) -> Aws:
     """An account behind `gtlabel_server`, empty again for every test."""
     import urllib.request
 
     from gtlabel.aws import Aws
+    from gtlabel.emulator.actors import Served
     from gtlabel.emulator.api import Context
     from gtlabel.emulator.environment import session
 
@@ -74,7 +128,30 @@ def gtlabel_aws(gtlabel_server: Address, monkeypatch: pytest.MonkeyPatch) -> Aws
     )
     with urllib.request.urlopen(request, timeout=30):  # noqa: S310
         pass
+    gtlabel_account.account = Served(gtlabel_server.url)
     return Aws(session(Context().region))
+
+
+@pytest.fixture
+def gtlabel_workers(gtlabel_account: Callable[[], Account]) -> Workers:
+    """People who answer the labeling jobs of the test's account.
+
+    `gtlabel_workers.answer("job", truth={"1.jpg": "Compost"}, workers=3, accuracy=0.9, seed=7)`
+    """
+    from gtlabel.emulator.actors import Workers
+
+    return Workers(gtlabel_account)
+
+
+@pytest.fixture
+def gtlabel_clock(gtlabel_account: Callable[[], Account]) -> Hands:
+    """Hands on the clock of the test's account, which goes with the machine's until they are used.
+
+    `gtlabel_clock.freeze("2026-11-22T09:00:00+00:00")`, `gtlabel_clock.advance(hours=1)`
+    """
+    from gtlabel.emulator.actors import Hands
+
+    return Hands(gtlabel_account)
 
 
 def _point_to(monkeypatch: pytest.MonkeyPatch, url: str | None) -> None:

@@ -1,0 +1,43 @@
+"""The emulator's own doors below `/gtlabel/`, JSON in and out: over HTTP, and for a test in process.
+
+worker/*    what a worker page says: see `gtlabel.portal.workers`
+device/*    what a device asks: see `gtlabel.emulator.devices`
+clock       the time: see `gtlabel.emulator.clock`
+health      whether somebody is there
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from gtlabel.emulator import clock, devices
+from gtlabel.emulator.emulator import Emulator
+from gtlabel.portal import workers
+
+
+def answer(emulator: Emulator, path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Answer one request.
+
+    Args:
+        emulator: the account.
+        path: what follows `/gtlabel/`.
+        body: the request's JSON object.
+
+    Returns:
+        The HTTP status and the JSON to answer with.
+    """
+    kind, _, rest = path.partition("/")
+    if kind == "health":
+        return 200, {"status": "ok", "pid": os.getpid()}
+    if kind == "worker":
+        return workers.handle(emulator.board, rest, body)
+    if kind == "device":
+        return devices.handle(emulator.shelf, rest, body)
+    if kind == "clock":
+        answered = clock.handle(emulator.clock, body)
+        # Who moved it finds done what became due.
+        emulator.turn(wait=True)
+        return answered
+    return 404, {"error": f"there is nothing at /gtlabel/{path}"}
