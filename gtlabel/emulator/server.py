@@ -42,6 +42,9 @@ _CONNECTIONS = 200
 _HOSTS_REMEMBERED = 1024
 _IDLE_SECONDS = 0.5
 _SWEEP_SECONDS = 30.0
+# What is due is seen to at once, but not all the time: of the clock, a turn may take one part in so many.
+_TURN_SHARE = 8
+_LONGEST_PAUSE = 0.25
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -221,16 +224,17 @@ class _Housekeeper(threading.Thread):
     def __init__(self, front: Front) -> None:
         super().__init__(name="housekeeper", daemon=True)
         self._front = front
-        self._ended = False
+        self._over = threading.Event()
 
     def run(self) -> None:
         news = self._front.emulator.board.news
         swept = time.monotonic()
-        while not self._ended:
+        while not self._over.is_set():
             news.wait(_IDLE_SECONDS)
             news.clear()
-            if self._ended:
+            if self._over.is_set():
                 return
+            began = time.monotonic()
             try:
                 self._front.emulator.turn()
                 if time.monotonic() - swept > _SWEEP_SECONDS:
@@ -240,10 +244,11 @@ class _Housekeeper(threading.Thread):
                 # The jobs of others must go on whatever is wrong with one, and so must this thread.
                 logging.exception("a labeling job could not be moved on; it is tried again")
                 time.sleep(_IDLE_SECONDS)
+            self._over.wait(min((_TURN_SHARE - 1) * (time.monotonic() - began), _LONGEST_PAUSE))
 
     def end(self) -> None:
         """Stop after what is being done now."""
-        self._ended = True
+        self._over.set()
         self._front.emulator.board.news.set()
         if self.is_alive():
             self.join(timeout=10)

@@ -1,8 +1,8 @@
-"""moto's S3 with its bytes in files, and a directory of them that outlives the process.
+"""moto's S3 with its bytes on disk, and a directory of them that outlives the process.
 
-moto keeps every object in memory. Here `moto.s3.models.FakeKey` gives way to a key whose bytes are a file,
-and S3's requests are followed: after each one that changed something, what moto then holds of the bucket or
-key is written to an `Index`, before the client hears of its success (contract/moto.md 3, iii-a).
+moto keeps every object in memory. Here `moto.s3.models.FakeKey` gives way to a key whose bytes are one of the
+`Bodies`, and S3's requests are followed: after each one that changed something, what moto then holds of the
+bucket or key is written to an `Index`, before the client hears of its success (contract/moto.md 3, iii-a).
 
 Uploads in parts that were not completed are lost with the process, as is who reads which part of an object
 that was uploaded in parts. Both are for clients that are still at work, and those start again.
@@ -11,15 +11,10 @@ that was uploaded in parts. Both are for clients that are still at work, and tho
 from __future__ import annotations
 
 import base64
-import hashlib
 import logging
-import os
 import threading
-import time
-import uuid
-from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,67 +26,16 @@ import xmltodict
 from moto.s3.responses import S3Response
 from moto.s3.utils import bucket_name_from_url
 
-from gtlabel.emulator.index import BucketRow, Index
+from gtlabel.emulator.bodies import Bodies, Body
+from gtlabel.emulator.index import BucketRow, Entries, Index
 
 _log = logging.getLogger(__name__)
 
-# An answer that is still being read when its object goes must find the file; none takes a minute to open it.
-_GRACE_SECONDS = 60.0
 _QUIET = ("GET", "HEAD", "OPTIONS")
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
-    """The bytes of one object: a file, its size and its MD5."""
-
-    path: Path
-    size: int
-    md5: str
-
-
-class Bodies:
-    """A folder of bodies, each written once and never changed.
-
-    Args:
-        root: the folder.
-        durable: whether a body is on disk, and not only with the operating system, when it was written.
-    """
-
-    def __init__(self, root: Path, *, durable: bool) -> None:
-        self.root = root
-        self._durable = durable
-        self._retired: deque[tuple[float, Path]] = deque()
-        root.mkdir(parents=True, exist_ok=True)
-
-    def write(self, data: bytes) -> Body:
-        """Keep some bytes."""
-        path = self.root / uuid.uuid4().hex
-        with path.open("xb") as file:
-            file.write(data)
-            if self._durable:
-                file.flush()
-                os.fsync(file.fileno())
-        return Body(path, len(data), hashlib.md5(data, usedforsecurity=False).hexdigest())
-
-    def retire(self, body: Body) -> None:
-        """Let go of a body; whoever is about to read it still can for a while."""
-        self._retired.append((time.monotonic() + _GRACE_SECONDS, body.path))
-
-    def sweep(self, *, now: float | None = None) -> None:
-        """Remove what was retired long enough ago."""
-        now = time.monotonic() if now is None else now
-        while self._retired and self._retired[0][0] <= now:
-            self._retired.popleft()[1].unlink(missing_ok=True)
-
-    def keep_only(self, names: set[str]) -> None:
-        """Remove every body that is not among the named: those that a crash left without an owner."""
-        for path in self.root.iterdir():
-            if path.name not in names:
-                path.unlink()
-
-
 class FileKey(models.FakeKey):
-    """An object whose bytes are a file, so that it costs little memory and survives its process."""
+    """An object whose bytes are on disk, so that it costs little memory and survives its process."""
 
     bodies: Bodies
 
@@ -103,7 +47,7 @@ class FileKey(models.FakeKey):
     @property
     def value(self) -> bytes:
         """The bytes, read anew."""
-        return self._body.path.read_bytes()
+        return self.bodies.read(self._body)
 
     @value.setter
     def value(self, data: bytes | str | Body) -> None:
@@ -124,7 +68,7 @@ class FileKey(models.FakeKey):
         return f'"{self._etag or self._body.md5}"'
 
     def dispose(self, garbage: bool = False) -> None:
-        """Let go of the file."""
+        """Let go of the bytes."""
         if garbage or self.disposed:
             return
         self.disposed = True
@@ -151,8 +95,8 @@ class Storage:
     """
 
     def __init__(self, root: Path, *, durable: bool) -> None:
-        self.bodies = Bodies(root / "objects", durable=durable)
         self.index = Index(root / "objects.sqlite") if durable else None
+        self.bodies = Bodies(root / "objects", self.index)
         self._loading = False
 
     def install(self) -> None:
@@ -201,28 +145,50 @@ class Storage:
         """Put the objects of a bucket back; yield the names of their bodies."""
         if self.index is None:
             return
-        owner = models.s3_backends.bucket_accounts.get(row.name)
-        backend: Any = models.s3_backends[owner[1]][owner[0]] if owner else None
-        if backend is None:
+        backend, bucket = _bucket(row.name)
+        if bucket is None:
             _log.error("the bucket %s did not come back; its objects stay on disk", row.name)
         else:
-            backend.buckets[row.name].creation_date = datetime.fromisoformat(row.created)
+            bucket.creation_date = datetime.fromisoformat(row.created)
         for key, document in self.index.objects(row.name):
             if "body" in document:
                 yield document["body"]
-            if backend is None:
+            if bucket is None:
                 continue
-            bucket = backend.buckets[row.name]
-            version = _version_of(document, key, bucket, backend.region_name, self.bodies.root)
+            version = _version_of(document, key, bucket, backend.region_name)
             bucket.keys[key] = version
             if document.get("tags"):
                 tags = [{"Key": name, "Value": value} for name, value in document["tags"].items()]
                 backend.tagger.tag_resource(version.arn, tags)
 
+    def put(self, account: str, bucket: str, key: str, body: bytes, content_type: str) -> str | None:
+        """Do what moto does at the plainest PutObject, without a request; return the ETag.
+
+        None, and nothing done, for a bucket that has to be asked or told: only a request does all of that.
+        """
+        owner = models.s3_backends.bucket_accounts.get(bucket)
+        if owner is None or owner[1] != account:
+            return None
+        backend: Any = models.s3_backends[account][owner[0]]
+        held = backend.buckets.get(bucket)
+        asks = ("policy", "notification_configuration", "logging", "object_lock_enabled")
+        if held is None or any(getattr(held, name) for name in asks):
+            return None
+        checksum = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+        version = backend.put_object(bucket, key, body, storage="STANDARD", checksum_value=checksum)
+        # Clients send this checksum unless they are told otherwise.
+        version.checksum_algorithm = "CRC32"
+        version.set_metadata({"Content-Type": content_type})
+        version.set_acl(held.acl)
+        backend.put_object_tagging(version, {})
+        self._write_keys(bucket, [key])
+        etag: str = version.etag
+        return etag
+
     def clear(self) -> None:
         """Forget everything; moto itself is reset by others."""
         if self.index is not None:
-            self.index.clear()
+            self.index.write(lambda entries: entries.clear())
 
     def close(self) -> None:
         """Let go of the index."""
@@ -231,48 +197,67 @@ class Storage:
 
     def _note(self, request: Any, url: str) -> None:
         name, key = _address(request, url)
-        if not name or self.index is None:
+        if not name:
             return
-        # From looking at moto until that is written down nobody else may, or an older look could win.
-        with self.index.lock:
-            owner = models.s3_backends.bucket_accounts.get(name)
-            if owner is None:
-                self.index.drop_bucket(name)
-                return
-            backend = models.s3_backends[owner[1]][owner[0]]
-            bucket = backend.buckets.get(name)
-            if bucket is None:
-                return
-            if key:
-                keys = [key]
-            elif request.method == "POST":
-                keys = _posted_keys(request)
-            else:
-                self._note_setting(request, url, bucket)
-                return
-            self.index.put(name, {key: _documents(bucket, backend, key) for key in keys})
+        if key:
+            self._write_keys(name, [key])
+        elif request.method == "POST":
+            self._write_keys(name, _posted_keys(request))
+        elif self.index is not None:
+            self.index.write(lambda entries: _write_setting(entries, name, request, url))
 
-    def _note_setting(self, request: Any, url: str, bucket: Any) -> None:
+    def _write_keys(self, name: str, keys: Sequence[str]) -> None:
+        """Bring the index to what moto holds of some keys."""
         if self.index is None:
             return
-        pairs = sorted(pair for pair in parse_qsl(urlsplit(url).query, True) if pair[0] != "x-id")
-        query = urlencode(pairs)
-        if request.method == "DELETE":
-            self.index.unset(bucket.name, query)
-            return
-        if not query:
-            created = bucket.creation_date.isoformat()
-            self.index.add_bucket(BucketRow(bucket.name, bucket.account_id, bucket.region_name, created))
-        kept = {
-            header: value
-            for header, value in request.headers.items()
-            if header.lower().startswith(("x-amz-", "content-type", "content-encoding"))
-            and header.lower() != "x-amz-security-token"
-        }
-        scope = f"Credential=gtlabel/20200101/{bucket.region_name}/s3/aws4_request"
-        kept["Authorization"] = f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0"
-        body = base64.b64encode(request.data).decode()
-        self.index.set(bucket.name, query, {"headers": kept, "body": body})
+
+        # moto is looked at within the transaction: an older look could overwrite a newer one otherwise.
+        def write(entries: Entries) -> list[Body]:
+            backend, bucket = _bucket(name)
+            entered: list[Body] = []
+            for key in keys if bucket else ():
+                versions = bucket.keys.getlist(key, [])
+                bodies = [version._body for version in versions if isinstance(version, FileKey)]
+                entered += self.bodies.enter(bodies, entries)
+                entries.put(name, key, [_document(version, backend) for version in versions])
+            return entered
+
+        self.bodies.entered(self.index.write(write))
+
+
+def _bucket(name: str) -> tuple[Any, Any]:
+    """The backend of a bucket's owner and the bucket; both None when there is none of that name."""
+    owner = models.s3_backends.bucket_accounts.get(name)
+    if owner is None:
+        return None, None
+    backend = models.s3_backends[owner[1]][owner[0]]
+    return backend, backend.buckets.get(name)
+
+
+def _write_setting(entries: Entries, name: str, request: Any, url: str) -> None:
+    """Note what a request settled about a bucket."""
+    _, bucket = _bucket(name)
+    if bucket is None:
+        entries.drop_bucket(name)
+        return
+    pairs = sorted(pair for pair in parse_qsl(urlsplit(url).query, True) if pair[0] != "x-id")
+    query = urlencode(pairs)
+    if request.method == "DELETE":
+        entries.unset(name, query)
+        return
+    if not query:
+        created = bucket.creation_date.isoformat()
+        entries.add_bucket(BucketRow(name, bucket.account_id, bucket.region_name, created))
+    kept = {
+        header: value
+        for header, value in request.headers.items()
+        if header.lower().startswith(("x-amz-", "content-type", "content-encoding"))
+        and header.lower() != "x-amz-security-token"
+    }
+    scope = f"Credential=gtlabel/20200101/{bucket.region_name}/s3/aws4_request"
+    kept["Authorization"] = f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0"
+    body = base64.b64encode(request.data).decode()
+    entries.set(name, query, {"headers": kept, "body": body})
 
 
 def _address(request: Any, url: str) -> tuple[str, str]:
@@ -308,10 +293,6 @@ _PLAIN = (
 )
 
 
-def _documents(bucket: Any, backend: Any, key: str) -> list[dict[str, Any]]:
-    return [_document(version, backend) for version in bucket.keys.getlist(key, [])]
-
-
 def _document(version: Any, backend: Any) -> dict[str, Any]:
     when = version.last_modified.isoformat()
     if not isinstance(version, FileKey):
@@ -319,7 +300,8 @@ def _document(version: Any, backend: Any) -> dict[str, Any]:
     document = {
         "version": version._version_id,
         "modified": when,
-        "body": version._body.path.name,
+        "body": version._body.name,
+        "small": version._body.small or None,
         "size": version._body.size,
         "md5": version._body.md5,
         "etag": version._etag,
@@ -334,7 +316,7 @@ def _document(version: Any, backend: Any) -> dict[str, Any]:
     return {name: value for name, value in document.items() if value is not None}
 
 
-def _version_of(document: dict[str, Any], key: str, bucket: Any, region: str, root: Path) -> Any:
+def _version_of(document: dict[str, Any], key: str, bucket: Any, region: str) -> Any:
     if "body" not in document:
         # What was deleted may be gone for good by now; of it the marker takes the name only.
         deleted: Any = bucket.keys.get(key) or SimpleNamespace(name=key)
@@ -344,7 +326,7 @@ def _version_of(document: dict[str, Any], key: str, bucket: Any, region: str, ro
         return marker
     version = FileKey(
         name=key,
-        value=Body(root / document["body"], document["size"], document["md5"]),
+        value=Body(document["body"], document["size"], document["md5"], document.get("small", False)),
         account_id=bucket.account_id,
         region_name=region,
         storage=document["storage_class"],
