@@ -46,8 +46,18 @@
     │   ├── DeviceNotFoundError                                    (LookupError)
     │   └── DeploymentEndedError      failed, or not done in time
     ├── EngineError                   our own Ground Truth
-    │   └── LeaseError                an answer that cannot be taken
-    │       └── AnswerError           one that is no answer to the question (ValueError)
+    │   ├── LeaseError                an answer that cannot be taken
+    │   │   └── AnswerError           one that is no answer to the question (ValueError)
+    │   ├── FunctionError             a custom workflow's function failed
+    │   └── FunctionNotFoundError     nobody gave us that function (LookupError)
+    ├── WorkerError                   the people of our own Ground Truth
+    │   ├── WorkerNotFoundError                                    (LookupError)
+    │   ├── WorkerNameTakenError
+    │   └── EntryError                somebody who may not come in
+    │       ├── NotSignedInError      nothing that lets anyone in
+    │       ├── InviteError           an invite that lets nobody in any more
+    │       ├── WorkerDeactivatedError
+    │       └── TooManyTriesError     wait first
     └── EmulatorError
         ├── PortInUseError
         ├── StateInUseError
@@ -411,6 +421,85 @@ class LeaseError(EngineError):
 
 class AnswerError(LeaseError, ValueError):
     """Something that is no answer to what the job asks; the task stays with the worker."""
+
+
+class FunctionError(EngineError):
+    """A function of a custom workflow that raised, took too long, or gave something else than it should."""
+
+    def __init__(self, name: str, reason: str, *, timed_out: bool = False, ended: bool = False) -> None:
+        super().__init__(f"the function {name!r} failed: {reason}")
+        self.name = name
+        self.reason = reason
+        self.timed_out = timed_out
+        self.ended = ended
+
+
+class FunctionNotFoundError(EngineError, LookupError):
+    """A job needs a function that nobody gave us."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"there is no function {name!r} here; "
+            f"start this server with --function {name}=package.module:function"
+        )
+        self.name = name
+
+
+class WorkerError(GtlabelError):
+    """Somebody of our own Ground Truth's people who cannot be made, found or changed."""
+
+
+class WorkerNotFoundError(WorkerError, LookupError):
+    """There is no worker of that name."""
+
+    def __init__(self, name: str, near: tuple[str, ...] = ()) -> None:
+        hint = f"did you mean {' or '.join(near)}?" if near else "see `gtlabel serve worker list`"
+        super().__init__(f"there is no worker named {name!r}; {hint}")
+        self.name = name
+        self.near = near
+
+
+class WorkerNameTakenError(WorkerError):
+    """Somebody has the name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"there is a worker named {name!r} already, perhaps a deactivated one; "
+            "pick another name, or see `gtlabel serve worker list`"
+        )
+        self.name = name
+
+
+class EntryError(WorkerError):
+    """Somebody who may not come in."""
+
+
+class NotSignedInError(EntryError):
+    """Nothing that lets anyone in was shown."""
+
+
+class InviteError(EntryError):
+    """An invite that lets nobody in, or nobody any more."""
+
+
+class WorkerDeactivatedError(EntryError):
+    """Somebody who may not come in at the moment."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the worker {name} is deactivated; ask the owner")
+        self.name = name
+
+
+class TooManyTriesError(EntryError):
+    """Too many failures from one address for one token.
+
+    Attributes:
+        seconds: how long to wait.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"too many failures; try again in {max(1, round(seconds))} seconds")
+        self.seconds = seconds
 
 
 class EmulatorError(GtlabelError):

@@ -169,6 +169,8 @@ class Task:
         accepted: when the worker got it.
         expires: when it goes back to the others.
         workers_per_object: how many different workers look at the image, this one included.
+        input: what the job's function made of the record for the worker page, as JSON; None without one.
+            `gtlabel.engine.custom.task_input` says what the page gets in either case.
     """
 
     lease: str
@@ -181,6 +183,7 @@ class Task:
     accepted: datetime
     expires: datetime
     workers_per_object: int
+    input: str | None = None
 
 
 def to_micros(moment: datetime) -> int:
