@@ -5,6 +5,7 @@ Places are counted anew from leases and answers after every event and never adde
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Connection, Row, Update, exists, func, select, update
@@ -49,6 +50,16 @@ def expire_leases(connection: Connection, now: int) -> bool:
         connection.execute(lease_row(held.id).values(state="expired", seat=None))
         settle(connection, job_by_number(connection, held.job), held.object, now)
     return bool(expired)
+
+
+def send_home(connection: Connection, workers: Collection[str], now: int) -> bool:
+    """Give what workers hold back to everybody; say if that ended the work on an image."""
+    held = select(leases).where(leases.c.state == "leased", leases.c.worker.in_(workers))
+    done = False
+    for lease in connection.execute(held).all():
+        connection.execute(lease_row(lease.id).values(state="released", seat=None))
+        done |= settle(connection, job_by_number(connection, lease.job), lease.object, now)
+    return done
 
 
 def reclaim(connection: Connection, held: Row[Any]) -> None:
