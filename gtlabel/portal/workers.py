@@ -20,6 +20,7 @@ names no class, 404 for a job that does not exist, 409 for a task that is not in
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,49 +28,60 @@ from typing import Any
 from gtlabel.engine.board import Board, JobKey, Status, Task
 from gtlabel.errors import AnswerError, JobNotFoundError, LeaseError
 
+_log = logging.getLogger(__name__)
+
 _LONGEST_TEXT = 256
 
-# The account and region of a job that is asked for by its name alone.
-HOME = ("123456789012", "us-east-1")
-
+# The HTTP status and the JSON to answer with.
 Answer = tuple[int, dict[str, Any]]
 
 
-def handle(
-    board: Board,
-    action: str,
-    body: Mapping[str, Any],
-    worker: str | None = None,
-    home: tuple[str, str] = HOME,
-) -> Answer:
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and where they are at home.
+
+    Attributes:
+        worker: who they are, when a server knows; without it, whom the body names.
+        account: the account of jobs that are asked for by name alone.
+        region: the region of such jobs.
+    """
+
+    worker: str | None = None
+    account: str = "123456789012"
+    region: str = "us-east-1"
+
+
+_ANYBODY = Caller()
+
+
+def handle(board: Board, action: str, body: Mapping[str, Any], caller: Caller = _ANYBODY) -> Answer:
     """Answer one request.
 
     Args:
         board: the board.
         action: what follows `/gtlabel/worker/`.
         body: the request's JSON object.
-        worker: who asks; by default whom the body names.
-        home: the account and region of jobs that are asked for by name alone.
-
-    Returns:
-        The HTTP status and the JSON to answer with.
+        caller: who asks.
     """
     try:
-        asked = _understood(board, action, body, worker, home)
+        asked = _understood(board, action, body, caller)
         return 200, asked.told(asked.done())
-    except Exception as error:
-        return _refused(error)
+    except Exception as error:  # noqa: BLE001 - told apart in `refusal`
+        return refusal(error, action)
 
 
-async def answer(
-    board: Board,
-    action: str,
-    body: Mapping[str, Any],
-    worker: str | None = None,
-    home: tuple[str, str] = HOME,
-) -> Answer:
+async def answer(board: Board, action: str, body: Mapping[str, Any], caller: Caller = _ANYBODY) -> Answer:
     """Answer one request while others are answered; see `handle`."""
-    return await asyncio.to_thread(handle, board, action, body, worker, home)
+    return await asyncio.to_thread(handle, board, action, body, caller)
+
+
+def refusal(error: Exception, action: str) -> Answer:
+    """What to say about a failure; one that nobody foresaw is logged."""
+    for kind, status in _STATUS.items():
+        if isinstance(error, kind):
+            return status, {"error": str(error)}
+    _log.error("worker/%s", action, exc_info=error)
+    return 500, {"error": f"{action} failed inside: {type(error).__name__}: {error}"}
 
 
 class _NotUnderstoodError(Exception):
@@ -78,22 +90,6 @@ class _NotUnderstoodError(Exception):
 
 class _UnknownActionError(Exception):
     pass
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A request that was understood: what is to be done, and how its result is told."""
-
-    done: Callable[[], Any]
-    told: Callable[[Any], dict[str, Any]]
-
-
-def _refused(error: Exception) -> Answer:
-    """What to say about a failure that was foreseen; any other is raised again."""
-    for kind, status in _STATUS.items():
-        if isinstance(error, kind):
-            return status, {"error": str(error)}
-    raise error
 
 
 _STATUS: dict[type[Exception], int] = {
@@ -105,26 +101,39 @@ _STATUS: dict[type[Exception], int] = {
 }
 
 
-def _understood(
-    board: Board, action: str, body: Mapping[str, Any], worker: str | None, home: tuple[str, str]
-) -> _Asked:
-    known = {
-        "lease": _lease,
-        "submit": _submit,
-        "decline": _decline,
-        "release": _release,
-        "heartbeat": _heartbeat,
-    }
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that was understood: what is to be done, and how its result is told."""
+
+    done: Callable[[], Any]
+    told: Callable[[Any], dict[str, Any]]
+
+
+def _understood(board: Board, action: str, body: Mapping[str, Any], caller: Caller) -> _Asked:
     name = action.strip("/")
-    if name not in known:
-        raise _UnknownActionError(f"workers cannot {name!r}; they can {', '.join(known)}")
-    return known[name](board, body, worker, home)
+    match name:
+        case "lease":
+            return _lease(board, body, caller)
+        case "submit":
+            return _submit(board, body)
+        case "decline":
+            lease = _text(body, "lease")
+            return _Asked(lambda: board.decline(lease), lambda _: {"declined": True})
+        case "release":
+            lease = _text(body, "lease")
+            return _Asked(lambda: board.release(lease), lambda _: {"released": True})
+        case "heartbeat":
+            lease = _text(body, "lease")
+            return _Asked(lambda: board.heartbeat(lease), lambda until: {"expires": until.isoformat()})
+    raise _UnknownActionError(f"workers cannot {name!r}; they can lease, submit, decline, release, heartbeat")
 
 
-def _lease(board: Board, body: Mapping[str, Any], worker: str | None, home: tuple[str, str]) -> _Asked:
-    key = JobKey(_text(body, "account", home[0]), _text(body, "region", home[1]), _text(body, "job"))
-    person = worker or _text(body, "worker")
-    return _Asked(lambda: board.lease(key, person), lambda task: _offered(board, key, task))
+def _lease(board: Board, body: Mapping[str, Any], caller: Caller) -> _Asked:
+    key = JobKey(
+        _text(body, "account", caller.account), _text(body, "region", caller.region), _text(body, "job")
+    )
+    worker = caller.worker or _text(body, "worker")
+    return _Asked(lambda: board.lease(key, worker), lambda task: _offered(board, key, task))
 
 
 def _offered(board: Board, key: JobKey, task: Task | None) -> dict[str, Any]:
@@ -148,7 +157,7 @@ def _offered(board: Board, key: JobKey, task: Task | None) -> dict[str, Any]:
     }
 
 
-def _submit(board: Board, body: Mapping[str, Any], worker: str | None, home: tuple[str, str]) -> _Asked:
+def _submit(board: Board, body: Mapping[str, Any]) -> _Asked:
     said, seconds = body.get("answer"), body.get("active_seconds")
     if not isinstance(said, dict):
         raise _NotUnderstoodError('"answer" must be the JSON object that the worker page gives')
@@ -156,21 +165,6 @@ def _submit(board: Board, body: Mapping[str, Any], worker: str | None, home: tup
         raise _NotUnderstoodError('"active_seconds" must be a number of seconds')
     lease = _text(body, "lease")
     return _Asked(lambda: board.submit(lease, said, seconds), lambda _: {"accepted": True})
-
-
-def _decline(board: Board, body: Mapping[str, Any], worker: str | None, home: tuple[str, str]) -> _Asked:
-    lease = _text(body, "lease")
-    return _Asked(lambda: board.decline(lease), lambda _: {"declined": True})
-
-
-def _release(board: Board, body: Mapping[str, Any], worker: str | None, home: tuple[str, str]) -> _Asked:
-    lease = _text(body, "lease")
-    return _Asked(lambda: board.release(lease), lambda _: {"released": True})
-
-
-def _heartbeat(board: Board, body: Mapping[str, Any], worker: str | None, home: tuple[str, str]) -> _Asked:
-    lease = _text(body, "lease")
-    return _Asked(lambda: board.heartbeat(lease), lambda expires: {"expires": expires.isoformat()})
 
 
 def _text(body: Mapping[str, Any], name: str, default: str = "") -> str:

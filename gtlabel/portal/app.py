@@ -1,0 +1,154 @@
+"""The portal on a port, as an ASGI application: what workers and their pages ask for over HTTP.
+
+    POST /gtlabel/worker/<action>   JSON in and out, see `gtlabel.portal.workers`
+    GET  /gtlabel/health            whether somebody is there
+
+A worker shows who they are with `Authorization: Bearer <token>`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import Receive, Scope, Send
+
+from gtlabel.engine.board import Board
+from gtlabel.portal import workers
+
+# Who a token stands for, or None if it is nobody's.
+WorkerOf = Callable[[str], str | None]
+
+# How long somebody who showed a token is believed to hold it still.
+_FRESH_SECONDS = 1.0
+_TOKENS_REMEMBERED = 4096
+
+
+def portal(
+    board: Board,
+    worker_of: WorkerOf,
+    home: tuple[str, str],
+    also: Sequence[BaseRoute] = (),
+) -> Starlette:
+    """The application.
+
+    Args:
+        board: where the tasks are.
+        worker_of: who a token stands for; it may look into a database.
+        home: the account and region of jobs that are asked for by name alone.
+        also: what else is to be answered.
+    """
+    return Starlette(
+        routes=[
+            Mount("/gtlabel/worker", WorkerApi(board, worker_of, home)),
+            Route("/gtlabel/health", _health, methods=["GET"]),
+            *also,
+        ]
+    )
+
+
+class WorkerApi:
+    """The API of workers, as an ASGI application of its own: a busy team asks it a thousand times a second.
+
+    Args:
+        board: where the tasks are.
+        worker_of: who a token stands for.
+        home: the account and region of jobs that are asked for by name alone.
+    """
+
+    def __init__(self, board: Board, worker_of: WorkerOf, home: tuple[str, str]) -> None:
+        self._board = board
+        self._worker_of = worker_of
+        self._home = home
+        self._known: dict[str, tuple[str, float]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        action = scope["path"].rpartition("/")[2]
+        body = await read_body(receive)
+        if body is None:
+            return
+        try:
+            status, said = await self._answer(scope, action, body)
+        except Exception as error:  # noqa: BLE001 - told apart in `refusal`
+            status, said = workers.refusal(error, action)
+        await send_json(send, status, said)
+
+    async def _answer(self, scope: Scope, action: str, body: bytes) -> workers.Answer:
+        if scope["method"] != "POST":
+            return 405, {"error": f"{scope['method']} is not understood here; POST a JSON object"}
+        scheme, _, token = _header(scope, b"authorization").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            return 401, {"error": "say who you are with the header Authorization: Bearer <your token>"}
+        worker = await self._who(token.strip())
+        if worker is None:
+            return 401, {"error": "the token is not, or no longer, known; ask the owner for a new one"}
+        try:
+            asked = json.loads(body or b"{}")
+        except (ValueError, RecursionError):
+            asked = None
+        if not isinstance(asked, dict):
+            return 400, {"error": "the body is not a JSON object"}
+        return await workers.answer(self._board, action, asked, workers.Caller(worker, *self._home))
+
+    async def _who(self, token: str) -> str | None:
+        now = time.monotonic()
+        worker, looked = self._known.get(token, ("", 0.0))
+        if worker and now - looked < _FRESH_SECONDS:
+            return worker
+        # In a thread, because it may wait for the database, and everybody else must not.
+        found = await asyncio.to_thread(self._worker_of, token)
+        if found is None:
+            self._known.pop(token, None)
+            return None
+        if len(self._known) >= _TOKENS_REMEMBERED:
+            self._known.clear()
+        self._known[token] = found, now
+        return found
+
+
+async def read_body(receive: Receive) -> bytes | None:
+    """The whole body of a request, or None when the client left; who stands in front limits its size."""
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+async def send_json(send: Send, status: int, said: Mapping[str, Any]) -> None:
+    """Answer with JSON that nobody keeps."""
+    body = json.dumps(said, separators=(",", ":")).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    for given, value in scope["headers"]:
+        if given == name:
+            text: str = value.decode("latin-1")
+            return text
+    return ""
+
+
+async def _health(_request: Request) -> JSONResponse:
+    return JSONResponse({"status": "ok", "pid": os.getpid()})
