@@ -53,10 +53,8 @@ _EVERYWHERE = frozenset(
 _EVERYWHERE_PREFIXES = ("aria-", "data-", "on")
 # Where Liquid stands, to the HTML parser: a letter that no template means.
 _MARK = "\ue000"
-_LIQUID = re.compile(
-    r"\{%-?\s*(?P<skipped>comment|doc)\b.*?%\}.*?\{%-?\s*end(?P=skipped)\s*-?%\}|\{\{.*?\}\}|\{%.*?%\}",
-    re.DOTALL,
-)
+_OPENING = re.compile(r"\{[{%]")
+_SKIPPED = re.compile(r"\{%-?\s*(comment|doc)\b")
 # Marks of direction and characters of no width; a variation selector or a soft hyphen does no harm.
 _INVISIBLE = re.compile("[\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 
@@ -142,7 +140,7 @@ class _Page(HTMLParser):
         self._forms = 0
         self._names: list[tuple[int, str]] = []
         self._inside = ""
-        self.feed(_LIQUID.sub(_masked, template))
+        self.feed(_masked(template))
         self.close()
         self._judge()
 
@@ -215,6 +213,22 @@ class _Page(HTMLParser):
         self.problems.append(Problem(severity, code, self.getpos()[0] if line == -1 else line, sentence))
 
 
-def _masked(found: re.Match[str]) -> str:
-    """As many lines as before, and nothing that HTML would take for its own."""
-    return _MARK + "\n" * found[0].count("\n")
+def _masked(template: str) -> str:
+    """A template without its Liquid: as many lines as before, and nothing that HTML would take for its own.
+
+    It looks at every place once; a regular expression for the whole would look again and again for an end
+    that a broken template lacks.
+    """
+    parts, place = [], 0
+    while opening := _OPENING.search(template, place):
+        start = opening.start()
+        end = template.find("}}" if opening[0] == "{{" else "%}", start)
+        skipped = _SKIPPED.match(template, start)
+        if skipped and end >= 0:
+            last = re.compile(rf"\{{%-?\s*end{skipped[1]}\s*-?%\}}").search(template, end)
+            end = last.end() - 2 if last else -1
+        if end < 0:
+            break
+        parts += [template[place:start], _MARK, "\n" * template.count("\n", start, end)]
+        place = end + 2
+    return "".join([*parts, template[place:]])
