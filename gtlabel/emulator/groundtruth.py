@@ -15,6 +15,7 @@ from gtlabel.emulator.jobspec import DEFAULT_AVAILABILITY_SECONDS, DEFAULT_CONCU
 from gtlabel.emulator.paging import page
 from gtlabel.emulator.people import People
 from gtlabel.emulator.shelf import Shelf
+from gtlabel.emulator.staff import Staff
 from gtlabel.emulator.tagging import TAGGED_RESOURCES, Tagging, check_tags, owns
 from gtlabel.emulator.workteams import WorkTeams
 from gtlabel.engine.board import Board, Counters, Job, JobKey, Status
@@ -27,7 +28,7 @@ __all__ = ["TAGGED_RESOURCES", "operations", "owns"]
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-def operations(board: Board, shelf: Shelf, people: People | None = None) -> Operations:
+def operations(board: Board, shelf: Shelf, people: People | Staff | None = None) -> Operations:
     """Labeling jobs, work teams, workforces, and the tags of all of them.
 
     `AddTags`, `ListTags` and `DeleteTags` raise `PassOn` for an ARN that `owns` says no to.

@@ -88,19 +88,22 @@ class People:
         if not found.get("ClientSecret"):
             raise ApiError("ValidationException", f"The client '{client}' has no secret, which it needs.")
 
-    def check_group(self, context: Context, pool: str, group: str) -> None:
-        """Look whether a pool has a group.
+    def check_member(self, context: Context, member: dict[str, Any]) -> None:
+        """Look whether the pool, the client and the group that a team names are there.
+
+        Whoever signs in with a provider is not known here, so any group of one is.
 
         Raises:
-            ApiError: if it has not.
+            ApiError: if one of them is not.
         """
-        cognito = self._clients(context).cognito_idp
-        try:
-            cognito.get_group(UserPoolId=pool, GroupName=group)
-        except cognito.exceptions.ResourceNotFoundException as error:
-            raise ApiError(
-                "ValidationException", f"The user pool '{pool}' has no group '{group}'."
-            ) from error
+        cognito = member.get("CognitoMemberDefinition")
+        if cognito:
+            self.check_client(context, cognito["UserPool"], cognito["ClientId"])
+            self._check_group(context, cognito["UserPool"], cognito["UserGroup"])
+
+    def first(self, context: Context) -> tuple[dict[str, Any], dict[str, Any]]:
+        """How people sign in to the workforce that an account starts with, and who is in its team."""
+        return unseen_pool(context)
 
     def seed(self, context: Context, group: str) -> dict[str, str]:
         """Make the pool that an account starts with, somebody in it, and return where it is."""
@@ -116,6 +119,15 @@ class People:
     def reset(self) -> None:
         """Forget who was in which pool."""
         self._known.clear()
+
+    def _check_group(self, context: Context, pool: str, group: str) -> None:
+        cognito = self._clients(context).cognito_idp
+        try:
+            cognito.get_group(UserPoolId=pool, GroupName=group)
+        except cognito.exceptions.ResourceNotFoundException as error:
+            raise ApiError(
+                "ValidationException", f"The user pool '{pool}' has no group '{group}'."
+            ) from error
 
     def _join(self, context: Context, pool: dict[str, str], worker: str) -> Identity | None:
         """Take whoever answers for the first team into it, unless Cognito would not take the name."""
@@ -167,3 +179,9 @@ class People:
             # moto forgets pools when it starts anew, and what was answered must still be written.
             return {}
         return known
+
+
+def unseen_pool(context: Context) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A pool that stands for one until somebody looks, and the first team's group in it."""
+    pool = {"UserPool": f"{context.region}_gtlabel01", "ClientId": SEEDED_CLIENT}
+    return {"CognitoConfig": pool}, {"CognitoMemberDefinition": {**pool, "UserGroup": SEEDED_TEAM}}

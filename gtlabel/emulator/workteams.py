@@ -1,8 +1,8 @@
 """Workforces and work teams: who may be asked.
 
 Each account and region starts with the workforce `default` and the team `gtlabel`, so that a job can be
-created on a machine where nobody ever opened a console. contract/ground-truth.md 3.5. Their user pool is made
-when somebody asks for one of them: see `gtlabel.emulator.people`.
+created on a machine where nobody ever opened a console. contract/ground-truth.md 3.5. Their user pool, if
+people sign in with one, is made when somebody asks for one of them: see `gtlabel.emulator.people`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 
 from gtlabel.emulator.api import ApiError, Context, Operations
 from gtlabel.emulator.paging import page
-from gtlabel.emulator.people import SEEDED_CLIENT, SEEDED_TEAM, People
+from gtlabel.emulator.people import SEEDED_CLIENT, SEEDED_TEAM, People, unseen_pool
 from gtlabel.emulator.shelf import Shelf
+from gtlabel.emulator.staff import Staff
 
 _SEEDED_WORKFORCE = "default"
 _MOST_TEAMS = 25
@@ -28,14 +29,14 @@ class WorkTeams:
     Args:
         shelf: where they are kept.
         clock: what time it is.
-        people: the user pools that workers sign in to; without them, any pool is taken for one.
+        people: what workers sign in with; without it, any user pool is taken for one.
     """
 
     def __init__(
         self,
         shelf: Shelf,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        people: People | None = None,
+        people: People | Staff | None = None,
     ) -> None:
         self._shelf = shelf
         self._clock = clock
@@ -178,15 +179,14 @@ class WorkTeams:
         with self._shelf.transaction():
             if not self._shelf.add(context, "seeded", "workforce", {}):
                 return
-            # A placeholder that nobody gets to see: see _settle.
-            pool = {"UserPool": f"{context.region}_gtlabel01", "ClientId": SEEDED_CLIENT}
-            workforce = {"WorkforceName": _SEEDED_WORKFORCE, "CognitoConfig": pool, "seeded": True}
+            config, member = (self._people.first if self._people else unseen_pool)(context)
+            workforce = {"WorkforceName": _SEEDED_WORKFORCE, **config, "seeded": True}
             arn = self._put_workforce(context, workforce)
             team = {
                 "WorkteamName": SEEDED_TEAM,
-                "Description": "The team that gtlabel's emulator starts with",
+                "Description": "The team that gtlabel starts with",
                 "seeded": True,
-                "MemberDefinitions": [{"CognitoMemberDefinition": {**pool, "UserGroup": SEEDED_TEAM}}],
+                "MemberDefinitions": [member],
             }
             self._put_team(context, team, arn)
 
@@ -197,7 +197,7 @@ class WorkTeams:
         """
         self._seed(context)
         workforce = self._shelf.get(context, "workforce", _SEEDED_WORKFORCE)
-        if self._people is None or workforce is None or "seeded" not in workforce:
+        if not isinstance(self._people, People) or workforce is None or "seeded" not in workforce:
             return
         before = workforce["CognitoConfig"]
         if before["ClientId"] != SEEDED_CLIENT and self._people.has_pool(context, before["UserPool"]):
@@ -214,10 +214,8 @@ class WorkTeams:
     def _check_members(self, context: Context, members: list[dict[str, Any]]) -> None:
         _check_members(members)
         for member in members:
-            cognito = member.get("CognitoMemberDefinition")
-            if self._people and cognito:
-                self._people.check_client(context, cognito["UserPool"], cognito["ClientId"])
-                self._people.check_group(context, cognito["UserPool"], cognito["UserGroup"])
+            if self._people:
+                self._people.check_member(context, member)
 
     def _has_teams(self, context: Context, workforce: dict[str, Any]) -> bool:
         return any(team["WorkforceArn"] == workforce["WorkforceArn"] for team in self._teams(context))

@@ -8,7 +8,7 @@ hours, or for a week at most (contract/worker-ui.md 6.4).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from secrets import token_urlsafe
@@ -81,7 +81,7 @@ class Crew:
         self._secrets = secrets
         self._ticks = ticks
         self._used: dict[str, float] = {}
-        self._roster = Roster(store, ticks, self._send_home)
+        self._roster = Roster(store, ticks)
         _make_tables(store)
 
     def add(
@@ -389,15 +389,11 @@ class Crew:
             if not values.get("active", True):
                 entry.end_sessions(connection, worker.sub)
                 entry.void_invites(connection, worker.sub)
-                send_home(connection, [worker.sub], self._now())
+                send_home(connection, worker.sub, self._now())
             note(connection, self._now(), by, what, worker.name, said)
             return find_worker(connection, name)
 
         return self._change(updated)
-
-    def _send_home(self, subs: Collection[str]) -> None:
-        """Take back what somebody got in the second in which this process did not know that they left."""
-        self._store.write(lambda connection: send_home(connection, subs, self._now()))
 
 
 def _split(token: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -80,15 +80,11 @@ class Roster:
     Args:
         store: where everybody is written down.
         ticks: seconds that only go forward.
-        on_left: told the `sub` of each who was active at the last look and is not any more.
     """
 
-    def __init__(
-        self, store: Store, ticks: Callable[[], float], on_left: Callable[[Collection[str]], None]
-    ) -> None:
+    def __init__(self, store: Store, ticks: Callable[[], float]) -> None:
         self._store = store
         self._ticks = ticks
-        self._on_left = on_left
         self._lock = threading.Lock()
         self._book: Book | None = None
         self._looked = 0.0
@@ -114,10 +110,6 @@ class Roster:
         with self._store.read() as connection:
             count = connection.execute(select(changes.c.count)).scalar() or 0
             book = before if before and before.count == count else _read(connection, count)
-        if before:
-            left = _active(before) - _active(book)
-            if left:
-                self._on_left(left)
         self._book, self._looked = book, now
         return book
 
@@ -215,7 +207,3 @@ def _read(connection: Connection, count: int) -> Book:
         {worker.sub: worker for worker in people},
         {row.id: (row.worker, row.digest) for row in valid},
     )
-
-
-def _active(book: Book) -> set[str]:
-    return {sub for sub, worker in book.workers.items() if worker.active}

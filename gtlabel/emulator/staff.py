@@ -1,0 +1,121 @@
+"""The people of `gtlabel serve`, as Ground Truth looks at them: a workforce with a provider of one's own.
+
+Work teams ask for groups by `OidcMemberDefinition`, as they do on AWS for workforces that are not Cognito's,
+and whoever is in one of them may answer (contract/ground-truth.md 3.5). The provider is the server itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from gtlabel.emulator.api import ApiError, Context
+from gtlabel.emulator.people import SEEDED_TEAM
+from gtlabel.emulator.shelf import Shelf
+from gtlabel.engine.crew import Crew
+from gtlabel.engine.jobs import Job
+from gtlabel.engine.output import Identity
+
+_log = logging.getLogger(__name__)
+
+_CLIENT = "gtlabel"
+# How long a team is believed to ask the same groups.
+_FRESH_SECONDS = 1.0
+_MOST_REMEMBERED = 1000
+
+
+class Staff:
+    """Who may answer which job, and under which name.
+
+    Args:
+        crew: who there is.
+        shelf: where the teams are kept.
+        issuer: what the server is called in worker responses. The first one is kept in the workforce.
+        ticks: seconds that only go forward.
+    """
+
+    def __init__(
+        self, crew: Crew, shelf: Shelf, issuer: str, *, ticks: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._crew = crew
+        self._shelf = shelf
+        self._issuer = issuer
+        self._ticks = ticks
+        self._teams: dict[tuple[Context, str], tuple[float, tuple[str, ...] | None]] = {}
+
+    def admits(self, job: Job, worker: str) -> str | None:
+        """Why a worker may not answer a job, or None if they may; it costs microseconds.
+
+        What changed is known within about a second.
+
+        Args:
+            job: the job.
+            worker: the `sub` of somebody.
+        """
+        groups = self._groups(Context(job.key.account, job.key.region), job.spec.team)
+        if groups is None:
+            return f"the work team of the job, {job.spec.team!r}, is not there any more"
+        return self._crew.refusal(worker, groups)
+
+    def identify(self, job: Job, worker: str) -> Identity:
+        """What worker responses say of whom the board knows by their `sub`."""
+        workforces = self._shelf.all(Context(job.key.account, job.key.region), "workforce")
+        issuer = workforces[0].get("OidcConfig", {}).get("Issuer") if workforces else None
+        return Identity(worker, str(issuer or self._issuer), "Oidc")
+
+    def first(self, context: Context) -> tuple[dict[str, Any], dict[str, Any]]:
+        """How people sign in to the workforce that an account starts with, and who is in its team."""
+        del context
+        return (
+            {"OidcConfig": {"ClientId": _CLIENT, "Issuer": self._issuer}},
+            {"OidcMemberDefinition": {"Groups": [SEEDED_TEAM]}},
+        )
+
+    def check_client(self, context: Context, pool: str, client: str) -> None:
+        """Refuse a user pool, whatever it is.
+
+        Raises:
+            ApiError: always; it says what to give in its place.
+        """
+        del context, client
+        raise ApiError(
+            "ValidationException",
+            f"This server has no Cognito, and so no user pool '{pool}'. Make the team of groups of workers: "
+            '"MemberDefinitions": [{"OidcMemberDefinition": {"Groups": ["GROUP"]}}], and put people into '
+            "them with `gtlabel serve worker add NAME --group GROUP`.",
+        )
+
+    def check_member(self, context: Context, member: dict[str, Any]) -> None:
+        """Look who a team names, and say in the log which groups nobody is in yet.
+
+        Raises:
+            ApiError: if it names a user pool.
+        """
+        cognito = member.get("CognitoMemberDefinition")
+        if cognito:
+            self.check_client(context, cognito["UserPool"], cognito["ClientId"])
+        known = {group for worker in self._crew.workers() for group in worker.groups}
+        for group in member.get("OidcMemberDefinition", {}).get("Groups", ()):
+            if group not in known:
+                _log.warning(
+                    "nobody is in the group %r yet; `gtlabel serve worker add NAME --group %s`", group, group
+                )
+
+    def _groups(self, context: Context, arn: str) -> tuple[str, ...] | None:
+        now = self._ticks()
+        read, groups = self._teams.get((context, arn), (now - _FRESH_SECONDS, None))
+        if now - read < _FRESH_SECONDS:
+            return groups
+        team = self._shelf.get(context, "workteam", arn.rpartition("/")[2])
+        groups = None if team is None else _groups_of(team)
+        if len(self._teams) >= _MOST_REMEMBERED:
+            self._teams.clear()
+        self._teams[context, arn] = now, groups
+        return groups
+
+
+def _groups_of(team: dict[str, Any]) -> tuple[str, ...]:
+    members = (member.get("OidcMemberDefinition", {}) for member in team["MemberDefinitions"])
+    return tuple(sorted({group for member in members for group in member.get("Groups", ())}))
