@@ -5,7 +5,6 @@ Places are counted anew from leases and answers after every event and never adde
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Connection, Row, Update, exists, func, select, update
@@ -52,9 +51,11 @@ def expire_leases(connection: Connection, now: int) -> bool:
     return bool(expired)
 
 
-def send_home(connection: Connection, workers: Collection[str], now: int) -> bool:
-    """Give what workers hold back to everybody; say if that ended the work on an image."""
-    held = select(leases).where(leases.c.state == "leased", leases.c.worker.in_(workers))
+def send_home(connection: Connection, worker: str, now: int, job: int | None = None) -> bool:
+    """Give what a worker holds, of one job or of all, back to everybody; say if work on an image ended."""
+    held = select(leases).where(leases.c.state == "leased", leases.c.worker == worker)
+    if job is not None:
+        held = held.where(leases.c.job == job)
     done = False
     for lease in connection.execute(held).all():
         connection.execute(lease_row(lease.id).values(state="released", seat=None))
