@@ -30,9 +30,6 @@ from gtlabel.portal.problems import Problem
 
 MAX_CHARACTERS = 128_000
 
-# Without these no page of the template can ever be shown or answered as it is meant.
-FATAL = frozenset({"size", "parse-error", "unknown-tag", "unknown-filter", "element", "time", "memory"})
-
 _CROWD_SCRIPT = re.compile(r"^(https?:)?//assets\.crowd\.aws/crowd-html-elements\.js$", re.IGNORECASE)
 _ELSEWHERE = re.compile(r"^\s*(https?:)?//", re.IGNORECASE)
 _STYLE_URL = re.compile(r"(?:url\(|@import)\s*['\"]?\s*((?:https?:)?//[^'\")\s]+)", re.IGNORECASE)
