@@ -32,7 +32,7 @@ def answered(draw: st.DrawFn) -> tuple[Answers, int, int]:
 
 
 def labels(answers: Answers, objects: int, classes: int) -> list[Label]:
-    return single(Votes.of(answers), objects, classes, alone=False)
+    return single(Votes.of(answers), objects, classes)
 
 
 def test_the_recorded_job_gets_the_classes_that_aws_gave_it() -> None:
@@ -50,11 +50,6 @@ def test_the_recorded_job_gets_the_classes_that_aws_gave_it() -> None:
     sure = [line[f"{ATTRIBUTE}-metadata"]["confidence"] == 0.95 for line in lines]
     assert sum(sure) == 9
     assert all(label.confidence == 0.95 for label, is_sure in zip(given_by_us, sure, strict=True) if is_sure)
-
-
-def test_one_worker_per_object_gives_no_confidence() -> None:
-    votes = Votes.of([(0, "ann", 2), (1, "ann", 0)])
-    assert single(votes, 2, 3, alone=True) == [Label(2, 0.0), Label(0, 0.0)]
 
 
 def test_a_tie_goes_to_the_class_that_stands_first() -> None:
@@ -109,11 +104,10 @@ def test_several_labels_are_all_that_anyone_chose_in_the_order_they_were_named()
         [("ann", frozenset({1})), ("bob", frozenset({1})), ("eve", frozenset[int]())],
         [("ann", frozenset[int]()), ("bob", frozenset[int]()), ("eve", frozenset[int]())],
     ]
-    found = multi(chosen, alone=False)
+    found = multi(chosen)
     assert [[label.index for label in labels] for labels in found] == [[2, 0], [1], []]
     agreed, doubted = found[0]
     assert agreed.confidence > 0.5 > doubted.confidence
-    assert [label.confidence for label in multi(chosen, alone=True)[0]] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("classes", [2, 400])

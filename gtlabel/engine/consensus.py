@@ -47,27 +47,22 @@ class Label:
     confidence: float
 
 
-def single(votes: Votes, objects: int, classes: int, *, alone: bool) -> list[Label]:
+def single(votes: Votes, objects: int, classes: int) -> list[Label]:
     """One label for each object of a batch; ties go to the lowest class index.
 
     Args:
         votes: the answers of the batch; each object needs at least one.
         objects: how many objects the batch has.
         classes: how many classes the job has, also those that nobody chose.
-        alone: whether the job asks one worker per object. AWS then states 0.0, which means not "unsure"
-            but "one worker" (contract 5.4).
     """
     posterior = posteriors(votes, objects, classes)
     # Sums in another order differ in their last digits; that must not break a tie.
     chosen = np.round(posterior, 9).argmax(axis=1)
     surest = posterior[np.arange(objects), chosen]
-    return [
-        Label(int(index), 0.0 if alone else _confidence(value))
-        for index, value in zip(chosen, surest, strict=True)
-    ]
+    return [Label(int(index), _confidence(value)) for index, value in zip(chosen, surest, strict=True)]
 
 
-def multi(chosen: Sequence[Sequence[tuple[str, frozenset[int]]]], *, alone: bool) -> list[list[Label]]:
+def multi(chosen: Sequence[Sequence[tuple[str, frozenset[int]]]]) -> list[list[Label]]:
     """Every class that at least one worker chose, for each object of a batch, with its confidence.
 
     Each class is a yes-or-no question of its own, answered by the same model; AWS does not publish its own
@@ -76,7 +71,6 @@ def multi(chosen: Sequence[Sequence[tuple[str, frozenset[int]]]], *, alone: bool
 
     Args:
         chosen: per object, per answer, who answered and which classes they chose.
-        alone: as in `single`.
     """
     labels: list[list[Label]] = [[] for _ in chosen]
     named = [list(dict.fromkeys(c for _, picked in answers for c in sorted(picked))) for answers in chosen]
@@ -92,7 +86,7 @@ def multi(chosen: Sequence[Sequence[tuple[str, frozenset[int]]]], *, alone: bool
         yes = posteriors(votes, len(chosen), 2)[:, 1]
         confidences.update({(number, index): _confidence(value) for number, value in enumerate(yes)})
     for number, order in enumerate(named):
-        labels[number] = [Label(c, 0.0 if alone else confidences[number, c]) for c in order]
+        labels[number] = [Label(c, confidences[number, c]) for c in order]
     return labels
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gtlabel.engine.jobs import Job, JobKey, Kind, Task
+from gtlabel.engine.output import is_text
 from gtlabel.errors import FunctionError
 from gtlabel.uris import S3Uri
 
@@ -21,7 +22,7 @@ _FLAGS = ("isHumanAnnotationRequired", "humanAnnotationRequired")
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class TaskInput:
     """What a function made of an object before workers see it.
 
     Attributes:
@@ -70,7 +71,7 @@ def pre_event(job: Job, line: str) -> dict[str, Any]:
     return {"version": _VERSION, "labelingJobArn": _job_arn(job.key), "dataObject": json.loads(line)}
 
 
-def read_prepared(name: str, value: Any) -> Prepared:
+def read_task_input(name: str, value: Any) -> TaskInput:
     """What that function gave.
 
     Raises:
@@ -87,9 +88,9 @@ def read_prepared(name: str, value: Any) -> Prepared:
     if not isinstance(made, Mapping):
         raise FunctionError(name, 'its "taskInput" must be a JSON object')
     text = json.dumps(made, ensure_ascii=False, separators=(",", ":"))
-    if not _is_text(text):
+    if not is_text(text):
         raise FunctionError(name, 'its "taskInput" holds half a character, which no file can')
-    return Prepared(text, asked)
+    return TaskInput(text, asked)
 
 
 def post_event(job: Job, payload: S3Uri) -> dict[str, Any]:
@@ -149,7 +150,7 @@ def _consolidated(attribute: str, entries: list[Any]) -> Consolidated:
         return Consolidated(
             reason=f"the post-annotation function returned {attribute}-metadata that is no object"
         )
-    if not _is_text(json.dumps([content[attribute], metadata], ensure_ascii=False)):
+    if not is_text(json.dumps([content[attribute], metadata], ensure_ascii=False)):
         return Consolidated(
             reason="the post-annotation function returned half a character, which no file can hold"
         )
@@ -159,11 +160,3 @@ def _consolidated(attribute: str, entries: list[Any]) -> Consolidated:
 def _job_arn(key: JobKey) -> str:
     # The service writes the name in lower case here (contract 3.1).
     return f"arn:aws:sagemaker:{key.region}:{key.account}:labeling-job/{key.name.lower()}"
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -6,32 +6,56 @@ repaired by the next turn, which writes the same bytes to the same keys.
 
 from __future__ import annotations
 
-import json
+import logging
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gtlabel import storage
-from gtlabel.engine import consensus, output
-from gtlabel.engine.board import Board, check_answer
+from gtlabel.engine import output
+from gtlabel.engine.board import Board
+from gtlabel.engine.consolidation import BATCH, Consolidator, Pending
+from gtlabel.engine.custom import function_arn, pre_event, read_task_input, unhandled
+from gtlabel.engine.entries import Chosen, Prepared, Pulse, Tally
+from gtlabel.engine.functions import Functions
 from gtlabel.engine.intake import check_template, read_classes, read_tasks
-from gtlabel.engine.jobs import Job, JobKey, Kind, Status
-from gtlabel.engine.ledger import Answered, Batch, Ledger, Tally
-from gtlabel.errors import GtlabelError
+from gtlabel.engine.jobs import Job, JobKey, Status
+from gtlabel.engine.ledger import Ledger
+from gtlabel.engine.pages import Pages
+from gtlabel.engine.patience import Patience, passes
+from gtlabel.errors import EngineError, FunctionError, GtlabelError
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
+_log = logging.getLogger(__name__)
+
 # The first iteration tries the task out on a few images (contract/ground-truth.md 5.1).
 _PROBES = 10
-# No batch of the recorded job was larger (contract 5.4).
-_BATCH = 50
 # A batch that does not fill up is consolidated after a while all the same.
 _PATIENCE = timedelta(seconds=60)
 # A streaming job that nobody sends anything is stopped (contract 8).
 _IDLE = timedelta(days=10)
+# So long a job with a manifest lives (contract 3.1).
+_LIFE = timedelta(days=30)
 _REASON_CHARACTERS = 1024
+
+
+@dataclass(slots=True)
+class _Desk:
+    """What is in hand for one job; all of it can be found in the database again."""
+
+    patience: Patience = field(default_factory=Patience)
+    pending: Pending | None = None
+    # What functions were asked to prepare, by image.
+    calls: dict[int, Future[Any]] = field(default_factory=dict)
+    # What the manifest said when it was last written, and when that was.
+    shown: Tally | None = None
+    written: datetime | None = None
 
 
 class Foreman:
@@ -39,11 +63,15 @@ class Foreman:
 
     Args:
         board: the board.
-        s3_of: gives the S3 client a job reads and writes with.
+        s3_of: gives the S3 client a job reads and writes with; several threads use it.
         on_end: told of each job that has ended; it must be quick, because other jobs wait meanwhile.
         prepare: makes what a streaming job gets its objects from, before it can be sent any; the job fails
             with the GtlabelError that this raises. It may be called again for the same job.
         identify: tells who a worker of a job is; None for a worker that nobody knows.
+        functions: the functions of custom workflows.
+        timer: seconds that only ever grow, for pauses.
+        inspect: looks at the worker page that a job begins with, which is the one that workers will get; the
+            job fails with the GtlabelError that this raises.
     """
 
     def __init__(
@@ -53,38 +81,78 @@ class Foreman:
         on_end: Callable[[Job], None] | None = None,
         prepare: Callable[[Job], None] = lambda _job: None,
         identify: Callable[[Job, str], output.Identity | None] = lambda _job, _worker: None,
+        functions: Functions | None = None,
+        timer: Callable[[], float] = time.monotonic,
+        inspect: Callable[[Job, str], None] = lambda _job, _page: None,
     ) -> None:
         self._board = board
         self._s3_of = s3_of
         self._prepare = prepare
-        self._identify = identify
-        self._shown: dict[int, tuple[Tally, datetime]] = {}
         self._on_end = on_end
+        self._functions = functions or Functions()
+        self._timer = timer
+        self._inspect = inspect
+        self._pages = Pages(board.store)
         self._ledger = Ledger(board.store, board.clock)
+        self._consolidator = Consolidator(self._ledger, s3_of, identify, self._functions, board.news.set)
+        self._desks: dict[int, _Desk] = {}
 
     def turn(self) -> bool:
         """Do everything that is due now; say whether there was anything.
 
-        Call it from one thread at a time, again and again, and after a crash as if nothing had happened.
+        Call it from one thread at a time, again and again, and after a crash as if nothing had happened. A
+        job in trouble that passes, such as an S3 that is throttled, is tried again after a pause that grows
+        to a minute; what does not pass fails it. The other jobs go on in either case.
         """
         busy = self._board.expire()
         for job in self._ledger.unfinished():
             busy = self._advance(job) or busy
         return busy
 
+    def close(self) -> None:
+        """Let go of threads; a turn afterwards is an error."""
+        self._consolidator.close()
+
     def _advance(self, job: Job) -> bool:
+        desk = self._desks.setdefault(job.number, _Desk())
+        if self._timer() < desk.patience.until:
+            return False
         try:
-            if job.status is Status.INITIALIZING:
-                return self._begin(job)
-            if job.status is Status.STOPPING:
-                return self._wind_up(job)
-            return self._flow(job) if job.spec.streaming else self._progress(job)
-        except GtlabelError as error:
+            busy = self._move(job, desk)
+        except Exception as error:  # noqa: BLE001 - the jobs of others must go on whatever is wrong with one
+            return self._trouble(job, desk, error)
+        desk.patience.regain()
+        return busy
+
+    def _trouble(self, job: Job, desk: _Desk, error: Exception) -> bool:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        foreseen = isinstance(error, (GtlabelError, BotoCoreError, ClientError))
+        if foreseen and not passes(error):
             # A bad manifest, or a bucket that is gone: the job's fault, not the foreman's.
-            if job.status is Status.INITIALIZING:
-                self._ledger.replace_tasks(job, ())
-            self._finish(job, Status.FAILED, f"ClientError: {error}"[:_REASON_CHARACTERS])
+            self._fail(job, f"ClientError: {error}")
             return True
+        pause = desk.patience.lose(self._timer())
+        _log.warning(
+            "the labeling job %s cannot be moved on now and is tried again in %g seconds: %s",
+            job.key.name,
+            pause,
+            error,
+            exc_info=None if foreseen else error,
+        )
+        return False
+
+    def _move(self, job: Job, desk: _Desk) -> bool:
+        if job.status is Status.INITIALIZING:
+            return self._begin(job)
+        if desk.pending is None:
+            desk.pending = self._consolidator.open(job)
+        busy = self._consolidator.advance(job, desk.pending)
+        if job.status is Status.STOPPING:
+            return self._wind_up(job, desk.pending) or busy
+        if job.spec.streaming:
+            return self._flow(job, desk, desk.pending) or busy
+        return self._progress(job, desk, desk.pending) or busy
 
     def _begin(self, job: Job) -> bool:
         s3, spec = self._s3_of(job.key), job.spec
@@ -92,129 +160,153 @@ class Foreman:
         if spec.class_list is not None:
             classes = read_classes(storage.read(s3, spec.class_list), spec.class_list, spec.kind)
         if spec.template is not None:
-            check_template(storage.read(s3, spec.template), spec.template, spec.kind)
+            body = storage.read(s3, spec.template)
+            check_template(body, spec.template, spec.kind)
+            page = body.decode(errors="replace")
+            self._inspect(job, page)
+            self._pages.keep(job, page)
         if spec.manifest is not None:
             lines = storage.read_lines(s3, spec.manifest)
-            self._ledger.replace_tasks(job, read_tasks(lines, spec.manifest, spec.key.name, spec.attribute))
+            rows = read_tasks(lines, spec.manifest, spec.key.name, spec.attribute, spec.kind)
+            self._ledger.replace_tasks(job, rows)
         if spec.streaming:
             self._prepare(job)
         self._ledger.begin(job, classes)
         self._board.news.set()
         return True
 
-    def _progress(self, job: Job) -> bool:
-        busy = self._finish_batches(job)
-        tally = self._ledger.tally(job)
-        while tally.answered and self._is_batch_due(tally):
-            self._consolidate(job, self._ledger.form_batch(job, _BATCH))
-            tally, busy = self._ledger.tally(job), True
-        if tally.chosen:
-            self._send(job)
-            return True
-        if tally.open or tally.answered:
+    def _progress(self, job: Job, desk: _Desk, pending: Pending) -> bool:
+        pulse = self._ledger.pulse(job)
+        busy = False
+        while pulse.answered and self._is_batch_due(pulse):
+            pulse, busy = self._consolidate(job, pending), True
+        if self._board.clock() - job.created >= _LIFE:
+            return self._board.stop(job.key)
+        if pulse.chosen:
+            return self._send(job, desk) or busy
+        if pulse.open or pulse.answered or pending.batches:
             return busy
+        tally = self._ledger.tally(job)
         count = min(tally.waiting, _PROBES if job.iteration == 0 else tally.waiting, _room(job, tally))
         if count > 0:
             if job.iteration:
-                self._write_manifest(job, output.Tree(job.spec.root).intermediate_manifest)
+                self._show(job, desk, tally, output.Tree(job.spec.root).intermediate_manifest)
             self._ledger.choose(job, count)
-            self._send(self._board.job(job.key))
+            self._send(self._board.job(job.key), desk)
             return True
         self._write_manifests(job)
         self._finish(job, Status.STOPPED if tally.waiting else Status.COMPLETED)
         return True
 
-    def _flow(self, job: Job) -> bool:
+    def _flow(self, job: Job, desk: _Desk, pending: Pending) -> bool:
         """Move a streaming job on: each image goes out as soon as there is room, and is labeled by itself."""
-        busy = self._finish_batches(job)
-        tally = self._ledger.tally(job)
-        while tally.answered:
-            self._consolidate(job, self._ledger.form_batch(job, _BATCH))
-            tally, busy = self._ledger.tally(job), True
-        if tally.chosen:
-            self._send(job)
+        pulse = self._ledger.pulse(job)
+        busy = False
+        while pulse.answered:
+            pulse, busy = self._consolidate(job, pending), True
+        if pulse.chosen:
+            return self._send(job, desk) or busy
+        room = job.spec.max_concurrent - pulse.open
+        if pulse.waiting and room > 0:
+            self._ledger.choose(job, room)
+            self._send(self._board.job(job.key), desk)
             return True
-        count = min(tally.waiting, job.spec.max_concurrent - tally.open)
-        if count > 0:
-            self._ledger.choose(job, count)
-            self._send(self._board.job(job.key))
-            return True
-        self._show(job, tally)
-        if not tally.open and self._board.clock() - job.modified >= _IDLE:
+        if not pending.batches and self._may_show(desk, idle=not pulse.open):
+            tally = self._ledger.tally(job)
+            if tally.total and tally != desk.shown:
+                self._show(job, desk, tally, output.Tree(job.spec.root).output_manifest, idle=not pulse.open)
+        if not pulse.open and not pending.batches and self._board.clock() - job.modified >= _IDLE:
             return self._board.stop(job.key)
         return busy
 
-    def _show(self, job: Job, tally: Tally) -> None:
-        """Write a streaming job's manifest anew, the less often the longer it is."""
-        now = self._board.clock()
-        shown, written = self._shown.get(job.number, (None, None))
-        pause = timedelta(milliseconds=tally.total)
-        if not tally.total or shown == tally or (written and tally.open and now - written < pause):
-            return
-        self._write_manifest(job, output.Tree(job.spec.root).output_manifest)
-        self._shown[job.number] = tally, now
-
-    def _wind_up(self, job: Job) -> bool:
+    def _wind_up(self, job: Job, pending: Pending) -> bool:
         """Make labels of the answers that are in when a job is stopped, and write what there is."""
-        if job.begun:
-            self._finish_batches(job)
-            while self._ledger.tally(job).answered:
-                self._consolidate(job, self._ledger.form_batch(job, _BATCH))
-            self._write_manifests(job)
-        else:
+        if not job.begun:
             self._ledger.replace_tasks(job, ())
-        self._finish(job, Status.STOPPED)
+            self._finish(job, Status.STOPPED)
+            return True
+        while self._ledger.pulse(job).answered:
+            self._consolidate(job, pending)
+        if pending.batches:
+            return False
+        self._write_manifests(job)
+        expired = not job.spec.streaming and self._board.clock() - job.created >= _LIFE
+        # The service does not say how an expired job ends; so, its results are used like any stopped job's.
+        reason = f"The labeling job was not finished within {_LIFE.days} days; chain another to it."
+        self._finish(job, Status.STOPPED, reason if expired else "")
         return True
 
+    def _fail(self, job: Job, reason: str) -> None:
+        if job.status is Status.INITIALIZING:
+            self._ledger.replace_tasks(job, ())
+        else:
+            self._rescue(job)
+        self._finish(job, Status.FAILED, reason[:_REASON_CHARACTERS])
+
+    def _rescue(self, job: Job) -> None:
+        """Leave the labels that a failing job has where the next job can begin with them."""
+        try:
+            self._write_manifest(job, output.Tree(job.spec.root).intermediate_manifest)
+        except Exception as error:  # noqa: BLE001 - the job fails in any case, mostly for this very reason
+            _log.warning("the labels of %s could not be written: %s", job.key.name, error)
+
     def _finish(self, job: Job, status: Status, reason: str = "") -> None:
-        if self._ledger.finish(job, status, reason) and self._on_end is not None:
+        ended = self._ledger.finish(job, status, reason)
+        self._desks.pop(job.number, None)
+        if ended and self._on_end is not None:
             self._on_end(self._board.job(job.key))
 
-    def _is_batch_due(self, tally: Tally) -> bool:
-        if tally.answered >= _BATCH or not tally.open:
+    def _is_batch_due(self, pulse: Pulse) -> bool:
+        if pulse.answered >= BATCH or not pulse.open:
             return True
-        return tally.oldest is not None and self._board.clock() - tally.oldest >= _PATIENCE
+        return pulse.oldest is not None and self._board.clock() - pulse.oldest >= _PATIENCE
 
-    def _send(self, job: Job) -> None:
+    def _consolidate(self, job: Job, pending: Pending) -> Pulse:
+        self._consolidator.form(job, pending)
+        self._consolidator.advance(job, pending)
+        return self._ledger.pulse(job)
+
+    def _send(self, job: Job, desk: _Desk) -> bool:
+        """Offer the chosen images to workers, as soon as the job's function has seen them all."""
         chosen = self._ledger.chosen(job)
+        if job.spec.pre is not None and not self._are_prepared(job, desk, chosen, job.spec.pre):
+            return False
+        chosen = chosen if job.spec.pre is None else self._ledger.chosen(job)
         if chosen:
-            body = b"".join(output.sent_line(number, line) + b"\n" for number, line in chosen)
-            self._write(job, output.Tree(job.spec.root).sent(job.iteration), body)
+            body = b"".join(output.sent_line(each.object, each.line) + b"\n" for each in chosen)
+            self._consolidator.write(job, [(output.Tree(job.spec.root).sent(job.iteration), body)])
         self._ledger.send(job)
+        return True
 
-    def _finish_batches(self, job: Job) -> bool:
-        interrupted = self._ledger.unfinished_batches(job)
-        for batch in interrupted:
-            self._consolidate(job, batch)
-        return bool(interrupted)
+    def _are_prepared(self, job: Job, desk: _Desk, chosen: list[Chosen], name: str) -> bool:
+        calls = desk.calls
+        for each in chosen:
+            if each.input is None and each.object not in calls:
+                calls[each.object] = self._functions.call(
+                    name, function_arn(job.key, name), pre_event(job, each.line)
+                )
+                calls[each.object].add_done_callback(lambda _: self._board.news.set())
+        done = [each.object for each in chosen if each.object in calls and calls[each.object].done()]
+        self._ledger.prepare(job, [_prepared(job, name, number, calls[number]) for number in done])
+        if any(each.input is None and each.object not in done for each in chosen):
+            return False
+        last = next((error for call in calls.values() if (error := call.exception())), None)
+        calls.clear()
+        if isinstance(last, FunctionError) and not job.spec.streaming and self._ledger.is_lost(job):
+            # As on AWS, where the function of a whole iteration is the job's own failure.
+            raise EngineError(unhandled(job, name, last))
+        return True
 
-    def _consolidate(self, job: Job, batch: Batch) -> None:
-        images = self._ledger.contents(job, batch)
-        tree = output.Tree(job.spec.root)
-        for image in images:
-            target = tree.worker_response(batch.iteration, image.object, image.answered)
-            said = output.worker_response(job.key, image, lambda worker: self._identify(job, worker))
-            self._write(job, target, said)
-        request = output.consolidation_request(job.key, images)
-        self._write(job, tree.consolidation_request(batch.iteration, batch.stamp), request)
+    def _may_show(self, desk: _Desk, *, idle: bool) -> bool:
+        """Whether the manifest may be written anew: the less often the longer it is."""
+        if desk.written is None or desk.shown is None or idle:
+            return True
+        return self._board.clock() - desk.written >= timedelta(milliseconds=desk.shown.total)
 
-        labels = []
-        if job.spec.streaming:
-            made = [label for image in images for label in _labels(job, [image])]
-        else:
-            made = _labels(job, images)
-        for place, (image, found) in enumerate(zip(images, made, strict=True)):
-            moment = batch.created + timedelta(microseconds=place)
-            custom = job.spec.kind is Kind.CUSTOM
-            label = output.all_answers(job, image, moment) if custom else output.label_of(job, found, moment)
-            labels.append((image.object, *label))
-        response = output.consolidation_response(job.spec.attribute, labels)
-        self._write(job, tree.consolidation_response(batch.iteration, batch.stamp), response)
-        self._ledger.record(
-            job,
-            batch,
-            [(number, output.compact(label), output.compact(data)) for number, label, data in labels],
-        )
+    def _show(self, job: Job, desk: _Desk, tally: Tally, target: S3Uri, *, idle: bool = False) -> None:
+        if self._may_show(desk, idle=idle):
+            self._write_manifest(job, target)
+            desk.shown, desk.written = tally, self._board.clock()
 
     def _write_manifests(self, job: Job) -> None:
         tree = output.Tree(job.spec.root)
@@ -227,30 +319,14 @@ class Foreman:
         )
         storage.write_lines(self._s3_of(job.key), target, lines)
 
-    def _write(self, job: Job, target: S3Uri, body: bytes) -> None:
-        storage.write(self._s3_of(job.key), target, body, "application/json")
 
-
-def _labels(job: Job, images: list[Answered]) -> list[list[consensus.Label]]:
-    if job.spec.kind is Kind.CUSTOM:
-        return [[] for _ in images]
-    chosen = [
-        [(answer.worker, check_answer(job, json.loads(answer.content))) for answer in image.answers]
-        for image in images
-    ]
-    alone = job.spec.workers_per_object == 1
-    if job.spec.kind is Kind.MULTI:
-        return consensus.multi(chosen, alone=alone)
-    votes = consensus.Votes.of(
-        [
-            (place, worker, index)
-            for place, said in enumerate(chosen)
-            for worker, indices in said
-            for index in indices
-        ]
-    )
-    labels = consensus.single(votes, len(images), len(job.classes), alone=alone)
-    return [[label] for label in labels]
+def _prepared(job: Job, name: str, number: int, call: Future[Any]) -> Prepared:
+    """What becomes of an image by its function; what the function did not manage fails it alone."""
+    try:
+        made = read_task_input(name, call.result())
+    except FunctionError as error:
+        return Prepared(number, failure=output.failure(f"ClientError: {unhandled(job, name, error)}"))
+    return Prepared(number, made.input if made.asked else None)
 
 
 def _room(job: Job, tally: Tally) -> int:

@@ -1,4 +1,4 @@
-"""The process that a function of a custom workflow runs in: `python -m` this module, and `package.module:name`.
+"""The process that a function of a custom workflow runs in; its argument is `package.module:name`.
 
 It reads one JSON document per line, `{"event", "arn", "request", "seconds"}`, and writes one per line: first
 `{"ready": true}`, then `{"value"}` or `{"error"}` for each event. What the function prints goes to the
@@ -78,6 +78,9 @@ def main(target: str) -> None:
 
     try:
         handler = load(target)
+    except ValueError as error:
+        reply(json.dumps({"error": str(error)}).encode())
+        return
     except Exception as error:  # noqa: BLE001 - a module can raise anything when it is imported
         traceback.print_exc()
         reply(json.dumps({"error": str(error) or type(error).__name__}).encode())

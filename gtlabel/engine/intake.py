@@ -9,8 +9,8 @@ from hashlib import sha256
 from typing import Any
 
 from gtlabel.engine.jobs import Kind
-from gtlabel.engine.output import members
-from gtlabel.errors import ClassListError, ManifestError, ManifestLineError, TemplateError
+from gtlabel.engine.output import is_text, members
+from gtlabel.errors import AnswerError, ClassListError, ManifestError, ManifestLineError, TemplateError
 from gtlabel.uris import S3Uri
 
 # Limits: contract/ground-truth.md 4.1 and 10.
@@ -20,18 +20,22 @@ _OBJECTS = 100_000
 _CLASS_CHARACTERS = 256
 _CLASSES_MULTI = 50
 _TEMPLATE_CHARACTERS = 128_000
+_ANSWER_CHARACTERS = 1_000_000
 
 # The keys with a dollar that streaming jobs write themselves (contract 8); all others are refused.
 _SERVICE_KEY = re.compile(r"\$(sequencer|.+-object-id)")
 
 
-def read_tasks(lines: Iterable[bytes], manifest: S3Uri, job: str, attribute: str) -> Iterator[dict[str, Any]]:
+def read_tasks(
+    lines: Iterable[bytes], manifest: S3Uri, job: str, attribute: str, kind: Kind
+) -> Iterator[dict[str, Any]]:
     """Yield the rows of a job's tasks, one for each line that is not blank.
 
     A line that has the job's attribute already is passed through and not labeled again.
 
     Raises:
-        ManifestLineError: at the first line that is not a record of an image.
+        ManifestLineError: at the first line that is not a record of an image, or of a text where the kind
+            allows that.
         ManifestError: if there are no lines, or too many.
     """
     count = 0
@@ -42,15 +46,14 @@ def read_tasks(lines: Iterable[bytes], manifest: S3Uri, job: str, attribute: str
             raise ManifestError(f"{manifest} has more than {_OBJECTS} lines; split it into several jobs")
         try:
             line = raw.decode()
-            record = record_of(line)
-            source_ref = S3Uri(record["source-ref"])
+            record, source_ref = record_of(line, kind)
         except ValueError as error:
             raise ManifestLineError(manifest, number, str(error)) from error
         digest = sha256(f"{job}/{count}/{source_ref}".encode()).digest()
         yield {
             "object": count,
             "line": line,
-            "source_ref": str(source_ref),
+            "source_ref": source_ref,
             "rank": int.from_bytes(digest[:7]),
             "state": "passed" if attribute in record else "waiting",
         }
@@ -75,7 +78,7 @@ def read_classes(body: bytes, class_list: S3Uri, kind: Kind) -> tuple[str, ...]:
     names = []
     for place, entry in enumerate(labels):
         name = entry.get("label") if isinstance(entry, dict) else None
-        if not isinstance(name, str) or not name or len(name) > _CLASS_CHARACTERS or not _is_text(name):
+        if not isinstance(name, str) or not name or len(name) > _CLASS_CHARACTERS or not is_text(name):
             raise ClassListError(
                 f'{class_list}, labels[{place}]: "label" is no name of 1 to {_CLASS_CHARACTERS} characters'
             )
@@ -106,8 +109,8 @@ def check_template(body: bytes, template: S3Uri, kind: Kind) -> None:
         raise TemplateError(f"{template} holds no <{kind}>; this kind of job needs that element in its page")
 
 
-def record_of(line: str) -> dict[str, Any]:
-    """A line as a record.
+def record_of(line: str, kind: Kind) -> tuple[dict[str, Any], str]:
+    """A line as a record, and the address of its image; empty for the text that a custom job may show.
 
     Raises:
         ValueError: with the reason if it is none.
@@ -129,19 +132,33 @@ def record_of(line: str) -> dict[str, Any]:
         for name, text in members(line):
             if len(text) > _ATTRIBUTE_CHARACTERS:
                 raise ValueError(f"the attribute {name!r} has more than {_ATTRIBUTE_CHARACTERS} characters")
-    if not isinstance(record.get("source-ref"), str) or not _is_text(record["source-ref"]):
+    if _has_text(record, "source-ref"):
+        return record, str(S3Uri(record["source-ref"]))
+    if kind is not Kind.CUSTOM:
         raise ValueError('it has no "source-ref" with the address of an image')
-    return record
+    if "source-ref" in record or not _has_text(record, "source"):
+        raise ValueError('it has no "source-ref" with the address of an image and no "source" with a text')
+    return record, ""
+
+
+def check_content(text: str) -> None:
+    """Look whether an answer, as JSON, is of a size that people make.
+
+    AWS names no limit. This one lets the pixels of a segmentation pass, keeps a batch of 50 objects by nine
+    workers in memory, and stops a page that runs wild.
+
+    Raises:
+        AnswerError: if it is too long.
+    """
+    if len(text) > _ANSWER_CHARACTERS:
+        raise AnswerError(
+            f"the answer has {len(text)} characters as JSON; at most {_ANSWER_CHARACTERS} are taken"
+        )
+
+
+def _has_text(record: dict[str, Any], name: str) -> bool:
+    return isinstance(record.get(name), str) and is_text(record[name])
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"it is not JSON: {name} is no number there")
-
-
-def _is_text(text: str) -> bool:
-    """Whether it can be written as UTF-8; JSON escapes can spell halves of characters."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -8,86 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
+from gtlabel.engine.entries import Answer, Answered, Batch, Chosen, Line, Prepared, Pulse, Tally
 from gtlabel.engine.jobs import Job, JobKey, JobSpec, Status, from_micros, to_micros
-from gtlabel.engine.store import Store, announcements, answers, batches, jobs, results, tasks
+from gtlabel.engine.schema import announcements, answers, batches, jobs, results, tasks
+from gtlabel.engine.store import Store
 from gtlabel.errors import JobNotFoundError
 
 _CHUNK = 1000
 _SECOND = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """How many of a job's images are in which state, and since when the oldest waits for consolidation."""
-
-    waiting: int
-    chosen: int
-    open: int
-    answered: int
-    labeled: int
-    failed: int
-    passed: int
-    oldest: datetime | None
-
-    @property
-    def total(self) -> int:
-        """All lines of the manifest."""
-        states = (self.waiting, self.chosen, self.open, self.answered, self.labeled, self.failed, self.passed)
-        return sum(states)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Images that are consolidated together.
-
-    Attributes:
-        stamp: the whole second its files are named by, which no other batch of the iteration has.
-    """
-
-    number: int
-    iteration: int
-    created: datetime
-    stamp: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What one worker said."""
-
-    worker: str
-    content: str
-    accepted: datetime
-    submitted: datetime
-    active_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """An image and everything workers said about it, in the order they said it."""
-
-    object: int
-    line: str
-    source_ref: str
-    answered: datetime
-    answers: tuple[Answer, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of the manifest and what became of it; `label` and `metadata` are JSON texts."""
-
-    object: int
-    line: str
-    state: str
-    label: str | None
-    metadata: str | None
 
 
 class Ledger:
@@ -143,6 +77,23 @@ class Ledger:
         numbers = {state: count.get(state, 0) for state in states}
         return Tally(**numbers, oldest=None if since is None else from_micros(since))
 
+    def pulse(self, job: Job) -> Pulse:
+        """Whether the job wants anything."""
+
+        def here(state: str) -> Select[Any]:
+            return select(tasks.c.object).where(tasks.c.job == job.number, tasks.c.state == state)
+
+        unbatched = here("answered").where(tasks.c.batch.is_(None))
+        summary = unbatched.with_only_columns(func.count(), func.min(tasks.c.answered))
+        with self._store.read() as connection:
+            waiting, chosen = (
+                connection.execute(here(state).limit(1)).first() is not None
+                for state in ("waiting", "chosen")
+            )
+            out = connection.execute(here("open").with_only_columns(func.count())).scalar_one()
+            answered, since = connection.execute(summary).one()
+        return Pulse(waiting, chosen, out, answered, None if since is None else from_micros(since))
+
     def choose(self, job: Job, count: int) -> None:
         """Decide which images the next iteration sends out; nobody gets them before `send`."""
 
@@ -150,22 +101,47 @@ class Ledger:
             if not _is(connection, job, Status.IN_PROGRESS):
                 return
             waiting = select(tasks.c.object).where(tasks.c.job == job.number, tasks.c.state == "waiting")
-            numbers = connection.execute(waiting.order_by(tasks.c.rank, tasks.c.object).limit(count))
+            first = waiting.order_by(tasks.c.rank, tasks.c.object).limit(count)
             iteration = job.iteration + 1
-            connection.execute(
-                _many_tasks(job, [row.object for row in numbers]).values(state="chosen", iteration=iteration)
-            )
+            picked = update(tasks).where(tasks.c.job == job.number, tasks.c.object.in_(first))
+            connection.execute(picked.values(state="chosen", iteration=iteration))
             connection.execute(update(jobs).where(jobs.c.id == job.number).values(iteration=iteration))
 
         self._store.write(pick)
 
-    def chosen(self, job: Job) -> list[tuple[int, str]]:
-        """The images about to be sent out: number and line, in manifest order."""
-        query = select(tasks.c.object, tasks.c.line).where(
+    def chosen(self, job: Job) -> list[Chosen]:
+        """The images about to be sent out, in manifest order."""
+        query = select(tasks.c.object, tasks.c.line, tasks.c.input).where(
             tasks.c.job == job.number, tasks.c.state == "chosen"
         )
         with self._store.read() as connection:
-            return [(row.object, row.line) for row in connection.execute(query.order_by(tasks.c.object))]
+            return [Chosen(*row) for row in connection.execute(query.order_by(tasks.c.object))]
+
+    def prepare(self, job: Job, prepared: Sequence[Prepared]) -> None:
+        """Write down what the job's function made of chosen images."""
+
+        def keep(connection: Connection) -> None:
+            for each in prepared:
+                here = (tasks.c.job == job.number, tasks.c.object == each.object, tasks.c.state == "chosen")
+                if each.input is not None:
+                    connection.execute(update(tasks).where(*here).values(input=each.input))
+                    continue
+                state = "passed" if each.failure is None else "failed"
+                if (
+                    connection.execute(update(tasks).where(*here).values(state=state)).rowcount
+                    and each.failure
+                ):
+                    row = {"job": job.number, "object": each.object, "batch": 0, "label": ""}
+                    connection.execute(insert(results).values(**row, metadata=each.failure))
+
+        self._store.write(keep)
+
+    def is_lost(self, job: Job) -> bool:
+        """Whether every image of the newest iteration failed before it was sent out."""
+        newest = (tasks.c.job == job.number, tasks.c.iteration == job.iteration)
+        others = select(tasks.c.object).where(*newest, tasks.c.state != "failed").limit(1)
+        with self._store.read() as connection:
+            return connection.execute(others).first() is None
 
     def send(self, job: Job) -> None:
         """Offer the chosen images to workers."""
@@ -177,7 +153,7 @@ class Ledger:
             connection.execute(
                 chosen.values(
                     state="open",
-                    open_slots=spec.workers_per_object,
+                    open_slots=func.coalesce(tasks.c.need, spec.workers_per_object),
                     deadline=now + spec.availability_seconds * _SECOND,
                 )
             )
@@ -195,15 +171,15 @@ class Ledger:
             order = (tasks.c.iteration, tasks.c.answered, tasks.c.object)
             rows = connection.execute(answered.order_by(*order).limit(size)).all()
             iteration = rows[0].iteration
-            last = select(func.max(batches.c.number), func.max(batches.c.stamp))
-            number, stamp = connection.execute(last.where(batches.c.job == job.number)).one()
+            numbered = select(batches).where(batches.c.job == job.number).order_by(batches.c.number.desc())
+            last = connection.execute(numbered.limit(1)).one_or_none()
             second = now - now % _SECOND
             batch = {
-                "number": (number or 0) + 1,
+                "number": 1 if last is None else last.number + 1,
                 "iteration": iteration,
                 "created": now,
                 # Files of batches within one second would overwrite each other.
-                "stamp": second if stamp is None else max(second, stamp + _SECOND),
+                "stamp": second if last is None else max(second, last.stamp + _SECOND),
             }
             connection.execute(insert(batches).values(job=job.number, **batch))
             together = [row.object for row in rows if row.iteration == iteration]
@@ -240,22 +216,56 @@ class Ledger:
             for row in rows
         ]
 
-    def record(self, job: Job, batch: Batch, labels: Sequence[tuple[int, str, str]]) -> None:
-        """Keep a batch's labels, now that its files are written: number, then label and metadata as JSON."""
+    def record(
+        self,
+        job: Job,
+        batch: Batch,
+        labels: Sequence[tuple[int, str, str]],
+        failures: Sequence[tuple[int, str]] = (),
+    ) -> None:
+        """Keep what became of a batch, now that its files are written.
+
+        An image that more people were asked about while the batch was being written stays with them; one
+        that fails and had a label before keeps that.
+
+        Args:
+            job: the job.
+            batch: the batch.
+            labels: number, then label and metadata as JSON.
+            failures: number, then metadata as JSON.
+        """
 
         def keep(connection: Connection) -> None:
-            rows = [
-                {"job": job.number, "object": number, "batch": batch.number, "label": label, "metadata": data}
-                for number, label, data in labels
-            ]
-            connection.execute(insert(results), rows)
-            if job.spec.announced:
-                told = [{"job": job.number, "object": number} for number, _, _ in labels]
-                connection.execute(insert(announcements), told)
-            mine = (tasks.c.job == job.number, tasks.c.batch == batch.number)
-            connection.execute(update(tasks).where(*mine).values(state="labeled"))
-            here = (batches.c.job == job.number, batches.c.number == batch.number)
-            connection.execute(update(batches).where(*here).values(done=1))
+            here = (results.c.job == job.number, results.c.object.in_([number for number, *_ in labels]))
+            connection.execute(delete(results).where(*here))
+            failed = [number for number, _ in failures]
+            had = connection.execute(
+                select(results.c.object).where(results.c.job == job.number, results.c.object.in_(failed))
+            )
+            before = set(had.scalars())
+            rows = [*labels, *((number, "", data) for number, data in failures if number not in before)]
+            if rows:
+                connection.execute(
+                    insert(results),
+                    [
+                        {
+                            "job": job.number,
+                            "object": number,
+                            "batch": batch.number,
+                            "label": label,
+                            "metadata": data,
+                        }
+                        for number, label, data in rows
+                    ],
+                )
+            if job.spec.announced and labels:
+                _announce(connection, job, [number for number, *_ in labels])
+            mine = (tasks.c.job == job.number, tasks.c.batch == batch.number, tasks.c.state == "answered")
+            lost = tasks.c.object.in_([number for number in failed if number not in before])
+            connection.execute(update(tasks).where(*mine, lost).values(state="failed"))
+            connection.execute(update(tasks).where(*mine, ~lost).values(state="labeled"))
+            done = (batches.c.job == job.number, batches.c.number == batch.number)
+            connection.execute(update(batches).where(*done).values(done=1))
             now = to_micros(self._clock())
             connection.execute(update(jobs).where(jobs.c.id == job.number).values(modified=now))
 
@@ -335,6 +345,13 @@ def set_status(connection: Connection, job: int, status: Status, now: int, reaso
     """Write where a job stands."""
     change = {"status": status, "modified": now, "reason": reason}
     connection.execute(update(jobs).where(jobs.c.id == job).values(change))
+
+
+def _announce(connection: Connection, job: Job, numbers: Sequence[int]) -> None:
+    # One that nobody was told of yet is told once, with its new label.
+    here = (announcements.c.job == job.number, announcements.c.object.in_(numbers))
+    connection.execute(delete(announcements).where(*here))
+    connection.execute(insert(announcements), [{"job": job.number, "object": number} for number in numbers])
 
 
 def _is(connection: Connection, job: Job, status: Status) -> bool:

@@ -16,8 +16,8 @@ from typing import Any
 from uuid import UUID
 
 from gtlabel.engine.consensus import Label
+from gtlabel.engine.entries import Answer, Answered, Line
 from gtlabel.engine.jobs import Job, JobKey, Kind
-from gtlabel.engine.ledger import Answer, Answered, Line
 from gtlabel.uris import S3Uri
 
 # Per-object failure, verbatim with its two spaces after stops (contract 11.1, text 1).
@@ -93,16 +93,21 @@ def manifest_line(attribute: str, line: Line) -> bytes:
     spaces, but keys, their order, and the spelling of every number and string stay as they came; keys that
     a failed job before left under the same names go.
     """
-    if line.state == "labeled":
+    # Whoever is asked again about an image has not taken its label away.
+    if line.label:
         joined = [f'"{attribute}":{line.label}', f'"{attribute}-metadata":{line.metadata}']
     elif line.state == "failed":
-        failure = {"retry-count": 1, "failure-reason": EXPIRED, "human-annotated": "true"}
-        joined = [f'"{attribute}-metadata":{compact(failure)}']
+        joined = [f'"{attribute}-metadata":{line.metadata or failure(EXPIRED)}']
     else:
         return line.line.encode()
     own = (attribute, f"{attribute}-metadata")
     kept = [text for name, text in members(line.line) if name not in own]
     return ("{" + ",".join([*kept, *joined]) + "}").encode()
+
+
+def failure(reason: str) -> str:
+    """The metadata of an image that failed, as JSON (contract 5.2)."""
+    return compact({"retry-count": 1, "failure-reason": reason, "human-annotated": "true"})
 
 
 def members(line: str) -> Iterator[tuple[str, str]]:
@@ -144,13 +149,17 @@ def label_of(job: Job, labels: Sequence[Label], moment: datetime) -> tuple[Any, 
     }
 
 
-def all_answers(job: Job, image: Answered, moment: datetime) -> tuple[Any, dict[str, Any]]:
-    """The value and the metadata of an image of a custom job: every answer, with nothing made of them.
+def all_answers(key: JobKey, image: Answered) -> dict[str, Any]:
+    """The value of an image of a custom job without a function: every answer, with nothing made of them.
 
-    The shape is that of AWS's own sample function and of manifests that people published, with the time as
-    the service writes it where the function gives no metadata.
+    The shape is that of AWS's own sample function and of manifests that people published.
     """
-    return {"annotationsFromAllWorkers": _annotations(job.key, image)}, {
+    return {"annotationsFromAllWorkers": _annotations(key, image)}
+
+
+def custom_metadata(job: Job, moment: datetime) -> dict[str, Any]:
+    """The metadata of an image of a custom job, as the service writes it where the function gives none."""
+    return {
         "type": "groundtruth/custom",
         "job-name": f"labeling-job/{job.key.name.lower()}",
         "human-annotated": "yes",
@@ -183,7 +192,7 @@ def consolidation_request(key: JobKey, images: Sequence[Answered]) -> bytes:
         [
             {
                 "datasetObjectId": str(image.object),
-                "dataObject": {"s3Uri": image.source_ref},
+                "dataObject": _data_object(image),
                 "annotations": _annotations(key, image),
             }
             for image in images
@@ -204,6 +213,12 @@ def consolidation_response(attribute: str, labels: Sequence[tuple[int, Any, dict
     ).encode()
 
 
+def returned(value: Any) -> bytes:
+    """What a job's own function returned for a batch, in place of the service's response."""
+    text = compact(value)
+    return text.encode() if is_text(text) else json.dumps(value, separators=(",", ":")).encode()
+
+
 def worker_id(key: JobKey, worker: str) -> str:
     """What AWS would call this worker of a private team; the same in every job of the account."""
     return f"private.{key.region}.{_digest(key, worker).hex()[:16]}"
@@ -212,6 +227,19 @@ def worker_id(key: JobKey, worker: str) -> str:
 def compact(value: Any) -> str:
     """JSON as Ground Truth writes it: without spaces."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8; JSON escapes can spell halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _data_object(image: Answered) -> dict[str, str]:
+    return {"s3Uri": image.source_ref} if image.source_ref else {"content": json.loads(image.line)["source"]}
 
 
 def _annotations(key: JobKey, image: Answered) -> list[dict[str, Any]]:

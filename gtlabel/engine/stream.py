@@ -11,13 +11,14 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from gtlabel.engine.entries import Line
 from gtlabel.engine.intake import record_of
 from gtlabel.engine.jobs import Job, Status
-from gtlabel.engine.ledger import Ledger, Line, job_by_number
+from gtlabel.engine.ledger import Ledger, job_by_number
 from gtlabel.engine.output import compact, manifest_line
-from gtlabel.engine.store import Store, announcements, arrivals, jobs, results, tasks
+from gtlabel.engine.schema import announcements, arrivals, jobs, results, tasks
+from gtlabel.engine.store import Store
 from gtlabel.errors import StreamError
-from gtlabel.uris import S3Uri
 
 # Who came first is shown first, and everything of a manifest before: its ranks are hashes of 56 bits.
 _FIRST_RANK = 1 << 56
@@ -138,8 +139,7 @@ def _row(job: Job, arrival: Arrival) -> dict[str, Any]:
         raise ValueError("it is not a JSON object")
     line = compact({**values, **arrival.added}) if arrival.added else arrival.line
     try:
-        record = record_of(line)
-        source_ref = str(S3Uri(record["source-ref"]))
+        record, source_ref = record_of(line, job.spec.kind)
     except ValueError:
         # As on AWS, where the test event of a bucket becomes an object that nobody can label.
         return {"line": line, "source_ref": "", "state": "failed"}

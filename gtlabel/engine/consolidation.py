@@ -1,0 +1,231 @@
+"""From the answers of a batch to its labels and files.
+
+A batch is decided in the database before anything is written, and recorded after everything is: whatever
+breaks off in between is done again, with the same files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from gtlabel import storage
+from gtlabel.engine import consensus, output
+from gtlabel.engine.board import check_answer
+from gtlabel.engine.custom import Consolidated, function_arn, post_event, read_consolidated, unhandled
+from gtlabel.engine.entries import Answered, Batch
+from gtlabel.engine.functions import Functions
+from gtlabel.engine.jobs import Job, JobKey, Kind
+from gtlabel.engine.ledger import Ledger
+from gtlabel.errors import EngineError, FunctionError
+from gtlabel.uris import S3Uri
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+# No batch of the recorded job was larger (contract/ground-truth.md 5.4).
+BATCH = 50
+# Files of one batch that are on their way at once.
+_WRITERS = 8
+
+
+@dataclass(slots=True)
+class Pending:
+    """The batches of one job that were formed and not recorded, and what functions were asked about them."""
+
+    batches: list[Batch]
+    calls: dict[int, Future[Any]] = field(default_factory=dict)
+
+
+class Consolidator:
+    """Makes labels of batches.
+
+    Args:
+        ledger: where batches are formed and recorded.
+        s3_of: gives the S3 client a job writes with.
+        identify: tells who a worker of a job is.
+        functions: what custom workflows consolidate with.
+        wake: called when a function has returned.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        s3_of: Callable[[JobKey], S3Client],
+        identify: Callable[[Job, str], output.Identity | None],
+        functions: Functions,
+        wake: Callable[[], None],
+    ) -> None:
+        self._ledger = ledger
+        self._s3_of = s3_of
+        self._identify = identify
+        self._functions = functions
+        self._wake = wake
+        self._pool = ThreadPoolExecutor(_WRITERS, "foreman")
+
+    def open(self, job: Job) -> Pending:
+        """What an interrupted process left of a job."""
+        return Pending(self._ledger.unfinished_batches(job))
+
+    def form(self, job: Job, pending: Pending) -> None:
+        """Put the images that wait longest into a batch."""
+        pending.batches.append(self._ledger.form_batch(job, BATCH))
+
+    def advance(self, job: Job, pending: Pending) -> bool:
+        """Do what can be done for every batch; say whether one was recorded."""
+        busy = False
+        for batch in list(pending.batches):
+            if self._done(job, batch, pending.calls):
+                pending.batches.remove(batch)
+                pending.calls.pop(batch.number, None)
+                busy = True
+        return busy
+
+    def write(self, job: Job, files: Sequence[tuple[S3Uri, bytes]]) -> None:
+        """Write files, several at once; all were tried when the first failure is raised."""
+        s3 = self._s3_of(job.key)
+        writing = [
+            self._pool.submit(storage.write, s3, target, body, "application/json") for target, body in files
+        ]
+        wait(writing)
+        for each in writing:
+            each.result()
+
+    def close(self) -> None:
+        """Let go of the threads, once they have written what they hold."""
+        self._pool.shutdown()
+
+    def _done(self, job: Job, batch: Batch, calls: dict[int, Future[Any]]) -> bool:
+        call = calls.get(batch.number)
+        if call is not None and not call.done():
+            return False
+        images = self._ledger.contents(job, batch)
+        target = output.Tree(job.spec.root).consolidation_response(batch.iteration, batch.stamp)
+        if job.spec.post is None:
+            made = _labels(job, images, batch.created)
+            response = output.consolidation_response(job.spec.attribute, made)
+            self.write(job, [*self._answers(job, batch, images), (target, response)])
+            self._record(job, batch, made, [])
+            return True
+        if call is None:
+            self.write(job, self._answers(job, batch, images))
+            calls[batch.number] = self._call(job, batch, job.spec.post)
+            return False
+        returned, found = _returned(job, job.spec.post, call, images)
+        self.write(job, [(target, output.returned(returned))])
+        self._record(
+            job,
+            batch,
+            [
+                (
+                    number,
+                    each.label,
+                    dict(each.metadata or output.custom_metadata(job, _moment(batch.created, place))),
+                )
+                for place, (number, each) in enumerate(found.items())
+                if not each.reason
+            ],
+            [(number, f"ClientError: {each.reason}.") for number, each in found.items() if each.reason],
+        )
+        return True
+
+    def _answers(self, job: Job, batch: Batch, images: Sequence[Answered]) -> list[tuple[S3Uri, bytes]]:
+        tree = output.Tree(job.spec.root)
+        request = output.consolidation_request(job.key, images)
+        return [
+            *(
+                (
+                    tree.worker_response(batch.iteration, image.object, image.answered),
+                    output.worker_response(job.key, image, lambda worker: self._identify(job, worker)),
+                )
+                for image in images
+            ),
+            (tree.consolidation_request(batch.iteration, batch.stamp), request),
+        ]
+
+    def _call(self, job: Job, batch: Batch, name: str) -> Future[Any]:
+        payload = output.Tree(job.spec.root).consolidation_request(batch.iteration, batch.stamp)
+        call = self._functions.call(name, function_arn(job.key, name), post_event(job, payload))
+        call.add_done_callback(lambda _: self._wake())
+        return call
+
+    def _record(
+        self,
+        job: Job,
+        batch: Batch,
+        made: Sequence[tuple[int, Any, dict[str, Any]]],
+        failed: Sequence[tuple[int, str]],
+    ) -> None:
+        self._ledger.record(
+            job,
+            batch,
+            [(number, output.compact(label), output.compact(data)) for number, label, data in made],
+            [(number, output.failure(reason)) for number, reason in failed],
+        )
+
+
+def _returned(
+    job: Job, name: str, call: Future[Any], images: Sequence[Answered]
+) -> tuple[Any, dict[int, Consolidated]]:
+    """What a job's function returned for a batch, whole and by image.
+
+    Raises:
+        EngineError: if it returned nothing, or nothing that could be understood. The answers are paid for,
+            so the job fails and its images do not: they can be consolidated once the function is mended.
+    """
+    try:
+        value = call.result()
+        return value, read_consolidated(job, name, value, [image.object for image in images])
+    except FunctionError as error:
+        raise EngineError(unhandled(job, name, error)) from error
+
+
+def _labels(job: Job, images: list[Answered], created: datetime) -> list[tuple[int, Any, dict[str, Any]]]:
+    """Number, label and metadata of each image."""
+    moments = [_moment(created, place) for place in range(len(images))]
+    if job.spec.kind is Kind.CUSTOM:
+        return [
+            (image.object, output.all_answers(job.key, image), output.custom_metadata(job, moment))
+            for image, moment in zip(images, moments, strict=True)
+        ]
+    # Nobody waits in a streaming job for others to make a batch with, so nobody's label depends on others.
+    together = [[image] for image in images] if job.spec.streaming else [images]
+    made = [label for group in together for label in _consensus(job, group)]
+    return [
+        (image.object, *output.label_of(job, found, moment))
+        for image, found, moment in zip(images, made, moments, strict=True)
+    ]
+
+
+def _consensus(job: Job, images: list[Answered]) -> list[list[consensus.Label]]:
+    chosen = [
+        [(answer.worker, check_answer(job, json.loads(answer.content))) for answer in image.answers]
+        for image in images
+    ]
+    if job.spec.kind is Kind.MULTI:
+        made = consensus.multi(chosen)
+    else:
+        votes = consensus.Votes.of(
+            [
+                (place, worker, index)
+                for place, said in enumerate(chosen)
+                for worker, indices in said
+                for index in indices
+            ]
+        )
+        made = [[label] for label in consensus.single(votes, len(images), len(job.classes))]
+    if job.spec.workers_per_object > 1:
+        return made
+    # Where one worker is asked, AWS states 0.0, which means "one worker" and not "unsure" (contract 5.4).
+    return [
+        [replace(label, confidence=0.0) for label in labels] if len(image.answers) == 1 else labels
+        for image, labels in zip(images, made, strict=True)
+    ]
+
+
+def _moment(created: datetime, place: int) -> datetime:
+    return created + timedelta(microseconds=place)
