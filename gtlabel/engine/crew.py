@@ -16,14 +16,13 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, insert, select, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 
 from gtlabel.engine import entry
 from gtlabel.engine.accesslog import Logged, note, read_log
 from gtlabel.engine.crewtables import metadata, workers
 from gtlabel.engine.entry import Token
 from gtlabel.engine.jobs import to_micros
-from gtlabel.engine.places import send_home
 from gtlabel.engine.roster import (
     Role,
     Roster,
@@ -82,7 +81,7 @@ class Crew:
         self._ticks = ticks
         self._used: dict[str, float] = {}
         self._roster = Roster(store, ticks)
-        _make_tables(store)
+        store.ensure(metadata)
 
     def add(
         self,
@@ -111,6 +110,10 @@ class Crew:
         }
 
         def take_in(connection: Connection) -> Worker:
+            known = connection.execute(select(workers).where(workers.c.sub == row["sub"])).one_or_none()
+            if known is not None:
+                # This ran before, and the word that it was committed got lost.
+                return worker_of(known)
             connection.execute(insert(workers).values(row))
             said = f"{role}, groups: {', '.join(groups) or 'none'}"
             note(connection, self._now(), by, "add", name, said)
@@ -174,9 +177,10 @@ class Crew:
         return self._update(name, values, "change", by, said)
 
     def deactivate(self, name: str, *, by: str = "owner") -> Worker:
-        """Keep somebody out until `activate`: what they answered stays, what they hold goes to the others.
+        """Keep somebody out until `activate`; what they answered stays.
 
-        Sessions and invites end for good; tokens work again once they are active.
+        Sessions and invites end for good; tokens work again once they are active. What they hold goes to
+        the others when a server looks next: see `gtlabel.engine.membership.call_back`.
 
         Raises:
             WorkerNotFoundError: if there is nobody of that name.
@@ -253,7 +257,7 @@ class Crew:
             return None
         if self._ticks() - self._used.get(public, -_USED_SECONDS) >= _USED_SECONDS:
             self._used[public] = self._ticks()
-            self._store.write(lambda connection: entry.see_token(connection, public, self._now()))
+            self._store.write_soon(lambda connection: entry.see_token(connection, public, self._now()))
         return book.workers.get(whose)
 
     def account(self, token: str) -> str:
@@ -272,7 +276,6 @@ class Crew:
 
         def invited(connection: Connection) -> str:
             worker = _active(find_worker(connection, name))
-            entry.void_invites(connection, worker.sub)
             entry.add_invite(connection, worker.sub, secret, self._now())
             note(connection, self._now(), by, "invite", worker.name)
             return secret
@@ -285,9 +288,10 @@ class Crew:
         Raises:
             InviteError: if it was used, is too old, was taken back, or was never given.
         """
+        claim = self._secrets()
 
         def redeemed(connection: Connection) -> Worker | str:
-            sub, reason = entry.redeem_invite(connection, invite, self._now())
+            sub, reason = entry.redeem_invite(connection, invite, claim, self._now())
             row = connection.execute(select(workers).where(workers.c.sub == sub)).one_or_none()
             if row is None:
                 return reason
@@ -327,7 +331,7 @@ class Crew:
                 return None
             worker = worker_of(connection.execute(select(workers).where(workers.c.sub == found.worker)).one())
         if entry.is_stale(found, now):
-            self._store.write(lambda connection: entry.see_session(connection, session, now))
+            self._store.write_soon(lambda connection: entry.see_session(connection, session, now))
         return worker if worker.active else None
 
     def close_session(self, session: str) -> None:
@@ -389,7 +393,6 @@ class Crew:
             if not values.get("active", True):
                 entry.end_sessions(connection, worker.sub)
                 entry.void_invites(connection, worker.sub)
-                send_home(connection, worker.sub, self._now())
             note(connection, self._now(), by, what, worker.name, said)
             return find_worker(connection, name)
 
@@ -401,17 +404,6 @@ def _split(token: str) -> tuple[str, str]:
     kind, _, rest = token.partition("_")
     public, _, secret = rest.partition("_")
     return (public, secret) if kind == _TOKEN else ("", "")
-
-
-def _make_tables(store: Store) -> None:
-    def make(connection: Connection) -> None:
-        metadata.create_all(connection)
-
-    try:
-        store.write(make)
-    except DBAPIError:
-        # Another process made them at the same moment: now they are there, or there is a reason to fail.
-        store.write(make)
 
 
 def _active(worker: Worker) -> Worker:

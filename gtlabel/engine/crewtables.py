@@ -58,6 +58,8 @@ invites = Table(
     Column("expires", BigInteger, nullable=False),
     # `open`, then `redeemed` or `void`, once and for good.
     Column("state", String(8), nullable=False),
+    # Who redeemed it, for whoever asks again without having heard that they did.
+    Column("claim", String(64)),
 )
 
 sessions = Table(

@@ -1,4 +1,4 @@
-"""Who may come in with a token, and how long whoever guesses has to wait.
+"""Who may come in with a token, and how long whoever fails has to wait.
 
 Nobody is ever locked out: a failure makes the same address wait longer before it may try the same token
 again, and nobody else, so that no one can keep a worker out by failing in their name.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -34,12 +35,14 @@ class Patience:
 
     def __init__(self, ticks: Callable[[], float] = time.monotonic) -> None:
         self._ticks = ticks
+        self._lock = threading.Lock()
         # Of each address and account, how often it failed and when it did last; the latest at the end.
         self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
 
     def wait(self, address: str, account: str) -> float:
         """Seconds before the next try; 0 if it may come now."""
-        count, last = self._failures.get((address, account), (0, -math.inf))
+        with self._lock:
+            count, last = self._failures.get((address, account), (0, -math.inf))
         if count <= _FREE:
             return 0.0
         pause = min(_LONGEST_SECONDS, 2.0 ** min(count - _FREE - 1, 16))
@@ -48,22 +51,24 @@ class Patience:
     def failed(self, address: str, account: str) -> int:
         """Count a failure, and say the how many-eth it is."""
         now = self._ticks()
-        while self._failures:
-            _, oldest = next(iter(self._failures.values()))
-            if now - oldest < _FORGOTTEN_SECONDS and len(self._failures) < _MOST_REMEMBERED:
-                break
-            self._failures.popitem(last=False)
-        count = self._failures.pop((address, account), (0, 0.0))[0] + 1
-        self._failures[address, account] = count, now
+        with self._lock:
+            while self._failures:
+                _, oldest = next(iter(self._failures.values()))
+                if now - oldest < _FORGOTTEN_SECONDS and len(self._failures) < _MOST_REMEMBERED:
+                    break
+                self._failures.popitem(last=False)
+            count = self._failures.pop((address, account), (0, 0.0))[0] + 1
+            self._failures[address, account] = count, now
         return count
 
     def succeeded(self, address: str, account: str) -> None:
         """Forget the failures."""
-        self._failures.pop((address, account), None)
+        with self._lock:
+            self._failures.pop((address, account), None)
 
 
 class Doorkeeper:
-    """Asks for a token at the door; fit for an event loop, as it waits for nothing.
+    """Asks for a token at the door. Once a second it looks into the database.
 
     Args:
         crew: who may come in.

@@ -2,6 +2,7 @@
 
 The functions write within a transaction of the caller's. An invite goes from `open` to `redeemed` or `void`
 by one conditional update, so that two who redeem it at once, in two processes even, cannot both succeed.
+Each function may run twice (see `Store.write_soon`): what it writes, it writes once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from hashlib import sha256
 from hmac import compare_digest
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Column, Connection, Row, delete, insert, select, update
 
 from gtlabel.engine.crewtables import invites, sessions, tokens
 from gtlabel.engine.jobs import from_micros
@@ -55,7 +56,7 @@ def matches(secret: str, expected: str) -> bool:
 def add_token(connection: Connection, sub: str, public: str, secret: str, label: str, now: int) -> None:
     """Write a token down."""
     row = {"id": public, "worker": sub, "digest": digest(secret), "label": label, "created": now}
-    connection.execute(insert(tokens).values(row))
+    _write_once(connection, tokens.c.id, row)
 
 
 def read_tokens(connection: Connection, sub: str) -> list[Token]:
@@ -91,31 +92,41 @@ def see_token(connection: Connection, public: str, now: int) -> None:
 
 
 def add_invite(connection: Connection, sub: str, secret: str, now: int) -> None:
-    """Write an invite down."""
+    """Write an invite down; those that somebody had before are void."""
+    void_invites(connection, sub, besides=digest(secret))
     row = {
         "digest": digest(secret),
         "worker": sub,
         "expires": now + INVITE_SECONDS * _SECOND,
         "state": "open",
     }
-    connection.execute(insert(invites).values(row))
+    _write_once(connection, invites.c.digest, row)
 
 
-def void_invites(connection: Connection, sub: str) -> None:
+def void_invites(connection: Connection, sub: str, besides: str = "") -> None:
     """Take back the invites of somebody that nobody used."""
-    mine = update(invites).where(invites.c.worker == sub, invites.c.state == "open")
+    mine = update(invites).where(
+        invites.c.worker == sub, invites.c.state == "open", invites.c.digest != besides
+    )
     connection.execute(mine.values(state="void"))
 
 
-def redeem_invite(connection: Connection, secret: str, now: int) -> tuple[str | None, str]:
-    """Use an invite up; return whose it is, if it ever was one, and why it does not let them in."""
+def redeem_invite(connection: Connection, secret: str, claim: str, now: int) -> tuple[str | None, str]:
+    """Use an invite up; return whose it is, if it ever was one, and why it does not let them in.
+
+    Args:
+        connection: within a transaction.
+        secret: the invite.
+        claim: tells this attempt from all others, should it run twice.
+        now: what time it is.
+    """
     here = invites.c.digest == digest(secret)
     good = update(invites).where(here, invites.c.state == "open", invites.c.expires > now)
-    took = connection.execute(good.values(state="redeemed")).rowcount == 1
+    connection.execute(good.values(state="redeemed", claim=digest(claim)))
     found = connection.execute(select(invites).where(here)).one_or_none()
     if found is None:
         return None, "this is no invite of ours; open the link exactly as it was sent"
-    if took:
+    if found.claim == digest(claim):
         return found.worker, ""
     reasons = {
         "redeemed": "the invite was used before; ask the owner for a new one",
@@ -132,7 +143,7 @@ def open_session(connection: Connection, sub: str, secret: str, now: int) -> Non
     )
     connection.execute(delete(sessions).where(over))
     row = {"digest": digest(secret), "worker": sub, "opened": now, "seen": now}
-    connection.execute(insert(sessions).values(row))
+    _write_once(connection, sessions.c.digest, row)
 
 
 def find_session(connection: Connection, secret: str, now: int) -> Row[Any] | None:
@@ -167,6 +178,11 @@ def end_session(connection: Connection, secret: str) -> str | None:
 def end_sessions(connection: Connection, sub: str) -> None:
     """End all sessions of somebody."""
     connection.execute(delete(sessions).where(sessions.c.worker == sub))
+
+
+def _write_once(connection: Connection, key: Column[str], row: dict[str, Any]) -> None:
+    if connection.execute(select(key).where(key == row[key.name])).first() is None:
+        connection.execute(insert(key.table).values(row))
 
 
 def _moment(micros: int | None) -> datetime | None:
