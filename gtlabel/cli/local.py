@@ -34,6 +34,9 @@ def up(
     bucket: Annotated[
         list[str] | None, typer.Option("--bucket", help="Create this bucket unless it is there.")
     ] = None,
+    vendor_team: Annotated[
+        list[str] | None, typer.Option("--vendor-team", help="Subscribe to a vendor's team of this name.")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Leave it running and return.")] = False,
     until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
 ) -> None:
@@ -48,6 +51,7 @@ def up(
 
         address = start(state, port, host)
         _make_buckets(address.url, bucket)
+        _subscribe(address.url, vendor_team)
         put(address.url)
         say('use it with: eval "$(gtlabel local env)"; stop it with: gtlabel local down')
         return
@@ -63,6 +67,7 @@ def up(
 
     def ready(url: str) -> None:
         _make_buckets(url, bucket)
+        _subscribe(url, vendor_team)
         put(url)
         # Whoever reads the address may read no further, and moto prints now and then.
         sys.stdout.flush()
@@ -215,6 +220,13 @@ def _make_buckets(url: str, names: list[str] | None) -> None:
         if name not in there:
             s3.create_bucket(Bucket=name)
             let_browsers_in(s3, name)
+
+
+def _subscribe(url: str, names: list[str] | None) -> None:
+    from gtlabel.emulator.actors import Served, Workers
+
+    for name in names or ():
+        say(f"vendor team: {Workers(lambda: Served(url)).subscribe(name)}")
 
 
 def _aws(url: str) -> Aws:

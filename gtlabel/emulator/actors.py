@@ -162,6 +162,22 @@ class Workers:
             else:
                 self._account().rest()
 
+    def subscribe(self, name: str, *, region: str = "us-east-1", **texts: str) -> str:
+        """Subscribe the account to the team of a vendor, and return its ARN.
+
+        Args:
+            name: the team's name.
+            region: where it is.
+            texts: `title`, `seller` and `description`, as the marketplace would show them.
+
+        Raises:
+            EmulatorError: if there can be no team like that.
+        """
+        status, answer = self._account().ask("vendor-team", {"name": name, "region": region, **texts})
+        if status != 200:
+            raise EmulatorError(str(answer.get("error")))
+        return str(answer["arn"])
+
     def _ask(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
         status, answer = self._account().ask(f"worker/{action}", body)
         if status != 200:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from gtlabel.emulator import clock, devices
+from gtlabel.emulator import clock, devices, vendors
 from gtlabel.emulator.emulator import Emulator
 from gtlabel.portal import workers
 
@@ -35,6 +35,8 @@ def answer(emulator: Emulator, path: str, body: Mapping[str, Any]) -> tuple[int,
         return workers.handle(emulator.board, rest, body)
     if kind == "device":
         return devices.handle(emulator.shelf, rest, body)
+    if kind == "vendor-team":
+        return vendors.handle(vendors.Vendors(emulator.shelf), body)
     if kind == "clock":
         answered = clock.handle(emulator.clock, body)
         # Who moved it finds done what became due.

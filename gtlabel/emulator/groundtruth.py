@@ -17,6 +17,8 @@ from gtlabel.emulator.people import People
 from gtlabel.emulator.shelf import Shelf
 from gtlabel.emulator.staff import Staff
 from gtlabel.emulator.tagging import TAGGED_RESOURCES, Tagging, check_tags, owns
+from gtlabel.emulator.taskuis import TaskUis
+from gtlabel.emulator.vendors import Vendors
 from gtlabel.emulator.workteams import WorkTeams
 from gtlabel.engine.board import Board, Counters, Job, JobKey, Status
 from gtlabel.engine.jobs import to_micros
@@ -28,12 +30,15 @@ __all__ = ["TAGGED_RESOURCES", "operations", "owns"]
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-def operations(board: Board, shelf: Shelf, people: People | Staff | None = None) -> Operations:
-    """Labeling jobs, work teams, workforces, and the tags of all of them.
+def operations(
+    board: Board, shelf: Shelf, people: People | Staff | None = None, uis: TaskUis | None = None
+) -> Operations:
+    """Labeling jobs, work teams, workforces, worker pages, and the tags of all of them.
 
     `AddTags`, `ListTags` and `DeleteTags` raise `PassOn` for an ARN that `owns` says no to.
     """
-    teams = WorkTeams(shelf, board.clock, people)
+    teams, vendors = WorkTeams(shelf, board.clock, people), Vendors(shelf)
+    uis = uis or TaskUis(shelf, clock=board.clock)
 
     def first_tags(context: Context, arn: str) -> Sequence[dict[str, str]] | None:
         try:
@@ -42,8 +47,11 @@ def operations(board: Board, shelf: Shelf, people: People | Staff | None = None)
             return None
         return job.spec.request.get("Tags", ()) if arn == _arn(context, job) else None
 
-    tagging = Tagging(shelf, {"labeling-job": first_tags, "workteam": teams.first_tags})
-    jobs = _LabelingJobs(board, teams, tagging)
+    tagging = Tagging(
+        shelf,
+        {"labeling-job": first_tags, "workteam": teams.first_tags, "human-task-ui": uis.first_tags},
+    )
+    jobs = _LabelingJobs(board, teams, vendors, uis, tagging)
     return {
         "CreateLabelingJob": jobs.create,
         "DescribeLabelingJob": jobs.describe,
@@ -51,25 +59,32 @@ def operations(board: Board, shelf: Shelf, people: People | Staff | None = None)
         "ListLabelingJobsForWorkteam": jobs.list_for_team,
         "StopLabelingJob": jobs.stop,
         **teams.operations(),
+        **vendors.operations(),
+        **uis.operations(),
         **tagging.operations(),
     }
 
 
 class _LabelingJobs:
-    def __init__(self, board: Board, teams: WorkTeams, tagging: Tagging) -> None:
+    def __init__(
+        self, board: Board, teams: WorkTeams, vendors: Vendors, uis: TaskUis, tagging: Tagging
+    ) -> None:
         self._board = board
         self._teams = teams
+        self._vendors = vendors
+        self._uis = uis
         self._tagging = tagging
 
     def create(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         check_tags(params.get("Tags", ()))
         spec = job_spec(context, params)
         team = params["HumanTaskConfig"]["WorkteamArn"]
-        if self._teams.first_tags(context, team) is None:
+        if not self._has_team(context, team):
             raise ApiError(
                 "ValidationException",
                 f"The specified Workteam '{team}' does not exist or you do not have access to it.",
             )
+        self._uis.check(context, spec)
         try:
             job = self._board.create_job(spec)
         except JobNameTakenError as error:
@@ -112,7 +127,7 @@ class _LabelingJobs:
 
     def list_for_team(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         team = params["WorkteamArn"]
-        if self._teams.first_tags(context, team) is None:
+        if not self._has_team(context, team):
             raise ApiError("ResourceNotFound", f"The work team '{team}' does not exist.")
         code = params.get("JobReferenceCodeContains", "")
         found = [
@@ -131,6 +146,9 @@ class _LabelingJobs:
                 f"The labeling job '{job.key.name}' is {job.status} and cannot be stopped any more.",
             )
         return {}
+
+    def _has_team(self, context: Context, arn: str) -> bool:
+        return self._teams.first_tags(context, arn) is not None or self._vendors.has(context, arn)
 
     def _find(self, context: Context, name: str) -> Job:
         try:

@@ -24,6 +24,7 @@ import moto.s3.responses
 import moto.s3.utils
 import moto.sagemaker.urls
 from moto import __version__ as moto_version
+from moto.backends import get_backend
 from moto.core.base_backend import BackendDict, BaseBackend
 
 from gtlabel.emulator import identities, simulation
@@ -61,6 +62,11 @@ class _Seam:
 
 
 _seam = _Seam()
+
+
+def version() -> str:
+    """The release of moto that is installed."""
+    return moto_version
 
 
 def install(
@@ -106,6 +112,41 @@ def uninstall() -> None:
     with _seam.lock:
         _seam.operations_of = None
         _seam.on_reset = None
+
+
+def backends(service: str) -> Iterator[tuple[str, str, Any]]:
+    """The account, the region and the backend of everything that a service of moto holds now."""
+    for account, regions in list(_backends(service).items()):
+        for region, backend in list(dict.items(regions)):
+            yield account, region, backend
+
+
+def backend(service: str, account: str, region: str) -> Any:
+    """What a service of moto holds in one account and region."""
+    return _backends(service)[account][region]
+
+
+def address_of(thing: Any) -> tuple[str, ...] | None:
+    """Where `at` finds a backend, or all those of a service; None for anything else."""
+    if isinstance(thing, BaseBackend):
+        return _service_of(thing), thing.account_id, thing.region_name
+    return (_service_of(thing.backend),) if isinstance(thing, BackendDict) else None
+
+
+def at(address: tuple[str, ...]) -> Any:
+    """What `address_of` gave the address of."""
+    return backend(*address) if len(address) > 1 else _backends(address[0])
+
+
+def _backends(service: str) -> Any:
+    # moto's own types know each service by a literal.
+    find: Callable[[str], Any] = get_backend  # type: ignore[assignment]
+    return find(service)
+
+
+def _service_of(thing: Any) -> str:
+    module: str = (thing if isinstance(thing, type) else type(thing)).__module__
+    return module.split(".")[1]
 
 
 def not_implemented(headers: Mapping[str, str], what: str) -> Reply:
@@ -163,6 +204,10 @@ def _assumptions() -> Iterator[tuple[str, bool]]:
     yield (
         "BaseBackend(region_name, account_id) with reset()",
         _takes(BaseBackend, "region_name", "account_id") and hasattr(BaseBackend, "reset"),
+    )
+    yield (
+        "moto.backends.get_backend(service) gives accounts, these give regions",
+        all(isinstance(_backends(name), BackendDict) for name in ("iam", "sqs")),
     )
     yield "BackendDict.reset() empties every service", inspect.ismethod(getattr(BackendDict, "reset", None))
     yield from _storage_assumptions()

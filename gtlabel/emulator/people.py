@@ -48,6 +48,9 @@ class People:
         context = Context(job.key.account, job.key.region)
         arn = str(job.spec.request.get("HumanTaskConfig", {}).get("WorkteamArn", ""))
         team = self._shelf.get(context, "workteam", arn.rpartition("/")[2])
+        if team and team["WorkteamArn"] != arn:
+            # The team of a vendor may be called like one of the account's own.
+            return None
         members = team["MemberDefinitions"] if team else []
         pool = next((m["CognitoMemberDefinition"] for m in members if "CognitoMemberDefinition" in m), None)
         if team and pool is None:

@@ -29,6 +29,7 @@ from gtlabel.errors import EmulatorError, PortInUseError
 
 if TYPE_CHECKING:
     from gtlabel.emulator.emulator import Emulator
+    from gtlabel.emulator.memory import Memory
     from gtlabel.emulator.protocol import Reply
     from gtlabel.emulator.storage import Storage
 
@@ -113,6 +114,7 @@ class Front:
         from gtlabel.emulator import bucketpolicy, moto
         from gtlabel.emulator.emulator import Emulator
         from gtlabel.emulator.gate import Gate
+        from gtlabel.emulator.memory import Memory
         from gtlabel.emulator.storage import Storage
 
         self.emulator: Emulator = Emulator(root, endpoint_url=url)
@@ -121,12 +123,15 @@ class Front:
         self.storage.install()
         self.emulator.put = self._put
         bucketpolicy.install()
-        self._moto = Gate(_dispatcher(self.storage))
+        self.memory: Memory | None = Memory(root / "moto.sqlite") if durable else None
+        self._moto = Gate(_dispatcher(self.storage, self.memory))
         # moto looks whether an object is there and writes it in two steps; S3 does in one.
         self._conditional = threading.Lock()
         count = self.storage.load(self._replay)
         if count:
             _log.info("%d objects are there again", count)
+        if self.memory:
+            self.memory.load()
         self._seed_role()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -140,6 +145,8 @@ class Front:
             self.emulator.reset()
             self.storage.clear()
             answer = self._ask_moto(environ, start_response)
+            if self.memory:
+                self.memory.clear()
             self._seed_role()
             return answer
         return self._ask_moto(environ, start_response)
@@ -148,6 +155,8 @@ class Front:
         """Let go of the state."""
         self.emulator.close()
         self.storage.close()
+        if self.memory:
+            self.memory.close()
 
     def _own(self, path: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         from gtlabel.emulator import doors
@@ -237,6 +246,8 @@ class _Housekeeper(threading.Thread):
             began = time.monotonic()
             try:
                 self._front.emulator.turn()
+                if self._front.memory:
+                    self._front.memory.sweep()
                 if time.monotonic() - swept > _SWEEP_SECONDS:
                     self._front.storage.bodies.sweep()
                     swept = time.monotonic()
@@ -292,12 +303,13 @@ def _listen(host: str, port: int) -> Any:
     return server
 
 
-def _dispatcher(storage: Storage) -> Any:
+def _dispatcher(storage: Storage, memory: Memory | None) -> Any:
     from flask import Response, request
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.exceptions import MethodNotAllowed, NotFound
 
     from gtlabel.emulator import stacks
+    from gtlabel.emulator.memory import SERVICES
     from gtlabel.emulator.moto import not_implemented
 
     def create(service: Any) -> Any:
@@ -318,8 +330,17 @@ def _dispatcher(storage: Storage) -> Any:
             storage.note(request, response.status_code)
             return response
 
+        def remember(response: Any) -> Any:
+            target = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
+            operation = target or request.form.get("Action", "")
+            if memory:
+                memory.note(service, request.method, operation, response.status_code)
+            return response
+
         if service == "s3":
             app.after_request(note)
+        elif memory and service in SERVICES:
+            app.after_request(remember)
         app.register_error_handler(NotFound, unknown)
         app.register_error_handler(MethodNotAllowed, unknown)
         return app

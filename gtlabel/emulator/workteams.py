@@ -17,6 +17,7 @@ from gtlabel.emulator.paging import page
 from gtlabel.emulator.people import SEEDED_CLIENT, SEEDED_TEAM, People, unseen_pool
 from gtlabel.emulator.shelf import Shelf
 from gtlabel.emulator.staff import Staff
+from gtlabel.emulator.tagging import check_tags
 
 _SEEDED_WORKFORCE = "default"
 _MOST_TEAMS = 25
@@ -72,10 +73,8 @@ class WorkTeams:
         if self._people and "CognitoConfig" in params:
             cognito = params["CognitoConfig"]
             self._people.check_client(context, cognito["UserPool"], cognito["ClientId"])
-        workforce = {name: value for name, value in params.items() if name != "Tags"}
-        if "OidcConfig" in workforce:
-            oidc = workforce["OidcConfig"]
-            workforce["OidcConfig"] = {name: text for name, text in oidc.items() if name != "ClientSecret"}
+        check_tags(params.get("Tags", ()))
+        workforce = _shown({name: value for name, value in params.items() if name != "Tags"})
         with self._shelf.transaction():
             if self._shelf.all(context, "workforce"):
                 raise ApiError(
@@ -99,7 +98,7 @@ class WorkTeams:
         self._seed(context)
         with self._shelf.transaction():
             workforce = self._workforce(context, params["WorkforceName"])
-            change = dict(params)
+            change = _shown(params)
             if "OidcConfig" in change:
                 if "OidcConfig" not in workforce:
                     raise ApiError("ValidationException", "The workforce signs in with Cognito, not OIDC.")
@@ -107,18 +106,21 @@ class WorkTeams:
                     raise ApiError(
                         "ConflictException", "The workforce still has work teams; delete them first."
                     )
-                oidc = change["OidcConfig"]
-                change["OidcConfig"] = {name: text for name, text in oidc.items() if name != "ClientSecret"}
             workforce = {**workforce, **change, "LastUpdatedDate": self._clock().isoformat()}
+            if workforce.get("WorkforceVpcConfig") == {}:
+                # That is how a workforce leaves its VPC.
+                del workforce["WorkforceVpcConfig"]
             self._shelf.put(context, "workforce", params["WorkforceName"], workforce)
         return {"Workforce": _dated(workforce)}
 
     def delete_workforce(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         """DeleteWorkforce; its teams must be gone."""
-        workforce = self._workforce(context, params["WorkforceName"])
-        if self._has_teams(context, workforce):
-            raise ApiError("ResourceInUse", "The workforce still has work teams; delete them first.")
-        self._shelf.delete(context, "workforce", params["WorkforceName"])
+        self._seed(context)
+        with self._shelf.transaction():
+            workforce = self._workforce(context, params["WorkforceName"])
+            if self._has_teams(context, workforce):
+                raise ApiError("ResourceInUse", "The workforce still has work teams; delete them first.")
+            self._shelf.delete(context, "workforce", params["WorkforceName"])
         return {}
 
     def create_workteam(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
@@ -128,13 +130,8 @@ class WorkTeams:
         workforces = self._shelf.all(context, "workforce")
         wanted = params.get("WorkforceName", workforces[0]["WorkforceName"] if workforces else "")
         workforce = self._workforce(context, wanted)
-        kinds = {kind for member in params["MemberDefinitions"] for kind in member}
-        if ("OidcConfig" in workforce) != (kinds == {"OidcMemberDefinition"}):
-            raise ApiError(
-                "ValidationException",
-                f"The workforce '{workforce['WorkforceName']}' signs in "
-                f"{'with OIDC' if 'OidcConfig' in workforce else 'with Cognito'}, and so must its teams.",
-            )
+        _check_kind(workforce, params["MemberDefinitions"])
+        check_tags(params.get("Tags", ()))
         name = params["WorkteamName"]
         with self._shelf.transaction():
             if self._shelf.get(context, "workteam", name) is not None:
@@ -163,6 +160,9 @@ class WorkTeams:
         self._seed(context)
         with self._shelf.transaction():
             team = self._team(context, params["WorkteamName"])
+            if "MemberDefinitions" in params:
+                workforce = self._workforce(context, team["WorkforceArn"].rpartition("/")[2])
+                _check_kind(workforce, params["MemberDefinitions"])
             team = {**team, **params, "LastUpdatedDate": self._clock().isoformat()}
             self._shelf.put(context, "workteam", params["WorkteamName"], team)
         return {"Workteam": _dated(team)}
@@ -298,6 +298,31 @@ def _check_members(members: list[dict[str, Any]]) -> None:
         raise ApiError(
             "ValidationException", "All Cognito members of a team share one UserPool and ClientId."
         )
+
+
+def _check_kind(workforce: dict[str, Any], members: list[dict[str, Any]]) -> None:
+    kinds = {kind for member in members for kind in member}
+    if ("OidcConfig" in workforce) != (kinds == {"OidcMemberDefinition"}):
+        raise ApiError(
+            "ValidationException",
+            f"The workforce '{workforce['WorkforceName']}' signs in "
+            f"{'with OIDC' if 'OidcConfig' in workforce else 'with Cognito'}, and so must its teams.",
+        )
+
+
+def _shown(workforce: dict[str, Any]) -> dict[str, Any]:
+    """What may be told of a workforce: all but the secret of its provider's client.
+
+    Raises:
+        ApiError: `ValidationException` for a VPC that is told in part.
+    """
+    network = workforce.get("WorkforceVpcConfig")
+    if network and not {"VpcId", "SecurityGroupIds", "Subnets"} <= network.keys():
+        raise ApiError("ValidationException", "WorkforceVpcConfig: give VpcId, SecurityGroupIds and Subnets.")
+    if "OidcConfig" not in workforce:
+        return dict(workforce)
+    public = {name: text for name, text in workforce["OidcConfig"].items() if name != "ClientSecret"}
+    return {**workforce, "OidcConfig": public}
 
 
 def _moved(member: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
