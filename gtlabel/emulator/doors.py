@@ -3,6 +3,7 @@
 worker/*    what a worker page says: see `gtlabel.portal.workers`
 device/*    what a device asks: see `gtlabel.emulator.devices`
 clock       the time: see `gtlabel.emulator.clock`
+human-task-ui/REGION/NAME  the template of a human task UI
 health      whether somebody is there
 """
 
@@ -12,7 +13,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from gtlabel.emulator import clock, devices, vendors
+from gtlabel.emulator import clock, devices, taskuis, vendors
 from gtlabel.emulator.emulator import Emulator
 from gtlabel.portal import workers
 
@@ -35,6 +36,8 @@ def answer(emulator: Emulator, path: str, body: Mapping[str, Any]) -> tuple[int,
         return workers.handle(emulator.board, rest, body)
     if kind == "device":
         return devices.handle(emulator.shelf, rest, body)
+    if kind == "human-task-ui":
+        return taskuis.handle(emulator.uis, rest)
     if kind == "vendor-team":
         return vendors.handle(vendors.Vendors(emulator.shelf), body)
     if kind == "clock":

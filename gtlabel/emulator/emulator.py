@@ -19,8 +19,10 @@ from gtlabel.emulator.people import People
 from gtlabel.emulator.protocol import PassOn
 from gtlabel.emulator.shelf import Shelf
 from gtlabel.emulator.streaming import Streams
+from gtlabel.emulator.taskuis import TaskUis
 from gtlabel.engine.board import Board
 from gtlabel.engine.foreman import Foreman
+from gtlabel.engine.functions import Functions
 from gtlabel.engine.store import Store
 
 if TYPE_CHECKING:
@@ -42,13 +44,19 @@ class Emulator:
             is moto in process.
         driven: whether each request first does what is due and does again what it made due, so that no
             thread is needed for labeling jobs.
+        functions: the functions of custom workflows.
 
     Attributes:
         put: writes an object into S3 where that is this process, and labeling jobs need not ask for it.
     """
 
     def __init__(
-        self, state: Path | None = None, *, endpoint_url: str | None = None, driven: bool = False
+        self,
+        state: Path | None = None,
+        *,
+        endpoint_url: str | None = None,
+        driven: bool = False,
+        functions: Functions | None = None,
     ) -> None:
         self.endpoint_url = endpoint_url
         self._driven = driven
@@ -56,6 +64,7 @@ class Emulator:
         self._turning = threading.Lock()
         self._clients: dict[Context, Aws] = {}
         self.put: Put | None = None
+        self.functions = functions or Functions()
         self._temporary = TemporaryDirectory(prefix="gtlabel-") if state is None else None
         self.root = Path(self._temporary.name) if self._temporary else Path(state or "")
         self.shelf = Shelf(None if state is None else self.root / "shelf.sqlite")
@@ -69,12 +78,17 @@ class Emulator:
             pause=0 if driven else _QUIET_SECONDS,
         )
         self.people = People(self.shelf, lambda context: self.aws(context, "cognito_idp"))
+        self.uis = TaskUis(
+            self.shelf, lambda context: self.aws(context).s3, self.clock, address=endpoint_url or ""
+        )
         self.foreman = Foreman(
             self.board,
             self._files_of,
             lambda job: announce(job, aside=not driven),
             self.streams.prepare,
             self.people.identify,
+            functions=self.functions,
+            inspect=self.uis.inspect,
         )
         self.executor = Executor(self.aws, self.root / "training", self.shelf, clock=self.clock)
         self.executor.recover()
@@ -137,13 +151,15 @@ class Emulator:
         """End what runs and let go of the state."""
         with self._turning:
             self.executor.close()
+            self.functions.close()
+            self.foreman.close()
             self.shelf.close()
             self.store.close()
             if self._temporary:
                 self._temporary.cleanup()
 
     def _assembled(self) -> dict[str, Operations]:
-        labeling = groundtruth.operations(self.board, self.shelf, self.people)
+        labeling = groundtruth.operations(self.board, self.shelf, self.people, self.uis, self.functions)
         trainings = training.operations(self.executor, self.shelf)
         tags = {
             name: _by_resource(

@@ -1,4 +1,4 @@
-"""Tags of labeling jobs, work teams and workforces; those of all other resources are someone else's."""
+"""Tags of labeling jobs, work teams, workforces and human task UIs; all other tags are someone else's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gtlabel.emulator.api import ApiError, Context, Operations
 from gtlabel.emulator.protocol import PassOn
 from gtlabel.emulator.shelf import Shelf
 
-TAGGED_RESOURCES = ("labeling-job", "workteam", "workforce")
+TAGGED_RESOURCES = ("labeling-job", "workteam", "workforce", "human-task-ui")
 
 _MOST_TAGS = 50
 

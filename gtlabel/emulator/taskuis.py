@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from gtlabel import storage
 from gtlabel.emulator.api import ApiError, Context, Operations
@@ -93,7 +92,7 @@ class TaskUis:
         found = self._find(context, params["HumanTaskUiName"])
         template = {"ContentSha256": sha256(found["Content"].encode()).hexdigest()}
         if self._address:
-            place = f"{context.region}/{quote(found['HumanTaskUiName'])}"
+            place = f"{context.region}/{found['HumanTaskUiName']}"
             template["Url"] = f"{self._address}/gtlabel/{_KIND}/{place}"
         return {**_summary(found), "HumanTaskUiStatus": "Active", "UiTemplate": template}
 
@@ -207,6 +206,20 @@ class TaskUis:
         if found is None:
             raise ApiError("ResourceNotFound", f"There is no human task UI named '{name}'.")
         return found
+
+
+def handle(uis: TaskUis, place: str) -> tuple[int, dict[str, Any]]:
+    """Answer who follows the `Url` of a template: the HTTP status and the JSON.
+
+    Args:
+        uis: the human task UIs.
+        place: the region and the name, as in the URL.
+    """
+    region, _, name = place.partition("/")
+    try:
+        return 200, {"Content": uis.content(Context(region=region), name)}
+    except ApiError as error:
+        return 404, {"error": error.message}
 
 
 def _summary(document: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/sms-custom-templates-step3-lambd
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,13 +52,17 @@ def task_input(task: Task) -> dict[str, Any]:
     if task.input is not None:
         made: dict[str, Any] = json.loads(task.input)
         return made
-    record = json.loads(task.line)
+    return page_input(json.loads(task.line), task.classes, task.kind)
+
+
+def page_input(record: Mapping[str, Any], classes: Sequence[str], kind: Kind) -> dict[str, Any]:
+    """The same for any record, where no function made it."""
     built_in = {
         "taskObject": record.get("source-ref", record.get("source")),
-        "labels": list(task.classes),
+        "labels": list(classes),
         "manifestLine": record,
     }
-    return {**built_in, **record} if task.kind is Kind.CUSTOM else built_in
+    return {**built_in, **record} if kind is Kind.CUSTOM else built_in
 
 
 def function_arn(key: JobKey, name: str) -> str:
