@@ -5,6 +5,7 @@ The rules are those that botocore's model leaves out: contract/ground-truth.md 2
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from gtlabel.emulator.api import ApiError, Context
@@ -24,8 +25,13 @@ _KINDS = {
 }
 
 
-def job_spec(context: Context, params: dict[str, Any]) -> JobSpec:
+def job_spec(context: Context, params: dict[str, Any], functions: Container[str] = ()) -> JobSpec:
     """What a request asks of the engine.
+
+    Args:
+        context: the account and region.
+        params: of CreateLabelingJob.
+        functions: the names of the functions that custom workflows can have here.
 
     Raises:
         ApiError: `ValidationException` for what the service, or this emulator, cannot do.
@@ -42,7 +48,7 @@ def job_spec(context: Context, params: dict[str, Any]) -> JobSpec:
         _check_topics(context, source["SnsDataSource"].get("SnsTopicArn", ""), output_topic)
     elif "S3DataSource" not in source:
         raise _refusal("InputConfig.DataSource: one of S3DataSource and SnsDataSource is needed")
-    kind = _kind(context, human)
+    kind, pre, post = _functions(context, human, functions)
     if "LabelCategoryConfigS3Uri" not in params and kind is not Kind.CUSTOM:
         raise _refusal("LabelCategoryConfigS3Uri: image classification needs its classes")
     if "HumanTaskUiArn" in human["UiConfig"] or "UiTemplateS3Uri" not in human["UiConfig"]:
@@ -70,6 +76,9 @@ def job_spec(context: Context, params: dict[str, Any]) -> JobSpec:
         request=params,
         streaming=streaming,
         announced=streaming and bool(output_topic),
+        team=human["WorkteamArn"],
+        pre=pre,
+        post=post,
     )
 
 
@@ -117,39 +126,52 @@ def _check_times(human: dict[str, Any]) -> None:
         )
 
 
-def _kind(context: Context, human: dict[str, Any]) -> Kind:
-    """The kind of question, by the built-in functions, which must fit each other and the region.
+def _functions(
+    context: Context, human: dict[str, Any], known: Container[str]
+) -> tuple[Kind, str | None, str | None]:
+    """The kind of question, and the names of the functions that are the caller's own.
 
-    A custom task may go without a function, and then does what its `PassThrough` would.
+    Built-in functions must fit each other and the region. A custom task may go without a function, and then
+    does what its `PassThrough` would.
     """
     consolidation = human.get("AnnotationConsolidationConfig", {}).get("AnnotationConsolidationLambdaArn")
-    kinds = {
-        _function("PreHumanTaskLambdaArn", "PRE", context, human.get("PreHumanTaskLambdaArn")),
-        _function("AnnotationConsolidationConfig", "ACS", context, consolidation),
-    }
-    if len(kinds) > 1 and Kind.CUSTOM in kinds:
+    before, pre = _function(
+        "PreHumanTaskLambdaArn", "PRE", context, human.get("PreHumanTaskLambdaArn"), known
+    )
+    after, post = _function("AnnotationConsolidationConfig", "ACS", context, consolidation, known)
+    if before is not after and Kind.CUSTOM in (before, after):
         raise _refusal("HumanTaskConfig: a built-in task needs both of its functions, PRE and ACS")
-    if len(kinds) > 1:
+    if before is not after:
         raise _refusal("HumanTaskConfig: the PRE and the ACS function are of different task types")
-    return kinds.pop()
+    return before, pre, post
 
 
-def _function(member: str, prefix: str, context: Context, arn: str | None) -> Kind:
+def _function(
+    member: str, prefix: str, context: Context, arn: str | None, known: Container[str]
+) -> tuple[Kind, str | None]:
     if arn is None:
-        return Kind.CUSTOM
-    parts = arn.split(":")
-    kind = _KINDS.get(parts[-1].removeprefix(f"{prefix}-")) if parts[-1].startswith(prefix) else None
+        return Kind.CUSTOM, None
+    # A version or an alias may follow the name; here there is one of each function.
+    _, _, _, region, account, _, name, *_ = arn.split(":")
+    kind = _KINDS.get(name.removeprefix(f"{prefix}-")) if name.startswith(prefix) else None
+    if kind is None and name in known:
+        if region != context.region:
+            raise _refusal(
+                f"HumanTaskConfig.{member}: the function is in {region} and the job in {context.region}"
+            )
+        return Kind.CUSTOM, name
     if kind is None:
         raise _refusal(
-            f"HumanTaskConfig.{member}: '{arn}' is none of the functions emulated here, "
-            f"{', '.join(f'{prefix}-{name}' for name in _KINDS)}"
+            f"HumanTaskConfig.{member}: '{arn}' is none of the functions here, "
+            f"{', '.join(f'{prefix}-{task}' for task in _KINDS)}; "
+            f"start this server with --function {name}=package.module:function to have it"
         )
-    if parts[3] != context.region or parts[4] != FUNCTION_ACCOUNTS.get(context.region):
+    if region != context.region or account != FUNCTION_ACCOUNTS.get(context.region):
         raise _refusal(
             f"HumanTaskConfig.{member}: '{arn}' is not the function of {context.region}, "
             f"which account {FUNCTION_ACCOUNTS.get(context.region, '(none)')} owns"
         )
-    return kind
+    return kind, None
 
 
 def _uri(member: str, holder: dict[str, Any]) -> S3Uri:
