@@ -18,6 +18,7 @@ from gtlabel.cli import (
     local,
     notify,
     policy,
+    serve,
     stack,
     stream,
     team,
@@ -49,7 +50,8 @@ app.command("deploy")(deploy.deploy)
 app.command("notify")(notify.notify)
 app.command("policy")(policy.policy)
 app.command("stack")(stack.stack)
-app.command("template")(template.template)
+app.add_typer(template.app, name="template")
+app.add_typer(serve.app, name="serve")
 app.add_typer(local.app, name="local")
 
 

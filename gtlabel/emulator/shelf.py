@@ -65,6 +65,8 @@ class Shelf:
 
     def __init__(self, where: Path | str | None = None) -> None:
         url = make_url(where if isinstance(where, str) else f"sqlite:///{where or ''}")
+        if url.get_backend_name() == "postgresql":
+            url = url.set(drivername="postgresql+psycopg")
         self._is_sqlite = url.get_backend_name() == "sqlite"
         self._is_postgres = url.get_backend_name() == "postgresql"
         in_memory = self._is_sqlite and url.database in (None, "", ":memory:")

@@ -12,7 +12,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -23,36 +23,34 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from gtlabel.engine.board import Board
+from gtlabel.engine.doorkeeper import Doorkeeper
 from gtlabel.portal import workers
 
-# Who a token stands for, or None if it is nobody's.
-WorkerOf = Callable[[str], str | None]
-
 # How long somebody who showed a token is believed to hold it still.
-_FRESH_SECONDS = 1.0
+_FRESH_SECONDS = 0.5
 _TOKENS_REMEMBERED = 4096
 
 
 def portal(
     board: Board,
-    worker_of: WorkerOf,
+    doorkeeper: Doorkeeper,
     home: tuple[str, str],
+    *,
     also: Sequence[BaseRoute] = (),
+    behind_proxy: bool = False,
 ) -> Starlette:
     """The application.
 
     Args:
         board: where the tasks are.
-        worker_of: who a token stands for; it may look into a database.
+        doorkeeper: who knows the workers' tokens.
         home: the account and region of jobs that are asked for by name alone.
         also: what else is to be answered.
+        behind_proxy: whether a proxy says from where a request came.
     """
+    api = WorkerApi(board, doorkeeper, home, behind_proxy=behind_proxy)
     return Starlette(
-        routes=[
-            Mount("/gtlabel/worker", WorkerApi(board, worker_of, home)),
-            Route("/gtlabel/health", _health, methods=["GET"]),
-            *also,
-        ]
+        routes=[Mount("/gtlabel/worker", api), Route("/gtlabel/health", _health, methods=["GET"]), *also]
     )
 
 
@@ -61,14 +59,18 @@ class WorkerApi:
 
     Args:
         board: where the tasks are.
-        worker_of: who a token stands for.
+        doorkeeper: who knows the workers' tokens.
         home: the account and region of jobs that are asked for by name alone.
+        behind_proxy: whether a proxy says from where a request came.
     """
 
-    def __init__(self, board: Board, worker_of: WorkerOf, home: tuple[str, str]) -> None:
+    def __init__(
+        self, board: Board, doorkeeper: Doorkeeper, home: tuple[str, str], *, behind_proxy: bool = False
+    ) -> None:
         self._board = board
-        self._worker_of = worker_of
+        self._doorkeeper = doorkeeper
         self._home = home
+        self._behind_proxy = behind_proxy
         self._known: dict[str, tuple[str, float]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,11 +89,7 @@ class WorkerApi:
         if scope["method"] != "POST":
             return 405, {"error": f"{scope['method']} is not understood here; POST a JSON object"}
         scheme, _, token = _header(scope, b"authorization").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            return 401, {"error": "say who you are with the header Authorization: Bearer <your token>"}
-        worker = await self._who(token.strip())
-        if worker is None:
-            return 401, {"error": "the token is not, or no longer, known; ask the owner for a new one"}
+        worker = await self._who(token.strip() if scheme.lower() == "bearer" else "", scope)
         try:
             asked = json.loads(body or b"{}")
         except (ValueError, RecursionError):
@@ -100,20 +98,19 @@ class WorkerApi:
             return 400, {"error": "the body is not a JSON object"}
         return await workers.answer(self._board, action, asked, workers.Caller(worker, *self._home))
 
-    async def _who(self, token: str) -> str | None:
+    async def _who(self, token: str, scope: Scope) -> str:
         now = time.monotonic()
         worker, looked = self._known.get(token, ("", 0.0))
         if worker and now - looked < _FRESH_SECONDS:
             return worker
+        self._known.pop(token, None)
         # In a thread, because it may wait for the database, and everybody else must not.
-        found = await asyncio.to_thread(self._worker_of, token)
-        if found is None:
-            self._known.pop(token, None)
-            return None
+        address = _address(scope, behind_proxy=self._behind_proxy)
+        found = await asyncio.to_thread(self._doorkeeper.worker, token, address)
         if len(self._known) >= _TOKENS_REMEMBERED:
             self._known.clear()
-        self._known[token] = found, now
-        return found
+        self._known[token] = found.sub, now
+        return found.sub
 
 
 async def read_body(receive: Receive) -> bytes | None:
@@ -138,6 +135,8 @@ async def send_json(send: Send, status: int, said: Mapping[str, Any]) -> None:
     ]
     if status == HTTPStatus.UNAUTHORIZED:
         headers.append((b"www-authenticate", b"Bearer"))
+    if "retry_after" in said:
+        headers.append((b"retry-after", str(said["retry_after"]).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -148,6 +147,13 @@ def _header(scope: Scope, name: bytes) -> str:
             text: str = value.decode("latin-1")
             return text
     return ""
+
+
+def _address(scope: Scope, *, behind_proxy: bool) -> str:
+    """Where a request came from; the last word about it is that of the proxy, all others are anybody's."""
+    forwarded = _header(scope, b"x-forwarded-for").rpartition(",")[2].strip() if behind_proxy else ""
+    client = scope.get("client")
+    return forwarded or (client[0] if client else "")
 
 
 async def _health(_request: Request) -> JSONResponse:

@@ -21,12 +21,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gtlabel.engine.board import Board, JobKey, Status, Task
-from gtlabel.errors import AnswerError, JobNotFoundError, LeaseError
+from gtlabel.errors import (
+    AnswerError,
+    DatabaseFullError,
+    JobNotFoundError,
+    LeaseError,
+    NotSignedInError,
+    StoreError,
+    TooManyTriesError,
+    WorkerDeactivatedError,
+    WorkerNotAdmittedError,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +90,10 @@ def refusal(error: Exception, action: str) -> Answer:
     """What to say about a failure; one that nobody foresaw is logged."""
     for kind, status in _STATUS.items():
         if isinstance(error, kind):
-            return status, {"error": str(error)}
+            said: dict[str, Any] = {"error": str(error)}
+            if isinstance(error, TooManyTriesError):
+                said["retry_after"] = max(1, math.ceil(error.seconds))
+            return status, said
     _log.error("worker/%s", action, exc_info=error)
     return 500, {"error": f"{action} failed inside: {type(error).__name__}: {error}"}
 
@@ -92,12 +106,19 @@ class _UnknownActionError(Exception):
     pass
 
 
+# The first that fits counts.
 _STATUS: dict[type[Exception], int] = {
     _NotUnderstoodError: 400,
     AnswerError: 400,
     JobNotFoundError: 404,
     _UnknownActionError: 404,
+    WorkerNotAdmittedError: 403,
     LeaseError: 409,
+    NotSignedInError: 401,
+    WorkerDeactivatedError: 403,
+    TooManyTriesError: 429,
+    DatabaseFullError: 507,
+    StoreError: 503,
 }
 
 
