@@ -4,7 +4,6 @@ const DIGITS = '1234567890';
 // Letters that do something else: n is the exclusion, f fits, s skips, u undoes, g opens the grid.
 const LETTERS = 'abcdehijklmopqrtvwxyz';
 const FILTER_FROM = 20;
-const FLASH_MILLISECONDS = 150;
 const DWELL_MILLISECONDS = 150;
 
 const CLASSIFIER_LOOK = `
@@ -30,7 +29,6 @@ legend { font-weight: 650; padding: 0 0 8px; }
   box-shadow: inset 0 0 0 1px var(--accent); }
 .option:has(input:focus-visible) { outline: 3px solid var(--accent); outline-offset: 2px; }
 .option:has(input:disabled) { opacity: .55; }
-.option.flash { background: var(--accent); color: var(--paper); }
 .option input { width: 20px; height: 20px; flex: none; margin: 0; }
 .option input:focus-visible { outline: none; }
 .option .text { min-width: 0; overflow-wrap: anywhere; unicode-bidi: isolate; }
@@ -245,18 +243,9 @@ class Classifier extends Control {
     if (performance.now() - (page.shownAt ?? 0) < DWELL_MILLISECONDS) return true;
     input.focus();
     input.click();
-    if (settings.fast && !this.isMulti && input !== this.exclusion) this.submitSoon(input);
+    // In fast mode a key is the whole answer; the shell shows for a moment what it was.
+    if (settings.fast && !this.isMulti) formOf(this)?.requestSubmit();
     return true;
-  }
-
-  /** In fast mode a key is the whole answer; the choice is seen for a moment before it goes. */
-  submitSoon(input) {
-    const option = input.closest('.option');
-    option.classList.add('flash');
-    setTimeout(() => {
-      option.classList.remove('flash');
-      formOf(this)?.requestSubmit();
-    }, settings.flash ?? FLASH_MILLISECONDS);
   }
 
   validate() {

@@ -1,0 +1,297 @@
+// The shell around tasks: it leases ahead, shows, sends answers, and takes the last ones back.
+
+import {call, get, isPassing} from '/static/api.js';
+import {minutes, Stopwatch} from '/static/work/clock.js';
+import {Frames} from '/static/work/frames.js';
+import {Outbox} from '/static/work/outbox.js';
+
+const AHEAD = 2;
+const UNDOABLE = 10;
+const UNDO_MILLISECONDS = 30_000;
+const WARN_SECONDS = 30;
+const LOOK_AGAIN_MILLISECONDS = 3_000;
+const CHIP_MILLISECONDS = 900;
+
+const byId = (id) => document.getElementById(id);
+const job = Number(window.location.pathname.split('/')[2]);
+const settings = {fast: false, hotkeys: true, ...JSON.parse(localStorage.getItem('gtlabel') ?? '{}')};
+// The tasks in this browser's hands: the first is on show, the second is loaded behind it.
+const line = [];
+const answered = [];
+const state = {done: 0, began: performance.now(), left: null, isLeasing: false, hasEnded: false};
+const outbox = new Outbox(tellTrouble);
+const frames = new Frames([byId('frame-0'), byId('frame-1')], hear, settings);
+
+function tellTrouble(count, sentence) {
+  byId('banner').hidden = !count;
+  byId('banner').textContent = count ? `${count} answers are not stored yet; trying again. ${sentence}` : '';
+}
+
+function taskOf(said) {
+  return {...said, offset: Date.parse(said.now) - Date.now(), stopwatch: null, hasFailed: false};
+}
+
+/** Leases until enough tasks are at hand. */
+async function fetchMore() {
+  if (state.isLeasing || state.hasEnded) return;
+  state.isLeasing = true;
+  try {
+    while (line.length < AHEAD) {
+      const said = await call('lease', {job});
+      if (!said.lease) {
+        nothingMore(said);
+        break;
+      }
+      take(said);
+    }
+  } catch (error) {
+    if (isPassing(error)) setTimeout(fetchMore, LOOK_AGAIN_MILLISECONDS);
+    tellTrouble(isPassing(error) ? outbox.waiting : 0, error.message);
+    if (!isPassing(error) && !line.length) notice('This job cannot be worked on', error.message);
+  } finally {
+    state.isLeasing = false;
+  }
+}
+
+function take(said) {
+  if (line.some((task) => task.lease === said.lease)) return;
+  byId('title').textContent = said.title || said.job_name;
+  document.title = said.title || said.job_name;
+  state.left = said.left ?? state.left;
+  line.push(taskOf(said));
+  arrange();
+}
+
+function nothingMore(said) {
+  state.left = 0;
+  state.hasEnded = !['Initializing', 'InProgress'].includes(said.job_status);
+  if (!state.hasEnded) setTimeout(fetchMore, LOOK_AGAIN_MILLISECONDS);
+  if (line.length) return;
+  if (state.hasEnded) notice('This job is done', 'Thank you. There is nothing left to do here.');
+  else notice('Nothing to do now', 'The other pictures are with others. This page looks again by itself.');
+}
+
+function notice(title, text) {
+  byId('notice').hidden = false;
+  byId('notice-title').textContent = title;
+  byId('notice-text').textContent = text;
+  byId('clock').hidden = true;
+}
+
+function arrange() {
+  frames.arrange(line);
+  const [current] = line;
+  for (const id of ['decline', 'release', 'stop']) byId(id).disabled = !current;
+  byId('undo').disabled = !settings.fast || !answered.length;
+  if (!current) return;
+  byId('notice').hidden = true;
+  byId('clock').hidden = false;
+  if (!current.stopwatch) begin(current);
+  drawProgress();
+}
+
+/** A task is on show for the first time: its time begins now, however long it waited behind another. */
+function begin(task) {
+  task.stopwatch = new Stopwatch();
+  if (task.isAhead ?? state.done > 0) extend(task);
+}
+
+async function extend(task) {
+  try {
+    const {expires} = await call('heartbeat', {lease: task.lease});
+    task.expires = expires;
+  } catch (error) {
+    if (!isPassing(error)) lose(task, error.message);
+  }
+}
+
+/** A task that is not in our hands any more. */
+function lose(task, sentence) {
+  remove(task);
+  chip(sentence);
+}
+
+function remove(task) {
+  const place = line.indexOf(task);
+  if (place >= 0) line.splice(place, 1);
+  task.stopwatch?.stop();
+  closeDialogs();
+  arrange();
+  fetchMore();
+}
+
+function closeDialogs() {
+  for (const id of ['warning', 'confirm']) if (byId(id).open) byId(id).close();
+}
+
+function hear(task, said) {
+  if (said.type === 'submit' && task === line[0]) submit(task, said.answer);
+  if (said.type === 'image' && !said.ok) task.hasFailed = true;
+  if (said.type === 'key' && task === line[0]) press(said.key);
+  if (said.type === 'link' && task === line[0]) follow(said.href);
+}
+
+function submit(task, answer) {
+  line.shift();
+  const seconds = task.stopwatch.stop();
+  const isRevision = Boolean(task.answer);
+  const hold = settings.fast;
+  const body = {lease: task.lease, answer, active_seconds: seconds, ...(isRevision ? {} : {hold, next: true})};
+  chip(spoken(answer) ?? 'Submitted');
+  if (hold) remember({...task, answer, stopwatch: null, answeredAt: Date.now()});
+  if (!isRevision) state.done++;
+  if (state.left && !isRevision) state.left--;
+  arrange();
+  outbox.send(isRevision ? 'revise' : 'submit', body).then(({next}) => {
+    if (next?.lease) take(next);
+    else if (next && !line.length) nothingMore(next);
+    fetchMore();
+  }).catch((error) => {
+    chip(error.message);
+    fetchMore();
+  });
+  fetchMore();
+}
+
+/** What an answer says, in a word, to be seen for a moment. */
+function spoken(answer) {
+  for (const value of Object.values(answer)) {
+    if (typeof value?.label === 'string') return value.label;
+    if (Array.isArray(value?.labels)) return value.labels.join(', ') || 'None';
+  }
+  return null;
+}
+
+function remember(task) {
+  answered.push(task);
+  if (answered.length > UNDOABLE) answered.shift();
+}
+
+function undo() {
+  const task = answered.pop();
+  if (!task || !settings.fast) return;
+  if (Date.now() - task.answeredAt > UNDO_MILLISECONDS) {
+    answered.length = 0;
+    chip('It is too late to take that back');
+    arrange();
+    return;
+  }
+  line.unshift({...task, isAhead: false});
+  arrange();
+}
+
+function press(key) {
+  if (key === 'u' || key === 'Backspace') undo();
+  if (key === '?') byId('options').showModal();
+}
+
+/** Links of a task page open here, beside it, and nowhere near our pages. */
+function follow(href) {
+  if (/^https?:/i.test(href) && new URL(href).origin !== window.location.origin) {
+    window.open(href, '_blank', 'noopener,noreferrer');
+  }
+}
+
+function chip(text) {
+  byId('chip').textContent = text;
+  byId('chip').classList.add('shown');
+  clearTimeout(state.chipTimer);
+  state.chipTimer = setTimeout(() => byId('chip').classList.remove('shown'), CHIP_MILLISECONDS);
+}
+
+function drawProgress() {
+  const pace = state.done / ((performance.now() - state.began) / 60_000);
+  const parts = [`${state.done} done`];
+  if (state.done > 2) parts.push(`${Math.round(pace)} a minute`);
+  if (state.left !== null) parts.push(`${state.left} to go`);
+  byId('progress').textContent = parts.join(' · ');
+}
+
+function tick() {
+  const [task] = line;
+  if (!task) return;
+  const left = (Date.parse(task.expires) - Date.now() - task.offset) / 1000;
+  byId('left').textContent = minutes(left);
+  byId('clock').classList.toggle('short', left <= WARN_SECONDS);
+  if (left <= 0) lose(task, 'The time for this task was up; somebody else gets it.');
+  else if (left <= WARN_SECONDS && !byId('warning').open && !task.isWarned) {
+    task.isWarned = true;
+    byId('warning').showModal();
+  }
+}
+
+const GIVING_BACK = {
+  decline: ['Decline this task?', 'Something is wrong with it, and you will not see it again.', 'Decline'],
+  release: ['Release this task?', 'It goes back to everybody. What you did on it is lost.', 'Release'],
+  stop: ['Stop and resume later?', 'The task stays yours until its time is up. Find it in the list of jobs.', 'Stop'],
+};
+
+function giveBack(action) {
+  const [task] = line;
+  const [title, text, word] = GIVING_BACK[action];
+  const dialog = byId('confirm');
+  byId('confirm-title').textContent = title;
+  byId('confirm-text').textContent = text;
+  byId('confirm-yes').textContent = word;
+  dialog.returnValue = '';
+  dialog.onclose = async () => {
+    frames.focus();
+    if (dialog.returnValue !== 'yes' || task !== line[0]) return;
+    remove(task);
+    await outbox.send(action, {lease: task.lease}).catch((error) => chip(error.message));
+    if (action === 'stop') window.location.assign('/');
+  };
+  dialog.showModal();
+}
+
+/** Tasks that nobody looked at go back at once. */
+function leave() {
+  for (const task of line.splice(0)) {
+    if (task.answer) continue;
+    call('release', {lease: task.lease}, {keepalive: true}).catch(() => {});
+  }
+}
+
+function connect() {
+  byId('undo').onclick = undo;
+  for (const action of Object.keys(GIVING_BACK)) byId(action).onclick = () => giveBack(action);
+  byId('extend').onclick = () => {
+    byId('warning').close();
+    if (line[0]) {
+      line[0].isWarned = false;
+      extend(line[0]);
+    }
+    frames.focus();
+  };
+  byId('settings').onclick = () => byId('options').showModal();
+  byId('options').onclose = () => frames.focus();
+  for (const name of ['fast', 'hotkeys']) {
+    byId(name).checked = settings[name];
+    byId(name).onchange = () => {
+      settings[name] = byId(name).checked;
+      localStorage.setItem('gtlabel', JSON.stringify(settings));
+      frames.set(settings);
+      arrange();
+    };
+  }
+  document.addEventListener('keydown', (event) => {
+    const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.repeat;
+    const isFree = ['BODY', 'IFRAME', 'BUTTON', 'A'].includes(event.target.tagName);
+    if (settings.hotkeys && isPlain && isFree && !document.querySelector('dialog[open]')) press(event.key);
+  });
+  window.addEventListener('pagehide', leave);
+  setInterval(tick, 1000);
+}
+
+async function start() {
+  connect();
+  try {
+    const {tasks} = await get(`/api/held/${job}`);
+    for (const said of tasks) take(said);
+  } catch (error) {
+    tellTrouble(0, error.message);
+  }
+  await fetchMore();
+}
+
+start();
