@@ -55,6 +55,17 @@ class Cluster:
         """Stop it; `immediate` is a crash, from which the next start recovers by its log."""
         self._run("pg_ctl", "-w", "-m", mode, "stop")
 
+    def crash(self) -> None:
+        """Stop it as a crash does, and start it again."""
+        self.stop("immediate")
+        self.start()
+
+    def create(self, database: str) -> str:
+        """Make one more database and return its URL."""
+        server = ["-h", "127.0.0.1", "-p", str(self.port), "-U", _USER]
+        subprocess.run([self._programs / "createdb", *server, database], check=True)
+        return f"{self.url.rpartition('/')[0]}/{database}"
+
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
             [self._programs / program, "-D", self._folder, *arguments],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import threading
 from collections.abc import Callable
 from hashlib import md5
@@ -23,6 +24,9 @@ _REASONS = {100: "Continue", 200: "OK", 204: "No Content", 404: "Not Found", 503
 class Bucket:
     """One S3 endpoint with whatever buckets one writes to.
 
+    Args:
+        remember: whether objects of jobs are kept; without it, only what is not below an `out/` folder.
+
     Attributes:
         files: the objects, by `bucket/key`.
         writes: every object that was ever written: name and the MD5 of its bytes, in order.
@@ -31,7 +35,8 @@ class Bucket:
         refusing: answer every request with 503 SlowDown.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, remember: bool = True) -> None:
+        self._remember = remember
         self.files: dict[str, bytes] = {}
         self.writes: list[tuple[str, str]] = []
         self.before: Hook | None = None
@@ -118,8 +123,9 @@ class Bucket:
     def _write(self, name: str, body: bytes) -> None:
         if self.before is not None:
             self.before(name, body)
-        self.files[name] = body
-        self.writes.append((name, md5(body, usedforsecurity=False).hexdigest()))
+        if self._remember or "/out/" not in name:
+            self.files[name] = body
+            self.writes.append((name, md5(body, usedforsecurity=False).hexdigest()))
         if self.after is not None:
             self.after(name, body)
 
@@ -144,7 +150,7 @@ class _Talk(asyncio.Protocol):
         self._transport = transport
         self._bucket.joined(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
         self._bucket.left(self)
 
     def abort(self) -> None:
@@ -162,7 +168,8 @@ class _Talk(asyncio.Protocol):
             return False
         lines = self._buffer[:end].decode("latin-1").split("\r\n")
         method, target, _ = lines[0].split(" ", 2)
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        pairs = (line.partition(":") for line in lines[1:])
+        headers = {name.lower(): value.strip() for name, _, value in pairs}
         length = int(headers.get("content-length", "0"))
         if "expect" in headers and not self._told_to_go_on:
             self._told_to_go_on = True
@@ -207,3 +214,15 @@ def _unchunked(body: bytes) -> bytes:
         whole += rest[start : start + int(size[1], 16)]
         rest = rest[start + int(size[1], 16) + 2 :]
     return whole
+
+
+def main() -> None:
+    """Be an S3 in a process of its own until standard input is closed, and say where."""
+    bucket = Bucket(remember=False)
+    print(bucket.url, flush=True)
+    sys.stdin.read()
+    bucket.close()
+
+
+if __name__ == "__main__":
+    main()
