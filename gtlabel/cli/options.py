@@ -30,6 +30,26 @@ RequestFields = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Another field of the request, such as task=multi."),
 ]
+FunctionNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--function",
+        metavar="NAME=MODULE:CALLABLE",
+        help="What a custom workflow's Lambda function of this name is here.",
+        rich_help_panel="Custom workflows",
+    ),
+]
+FunctionSeconds = Annotated[
+    float,
+    typer.Option(
+        "--function-seconds",
+        min=0.001,
+        help="How long one call of a function may take.",
+        rich_help_panel="Custom workflows",
+    ),
+]
+# As long as Lambda lets any.
+LONGEST_FUNCTION = 900.0
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="The name of the job.")]
 
 

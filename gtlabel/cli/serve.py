@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gtlabel.cli import crew
+from gtlabel.cli.options import LONGEST_FUNCTION, FunctionNames, FunctionSeconds
 from gtlabel.cli.output import put, say
 
 app = typer.Typer(help="Run a Ground Truth of your own: the same labeling jobs, your team, your bucket.")
@@ -62,6 +63,8 @@ def serve(
     tls_key: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="The key of that certificate.")
     ] = None,
+    function: FunctionNames = None,
+    function_seconds: FunctionSeconds = LONGEST_FUNCTION,
     region: Annotated[
         str | None, typer.Option("--region", help="The region to answer for.", rich_help_panel="AWS")
     ] = None,
@@ -93,6 +96,7 @@ def serve(
 
     from gtlabel.emulator.service import Ready, Service
     from gtlabel.emulator.service import serve as run
+    from gtlabel.engine.functions import read_functions
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     service = Service(
@@ -108,6 +112,8 @@ def serve(
         behind_proxy=behind_proxy,
         tls_cert=tls_cert,
         tls_key=tls_key,
+        functions=read_functions(function or ()),
+        function_seconds=function_seconds,
     )
 
     def ready(started: Ready) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,10 +68,16 @@ def reopen(state: Path) -> str:
     return f"gtlabel local up --state {shlex.quote(str(state))}"
 
 
-def detach(state: Path | None, port: int, host: str) -> Address:
+def detach(state: Path | None, port: int, host: str, options: Sequence[str] = ()) -> Address:
     """Start an emulator that outlives this process.
 
     Its log is `emulator.log` in the state folder, or beside the place where emulators are announced.
+
+    Args:
+        state: the folder in which everything survives.
+        port: the port; 0 takes a free one.
+        host: the address to listen on.
+        options: what else to tell `gtlabel local up`.
 
     Raises:
         EmulatorNotReadyError: if it does not come up.
@@ -81,7 +87,7 @@ def detach(state: Path | None, port: int, host: str) -> Address:
     else:
         prepare(state)
         log = state / "emulator.log"
-    process = _start(state, port, log, ["--host", host], stdin=subprocess.DEVNULL)
+    process = _start(state, port, log, ["--host", host, *options], stdin=subprocess.DEVNULL)
     try:
         url = _url_of(process, log)
     except BaseException:

@@ -6,7 +6,7 @@ own wording is not known for are ours (contract/ground-truth.md 11.1).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -31,11 +31,22 @@ _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def operations(
-    board: Board, shelf: Shelf, people: People | Staff | None = None, uis: TaskUis | None = None
+    board: Board,
+    shelf: Shelf,
+    people: People | Staff | None = None,
+    uis: TaskUis | None = None,
+    functions: Container[str] = (),
 ) -> Operations:
     """Labeling jobs, work teams, workforces, worker pages, and the tags of all of them.
 
     `AddTags`, `ListTags` and `DeleteTags` raise `PassOn` for an ARN that `owns` says no to.
+
+    Args:
+        board: the engine.
+        shelf: where everything else is kept.
+        people: who works in the teams.
+        uis: the worker pages.
+        functions: the names of the functions that custom workflows can have.
     """
     teams, vendors = WorkTeams(shelf, board.clock, people), Vendors(shelf)
     uis = uis or TaskUis(shelf, clock=board.clock)
@@ -51,7 +62,7 @@ def operations(
         shelf,
         {"labeling-job": first_tags, "workteam": teams.first_tags, "human-task-ui": uis.first_tags},
     )
-    jobs = _LabelingJobs(board, teams, vendors, uis, tagging)
+    jobs = _LabelingJobs(board, teams, vendors, uis, tagging, functions)
     return {
         "CreateLabelingJob": jobs.create,
         "DescribeLabelingJob": jobs.describe,
@@ -67,17 +78,24 @@ def operations(
 
 class _LabelingJobs:
     def __init__(
-        self, board: Board, teams: WorkTeams, vendors: Vendors, uis: TaskUis, tagging: Tagging
+        self,
+        board: Board,
+        teams: WorkTeams,
+        vendors: Vendors,
+        uis: TaskUis,
+        tagging: Tagging,
+        functions: Container[str],
     ) -> None:
         self._board = board
         self._teams = teams
         self._vendors = vendors
         self._uis = uis
         self._tagging = tagging
+        self._functions = functions
 
     def create(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         check_tags(params.get("Tags", ()))
-        spec = job_spec(context, params)
+        spec = job_spec(context, params, self._functions)
         team = params["HumanTaskConfig"]["WorkteamArn"]
         if not self._has_team(context, team):
             raise ApiError(
@@ -122,7 +140,7 @@ class _LabelingJobs:
             by = {"Name": job.key.name, "Status": job.status.value}
             return by.get(order, to_micros(job.created)), job.key.name
 
-        shown, token = page(self._matching(context, params), key, params)
+        shown, token = page(self._matching(context, params), key, params, "jobs")
         return {"LabelingJobSummaryList": [self._summary(context, job) for job in shown], **token}
 
     def list_for_team(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +153,9 @@ class _LabelingJobs:
             for job in self._matching(context, params)
             if job.spec.request["HumanTaskConfig"]["WorkteamArn"] == team and code in _reference_code(job)
         ]
-        shown, token = page(found, lambda job: (to_micros(job.created), job.key.name), params)
+        shown, token = page(
+            found, lambda job: (to_micros(job.created), job.key.name), params, "jobs of a team"
+        )
         return {"LabelingJobSummaryList": [self._team_summary(job) for job in shown], **token}
 
     def stop(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,9 @@ from urllib.parse import urlencode
 from gtlabel.emulator.api import Context
 from gtlabel.emulator.child import Address, running
 from gtlabel.emulator.environment import ROLE, role_policy, role_trust
+from gtlabel.emulator.environment import environ as environ_of
 from gtlabel.emulator.state import StateFolder
+from gtlabel.engine.functions import Functions
 from gtlabel.errors import EmulatorError, PortInUseError
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def serve(
     port: int = 5000,
     state: Path | None = None,
     *,
+    functions: Functions | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Answer until SIGTERM or SIGINT; call it from the main thread.
@@ -64,6 +67,7 @@ def serve(
         host: the address to listen on.
         port: the port; 0 takes a free one.
         state: the folder in which everything survives; without one, it is all gone at the end.
+        functions: the functions of custom workflows; they find this server where they look for AWS.
         on_ready: called once with the URL, when the first request may come.
 
     Raises:
@@ -79,7 +83,10 @@ def serve(
     try:
         with StateFolder(state) as folder:
             url = f"http://{host}:{server.bind_addr[1]}"
-            front = Front(folder.path, url, durable=state is not None)
+            functions = functions or Functions()
+            functions.environ.update(environ_of(url, Context()))
+            functions.check()
+            front = Front(folder.path, url, durable=state is not None, functions=functions)
             server.wsgi_app = front
             keeper = _Housekeeper(front)
             try:
@@ -110,14 +117,14 @@ def _serve(server: Any, stop: threading.Event) -> None:
 class Front:
     """The WSGI application: ours first, the rest to moto."""
 
-    def __init__(self, root: Path, url: str, *, durable: bool) -> None:
+    def __init__(self, root: Path, url: str, *, durable: bool, functions: Functions | None = None) -> None:
         from gtlabel.emulator import bucketpolicy, moto
         from gtlabel.emulator.emulator import Emulator
         from gtlabel.emulator.gate import Gate
         from gtlabel.emulator.memory import Memory
         from gtlabel.emulator.storage import Storage
 
-        self.emulator: Emulator = Emulator(root, endpoint_url=url)
+        self.emulator: Emulator = Emulator(root, endpoint_url=url, functions=functions)
         self.storage: Storage = Storage(root, durable=durable)
         moto.install(self.emulator.operations, lambda: None, strict=False)
         self.storage.install()

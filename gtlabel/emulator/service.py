@@ -20,9 +20,9 @@ import asyncio
 import errno
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,8 @@ class Service:
         behind_proxy: whether a proxy that ends TLS stands before it.
         tls_cert: the file of its certificate, and of those it hangs on.
         tls_key: the file of the certificate's key.
+        functions: `package.module:function` of each function that custom workflows can have, by name.
+        function_seconds: how long one call of them may take.
     """
 
     state: Path | None = None
@@ -71,6 +73,8 @@ class Service:
     behind_proxy: bool = False
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    functions: Mapping[str, str] = field(default_factory=dict)
+    function_seconds: float = 900.0
 
     @property
     def open_to_others(self) -> bool:
@@ -165,6 +169,7 @@ class _Running:
         from gtlabel.engine.crew import Crew
         from gtlabel.engine.doorkeeper import Doorkeeper
         from gtlabel.engine.foreman import Foreman
+        from gtlabel.engine.functions import Functions
         from gtlabel.engine.store import Store
         from gtlabel.portal.app import portal
 
@@ -180,9 +185,20 @@ class _Running:
         crew = Crew(self._store)
         staff = Staff(crew, self._shelf, _issuer(service, url))
         board = Board(self._store)
-        labeling = operations(board, self._shelf, staff)
-        foreman = Foreman(board, lambda _key: clients.aws().s3, identify=staff.identify)
-        self._rounds = Rounds(board.news, lambda: True, foreman.turn)
+        self._functions = Functions(
+            service.functions,
+            seconds=service.function_seconds,
+            environ={
+                "AWS_DEFAULT_REGION": context.region,
+                **({"AWS_PROFILE": service.profile} if service.profile else {}),
+            },
+        )
+        self._functions.check()
+        labeling = operations(board, self._shelf, staff, functions=self._functions)
+        self._foreman = Foreman(
+            board, lambda _key: clients.aws().s3, identify=staff.identify, functions=self._functions
+        )
+        self._rounds = Rounds(board.news, lambda: True, self._foreman.turn)
         app = portal(
             board,
             Doorkeeper(crew),
@@ -204,6 +220,8 @@ class _Running:
     def close(self) -> None:
         """Stop moving jobs on, and let go of the database."""
         self._rounds.end()
+        self._functions.close()
+        self._foreman.close()
         self._shelf.close()
         self._store.close()
 
