@@ -700,7 +700,7 @@ def test_simulated_workers_decline_release_and_forget_like_people(account: Accou
     truth = {f"{number}.jpg": "Compost" for number in range(100)}
     with account.served(hurry=1) as url:
         summary = answer(url, "Bins-1", 7, 0.9, truth, seed=1)
-    assert min(summary.declined, summary.released, summary.forgotten) > 0
+    assert min(summary.total.declined, summary.total.released, summary.total.forgotten) > 0
     assert summary.answers == 400
     assert account.describe()["LabelCounters"]["FailedNonRetryableError"] == 0
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from random import Random
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gtlabel.errors import EmulatorError
 
@@ -26,6 +27,8 @@ _SPREAD_OF_PEOPLE = 0.2
 # How much slower somebody exhausted is.
 _SLOWER = 0.5
 
+_DAY = 24 * 60
+_SATURDAY = 5
 _HOURS = re.compile(r"(\d{1,2})(?::(\d\d))?-(\d{1,2})(?::(\d\d))?")
 
 
@@ -34,49 +37,51 @@ class Hours:
     """Office hours, the same on every weekday, none on Saturday and Sunday.
 
     Attributes:
-        opens: when work begins.
+        opens: when work begins, in minutes after midnight.
         closes: when it ends; at or before `opens` it is the next day, for those who work at night.
         zone: whose clock on the wall it is.
     """
 
-    opens: time
-    closes: time
+    opens: int
+    closes: int
     zone: tzinfo = UTC
 
     @classmethod
-    def parse(cls, text: str, zone: tzinfo = UTC) -> Hours:
+    def parse(cls, text: str, timezone: str = "UTC") -> Hours:
         """Read `9-17` or `8:30-12:15`.
 
         Raises:
-            EmulatorError: if it is no such text.
+            EmulatorError: if it is no such text, or there is no such time zone.
         """
-        found = _HOURS.fullmatch(text.strip())
         try:
-            if not found:
-                raise ValueError
-            opens, closes = (
-                time(int(found[n]) % 24 if found[n] == "24" else int(found[n]), int(found[n + 1] or 0))
-                for n in (1, 3)
-            )
-            if opens == closes:
-                raise ValueError
-        except ValueError:
-            raise EmulatorError(f"{text!r} are no hours; write them as 9-17 or 8:30-12:15") from None
+            zone = ZoneInfo(timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise EmulatorError(f"there is no time zone {timezone!r}; name one as Europe/Rome") from None
+        found = _HOURS.fullmatch(text.strip())
+        numbers = [int(number or 0) for number in found.groups()] if found else []
+        opens, closes = (numbers[0] * 60 + numbers[1], numbers[2] * 60 + numbers[3]) if numbers else (0, 0)
+        if (
+            opens == closes
+            or opens >= _DAY
+            or closes > _DAY
+            or any(minutes > 59 for minutes in numbers[1::2])
+        ):
+            raise EmulatorError(f"{text!r} are no hours; write them as 9-17 or 8:30-12:15")
         return cls(opens, closes, zone)
 
     def wait(self, now: datetime) -> float:
         """Seconds from `now` until people are at work; 0 when they are."""
         here = now.astimezone(self.zone)
-        for days in range(-1, 8):
-            day = here.date() + timedelta(days=days)
-            if day.weekday() >= 5:
-                continue
-            opens = datetime.combine(day, self.opens, self.zone)
-            ends = day if self.closes > self.opens else day + timedelta(days=1)
-            if now < datetime.combine(ends, self.closes, self.zone).astimezone(UTC):
-                # Between moments of one zone Python counts what its clocks show, and skips when they change.
-                return max(0.0, (opens.astimezone(UTC) - now.astimezone(UTC)).total_seconds())
-        raise AssertionError("a week has weekdays")  # pragma: no cover
+        length = (self.closes - self.opens) % _DAY or _DAY
+        # From yesterday, whose night may not be over, to the next weekday that is sure to lie ahead.
+        for days in range(-1, 5):
+            day = datetime.combine(here.date() + timedelta(days=days), time.min, self.zone)
+            # What is added to a moment of a zone is what its clocks show; what passes is counted in UTC.
+            opens = (day + timedelta(minutes=self.opens)).astimezone(UTC)
+            closes = (day + timedelta(minutes=self.opens + length)).astimezone(UTC)
+            if day.weekday() < _SATURDAY and now < closes:
+                return max(0.0, (opens - now).total_seconds())
+        raise AssertionError("a weekend has two days")  # pragma: no cover
 
 
 @dataclass(slots=True)

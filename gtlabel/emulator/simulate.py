@@ -15,9 +15,20 @@ from gtlabel.emulator.opinions import Minds, Truth, read_confusion, read_truth
 from gtlabel.emulator.person import Crowd, Person
 from gtlabel.emulator.shifts import Hours
 from gtlabel.emulator.summary import Summary, WorkerSummary
+from gtlabel.emulator.workerclient import read_tokens
 from gtlabel.errors import EmulatorError
 
-__all__ = ["Habits", "Hours", "Summary", "Truth", "WorkerSummary", "answer", "read_confusion", "read_truth"]
+__all__ = [
+    "Habits",
+    "Hours",
+    "Summary",
+    "Truth",
+    "WorkerSummary",
+    "answer",
+    "read_confusion",
+    "read_tokens",
+    "read_truth",
+]
 
 
 def answer(

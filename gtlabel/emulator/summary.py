@@ -44,46 +44,26 @@ class Summary:
 
     workers: tuple[WorkerSummary, ...]
 
-    def _sum(self, what: str) -> int:
-        return sum(getattr(worker, what) for worker in self.workers)
+    @property
+    def total(self) -> WorkerSummary:
+        """The sums, as if one worker had done it all."""
+        total = WorkerSummary("all", "")
+        for each in self.workers:
+            for count in _COUNTS:
+                setattr(total, count, getattr(total, count) + getattr(each, count))
+        return total
 
     @property
     def answers(self) -> int:
         """Answers that were taken."""
-        return self._sum("answers")
-
-    @property
-    def right(self) -> int:
-        """Answers that are as the truth."""
-        return self._sum("right")
-
-    @property
-    def accuracy(self) -> float | None:
-        """The share of right answers; None without any."""
-        return self.right / self.answers if self.answers else None
-
-    @property
-    def declined(self) -> int:
-        """Tasks given back for good."""
-        return self._sum("declined")
-
-    @property
-    def released(self) -> int:
-        """Tasks given back for now."""
-        return self._sum("released")
-
-    @property
-    def forgotten(self) -> int:
-        """Tasks left lying until their time was up."""
-        return self._sum("forgotten")
-
-    @property
-    def late(self) -> int:
-        """Tasks that were gone when the worker came back with them."""
-        return self._sum("late")
+        return self.total.answers
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values: the sums, and each worker."""
-        names = ("answers", "right", "accuracy", "declined", "released", "forgotten", "late")
-        each = [asdict(worker) | {"accuracy": worker.accuracy} for worker in self.workers]
-        return {name: getattr(self, name) for name in names} | {"workers": each}
+        whole, *each = (
+            {**asdict(worker), "accuracy": worker.accuracy} for worker in (self.total, *self.workers)
+        )
+        return {name: whole[name] for name in (*_COUNTS, "accuracy")} | {"workers": each}
+
+
+_COUNTS = ("answers", "right", "declined", "released", "forgotten", "late")

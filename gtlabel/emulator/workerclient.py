@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -143,3 +144,28 @@ class WorkerClient:
         response = self._connection.getresponse()
         body: dict[str, Any] = json.loads(response.read())
         return response.status, body
+
+
+def read_tokens(path: Path) -> dict[str, str]:
+    """Read who the workers are and what lets them in: a name and a token in each line.
+
+    Raises:
+        EmulatorError: if the file cannot be read, or a line is not of that form.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EmulatorError(f"{path} cannot be read: {error}") from error
+    tokens: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, _, token = line.strip().rpartition(" ")
+        if not name or not token:
+            raise EmulatorError(f"{path}, line {number}: it needs a name, a space and a token")
+        if name.strip() in tokens:
+            raise EmulatorError(f"{path}, line {number}: {name.strip()!r} is there twice")
+        tokens[name.strip()] = token
+    if not tokens:
+        raise EmulatorError(f"{path} names nobody; it needs a name and a token in each line")
+    return tokens
