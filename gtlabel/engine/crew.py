@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from secrets import token_urlsafe
@@ -20,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 
 from gtlabel.engine import entry
 from gtlabel.engine.accesslog import Logged, note, read_log
-from gtlabel.engine.crewtables import metadata, workers
+from gtlabel.engine.crewtables import changes, metadata, workers
 from gtlabel.engine.entry import Token
 from gtlabel.engine.jobs import to_micros
 from gtlabel.engine.roster import (
@@ -30,8 +31,8 @@ from gtlabel.engine.roster import (
     checked_email,
     checked_groups,
     checked_name,
-    count_change,
     find_worker,
+    leave_mark,
     refusal,
     worker_of,
 )
@@ -82,6 +83,9 @@ class Crew:
         self._used: dict[str, float] = {}
         self._roster = Roster(store, ticks)
         store.ensure(metadata)
+        # The only row of its table is there from the start, so that two changes at once cannot both add it.
+        with suppress(IntegrityError):
+            store.write(lambda connection: connection.execute(insert(changes).values(id=1, mark="")))
 
     def add(
         self,
@@ -375,10 +379,11 @@ class Crew:
 
     def _change(self, work: Callable[[Connection], _T]) -> _T:
         """Write what every process is to know soon."""
+        mark = entry.digest(self._secrets())
 
         def changed(connection: Connection) -> _T:
             outcome = work(connection)
-            count_change(connection)
+            leave_mark(connection, mark)
             return outcome
 
         outcome = self._store.write(changed)

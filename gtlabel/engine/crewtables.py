@@ -84,10 +84,10 @@ access = Table(
     Column("detail", Text, nullable=False),
 )
 
-# One number, one higher after every change, by which each process sees that it knows an old state.
+# What the last change left, by which each process sees that it knows an older state.
 changes = Table(
     "crew_changes",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("count", BigInteger, nullable=False),
+    Column("mark", String(64), nullable=False),
 )

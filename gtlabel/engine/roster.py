@@ -1,7 +1,7 @@
 """Who works here, as every request asks it: in memory, and read again soon after somebody changed it.
 
-A change counts one number up in the database. Each process looks at that number now and then, so that asking
-who holds a token costs microseconds, and what another process changed is known within about a second.
+Each change leaves a mark in the database. Each process looks at the mark now and then, so that asking who
+holds a token costs microseconds, and what another process changed is known within about a second.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ class Book:
     """Everybody at one moment.
 
     Attributes:
-        count: how many changes there were before.
+        mark: what the last change before it left.
         workers: by their `sub`.
         tokens: whose they are and the hash of what is secret in them, by their public part.
     """
 
-    count: int
+    mark: str
     workers: Mapping[str, Worker]
     tokens: Mapping[str, tuple[str, str]]
 
@@ -108,8 +108,8 @@ class Roster:
     def _look(self, before: Book | None) -> Book:
         now = self._ticks()
         with self._store.read() as connection:
-            count = connection.execute(select(changes.c.count)).scalar() or 0
-            book = before if before and before.count == count else _read(connection, count)
+            mark = connection.execute(select(changes.c.mark)).scalar() or ""
+            book = before if before and before.mark == mark else _read(connection, mark)
         self._book, self._looked = book, now
         return book
 
@@ -141,10 +141,16 @@ def find_worker(connection: Connection, name: str) -> Worker:
     return worker_of(row)
 
 
-def count_change(connection: Connection) -> None:
-    """Let every process see that its book is old."""
-    if connection.execute(update(changes).values(count=changes.c.count + 1)).rowcount == 0:
-        connection.execute(insert(changes).values(id=1, count=1))
+def leave_mark(connection: Connection, mark: str) -> None:
+    """Let every process see that its book is old.
+
+    Args:
+        connection: within the transaction of the change.
+        mark: one that never was before. A number that goes up would not do: a change that came to nothing
+            may have been seen by then, and its number would come again.
+    """
+    if connection.execute(update(changes).values(mark=mark)).rowcount == 0:
+        connection.execute(insert(changes).values(id=1, mark=mark))
 
 
 def refusal(worker: Worker | None, groups: Sequence[str]) -> str | None:
@@ -199,11 +205,11 @@ def checked_groups(groups: Sequence[str]) -> str:
     return json.dumps(sorted(set(groups)), ensure_ascii=False)
 
 
-def _read(connection: Connection, count: int) -> Book:
+def _read(connection: Connection, mark: str) -> Book:
     people = [worker_of(row) for row in connection.execute(select(workers))]
     valid = connection.execute(select(tokens).where(tokens.c.revoked.is_(None)))
     return Book(
-        count,
+        mark,
         {worker.sub: worker for worker in people},
         {row.id: (row.worker, row.digest) for row in valid},
     )
