@@ -46,7 +46,14 @@
     │   ├── DeviceNotFoundError                                    (LookupError)
     │   └── DeploymentEndedError      failed, or not done in time
     ├── EngineError                   our own Ground Truth
+    │   ├── StoreError                its database; nothing was written
+    │   │   ├── DatabaseInUseError    by another process
+    │   │   ├── DatabaseVersionError  made by another gtlabel
+    │   │   ├── DatabaseFullError
+    │   │   ├── DatabaseReadOnlyError
+    │   │   └── DatabaseUnavailableError
     │   ├── LeaseError                an answer that cannot be taken
+    │   │   ├── WorkerNotAdmittedError
     │   │   └── AnswerError           one that is no answer to the question (ValueError)
     │   ├── FunctionError             a custom workflow's function failed
     │   └── FunctionNotFoundError     nobody gave us that function (LookupError)
@@ -415,8 +422,67 @@ class EngineError(GtlabelError):
     """Our own Ground Truth."""
 
 
+class StoreError(EngineError):
+    """The database of the engine does not do what it must; what was to be written was not."""
+
+    def __init__(self, database: str, sentence: str) -> None:
+        super().__init__(f"the database {database} {sentence}")
+        self.database = database
+
+
+class DatabaseInUseError(StoreError):
+    """Another process has the file."""
+
+    def __init__(self, database: str, holder: str) -> None:
+        super().__init__(
+            database,
+            f"is used by {holder}; stop that first, or give several processes one PostgreSQL database",
+        )
+        self.holder = holder
+
+
+class DatabaseVersionError(StoreError):
+    """Its tables are not those that this version of gtlabel works with."""
+
+    def __init__(self, database: str, found: int, wanted: int) -> None:
+        whose = "an older" if found < wanted else "a newer"
+        super().__init__(
+            database,
+            f"was made by {whose} gtlabel (its tables have version {found}, this one needs {wanted}); "
+            "finish its jobs with that one, and start a new database with this one",
+        )
+        self.found, self.wanted = found, wanted
+
+
+class DatabaseFullError(StoreError):
+    """There is no room for another answer; there may be again at any time."""
+
+    def __init__(self, database: str) -> None:
+        super().__init__(
+            database, "has no room on its disk, so nothing was stored; free some space and try again"
+        )
+
+
+class DatabaseReadOnlyError(StoreError):
+    """It may be read and not written."""
+
+    def __init__(self, database: str) -> None:
+        super().__init__(
+            database,
+            "can only be read, so nothing was stored; make it and its folder writable and try again",
+        )
+
+
+class DatabaseUnavailableError(StoreError):
+    """It cannot be reached, or does not work."""
+
+
 class LeaseError(EngineError):
     """An answer, or another word about a task, that cannot be taken."""
+
+
+class WorkerNotAdmittedError(LeaseError):
+    """A worker who may not work on this job."""
 
 
 class AnswerError(LeaseError, ValueError):

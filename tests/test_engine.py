@@ -21,10 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, select
 
-from gtlabel.engine.jobs import Counters, Kind, Status
+from gtlabel.engine.jobs import Counters, Kind, Receipt, Status
 from gtlabel.engine.ledger import Line
 from gtlabel.engine.output import EXPIRED, manifest_line, members
-from gtlabel.engine.store import Store, answers, jobs, leases
+from gtlabel.engine.schema import answers, jobs, leases
+from gtlabel.engine.store import Store
 from gtlabel.errors import AnswerError, JobNameTakenError, JobNotFoundError, LeaseError
 from gtlabel.uris import S3Uri
 
@@ -68,29 +69,50 @@ def test_a_late_answer_is_taken_while_its_place_is_free() -> None:
     assert shop.turn().job.status is Status.COMPLETED
 
 
-def test_a_late_answer_is_refused_once_its_place_is_taken() -> None:
+def test_a_late_answer_is_kept_as_a_surplus_one_once_its_place_is_taken() -> None:
     shop = Shop(1, workers_per_object=1, task_seconds=30).start()
     late = shop.lease("ann")
     shop.clock.pass_seconds(31)
-    shop.say(shop.lease("bob"))
-    with pytest.raises(LeaseError, match="it went to someone else; ask for a new one"):
-        shop.say(late)
+    shop.say(shop.lease("bob"), "Recycle")
+    assert shop.board.submit(late.lease, answer("Compost")) is Receipt.SURPLUS
+    assert shop.board.submit(late.lease, answer("Compost")) is Receipt.SURPLUS
+    assert shop.turn().records()[0]["bin-metadata"]["class-name"] == "Recycle"
 
 
-def test_a_worker_who_took_an_image_again_cannot_answer_it_twice() -> None:
+def test_a_worker_who_took_an_image_again_is_counted_once() -> None:
     shop = Shop(1, workers_per_object=2, task_seconds=30).start()
     forgotten = shop.lease("ann")
     shop.clock.pass_seconds(31)
     shop.say(shop.lease("ann"))
-    with pytest.raises(LeaseError, match="the time for this task was up"):
-        shop.say(forgotten)
+    assert shop.board.submit(forgotten.lease, answer("Compost")) is Receipt.SURPLUS
+    assert shop.board.counters(KEY) == Counters(unlabeled=1)
+
+
+def test_a_surplus_answer_takes_the_next_place_that_gets_free() -> None:
+    shop = Shop(1, workers_per_object=1, task_seconds=30).start()
+    late = shop.lease("ann")
+    shop.clock.pass_seconds(31)
+    taken = shop.lease("bob")
+    assert shop.board.submit(late.lease, answer("Compost")) is Receipt.SURPLUS
+    shop.board.release(taken.lease)
+    assert shop.board.lease(KEY, "eve") is None
+    assert shop.turn().records()[0]["bin-metadata"]["class-name"] == "Compost"
 
 
 def test_an_answer_counts_once_however_often_it_is_submitted() -> None:
     shop = Shop(1, workers_per_object=1).start()
     task = shop.lease()
+    receipts = [shop.board.submit(task.lease, answer("Compost")) for _ in range(3)]
+    assert receipts == [Receipt.TAKEN, Receipt.KNOWN, Receipt.KNOWN]
+    assert shop.turn().records()[0]["bin-metadata"]["class-name"] == "Compost"
+
+
+def test_another_answer_to_the_same_task_is_refused_and_the_first_one_stands() -> None:
+    shop = Shop(1, workers_per_object=1).start()
+    task = shop.lease()
     shop.say(task, "Compost")
-    shop.say(task, "Landfill")
+    with pytest.raises(LeaseError, match="answered before, and differently; the first answer stands"):
+        shop.say(task, "Landfill")
     assert shop.turn().records()[0]["bin-metadata"]["class-name"] == "Compost"
 
 
@@ -282,7 +304,8 @@ def test_a_stopped_job_writes_what_is_done_and_leaves_other_lines_as_they_were()
     assert shop.board.stop(KEY)
     assert shop.job.status is Status.STOPPING
     with pytest.raises(LeaseError, match="'Bins-1' is Stopping and takes no more answers"):
-        shop.say(held)
+        shop.board.heartbeat(held.lease)
+    assert shop.board.submit(held.lease, answer("Compost")) is Receipt.SURPLUS
     assert shop.turn().job.status is Status.STOPPED
     labeled = {number for number, record in enumerate(shop.records()) if "bin" in record}
     assert labeled == {done.object, half.object}

@@ -6,29 +6,50 @@ other's, that no one sees an image twice, and that whatever was acknowledged is 
 
 from __future__ import annotations
 
-import json
-import math
+import secrets
 import threading
-import uuid
+import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, exists, func, insert, select
+from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from gtlabel.engine.jobs import Counters, Job, JobKey, JobSpec, Kind, Status, Task, from_micros, to_micros
-from gtlabel.engine.ledger import find_job, job_by_number, job_of, set_status
-from gtlabel.engine.places import SWEEP, expire_leases, lease_row, reclaim, settle, task_row, withdraw
-from gtlabel.engine.store import Store, answers, jobs, leases, tasks
+from gtlabel.engine import leasing
+from gtlabel.engine.jobs import (
+    Counters,
+    Job,
+    JobKey,
+    JobSpec,
+    Kind,
+    Receipt,
+    Status,
+    Task,
+    from_micros,
+    to_micros,
+)
+from gtlabel.engine.leasing import Said, check_answer
+from gtlabel.engine.places import ask_more, close_old, expire_leases, is_anything_due, withdraw
+from gtlabel.engine.queue import Walks
+from gtlabel.engine.register import Hold, find_job, hold_job, job_of, set_status
+from gtlabel.engine.schema import jobs, tasks
+from gtlabel.engine.store import Store
 from gtlabel.engine.stream import Arrival, add_arrivals
-from gtlabel.errors import AnswerError, JobNameTakenError, LeaseError
+from gtlabel.errors import JobNameTakenError, WorkerNotAdmittedError
 
-# The longest that AWS lets anyone keep an image or text task (contract/ground-truth.md 10).
-_LONGEST_TASK_SECONDS = 28_800
-_SECOND = 1_000_000
+_T = TypeVar("_T")
 
-__all__ = ["Board", "Counters", "Job", "JobKey", "JobSpec", "Kind", "Status", "Task"]
+# A job that is not done by then is stopped; it goes on as a chained one (contract/ground-truth.md 3.1).
+_JOB_DAYS = 30
+# What a streaming job could not send out by then fails (contract 8).
+_WAITING_DAYS = 14
+_DAY = 86_400 * leasing.SECOND
+
+__all__ = [
+    "Board", "Counters", "Job", "JobKey", "JobSpec", "Kind", "Receipt", "Status", "Task", "check_answer"
+]  # fmt: skip
 
 
 def _now() -> datetime:
@@ -36,7 +57,8 @@ def _now() -> datetime:
 
 
 def _new_id() -> str:
-    return uuid.uuid4().hex
+    # Ids of one time lie together on disk, and 96 random bits are nobody's to guess.
+    return f"{int(time.time()):08x}{secrets.token_hex(12)}"
 
 
 class Board:
@@ -46,6 +68,8 @@ class Board:
         store: where everything is kept.
         clock: what time it is.
         ids: makes lease ids, which whoever holds one can answer under: they must not be guessable.
+        admits: says why a worker may not work on a job, or None if they may. It is asked before every lease,
+            by the thread that writes: it must be quick, and may read the store and not write to it.
 
     Attributes:
         news: set whenever the foreman has something to do; whoever waits for it clears it.
@@ -57,10 +81,13 @@ class Board:
         *,
         clock: Callable[[], datetime] = _now,
         ids: Callable[[], str] = _new_id,
+        admits: Callable[[Job, str], str | None] = lambda _job, _worker: None,
     ) -> None:
         self.store = store
         self.clock = clock
         self._ids = ids
+        self._admits = admits
+        self._walks = Walks(store)
         self.news = threading.Event()
 
     def create_job(self, spec: JobSpec) -> Job:
@@ -72,17 +99,20 @@ class Board:
         now = to_micros(self.clock())
 
         def create(connection: Connection) -> None:
-            row = {
+            row: dict[str, Any] = {
                 "account": spec.key.account,
                 "region": spec.key.region,
                 "name": spec.key.name,
                 "folded": spec.key.name.lower(),
                 "spec": spec.to_json(),
-                "status": Status.INITIALIZING,
+                "status": Status.INITIALIZING.value,
                 "created": now,
                 "modified": now,
             }
-            connection.execute(insert(jobs).values(row))
+            # Created already, if this runs again: see `Store.write_soon`.
+            mine = select(jobs.c.id).where(*(jobs.c[name] == value for name, value in row.items()))
+            if connection.execute(mine).first() is None:
+                connection.execute(insert(jobs).values(row))
 
         try:
             self.store.write(create)
@@ -139,72 +169,45 @@ class Board:
         """
         now = to_micros(self.clock())
         refused = self.store.write(
-            lambda connection: add_arrivals(connection, find_job(connection, key), arrived, now)
+            lambda connection: add_arrivals(
+                connection, find_job(connection, key, hold=Hold.ALONE), arrived, now
+            )
         )
         self.news.set()
         return refused
 
-    def lease(self, key: JobKey, worker: str) -> Task | None:
+    def lease_soon(self, key: JobKey, worker: str) -> Future[Task | None]:
         """Hand an image to a worker, or None when there is none for them now.
 
         None does not mean that the job is over: images come in iterations, and what others drop comes back.
 
         Raises:
             JobNotFoundError: if there is no such job.
+            WorkerNotAdmittedError: if the worker may not work on it.
         """
-        now = to_micros(self.clock())
+        now, lease = to_micros(self.clock()), self._ids()
 
         def take(connection: Connection) -> Task | None:
-            job = find_job(connection, key)
-            if job.status is not Status.IN_PROGRESS:
-                return None
-            expire_leases(connection, now)
-            seen = exists().where(
-                leases.c.job == tasks.c.job, leases.c.object == tasks.c.object, leases.c.seat == worker
-            )
-            query = select(tasks).where(
-                tasks.c.job == job.number,
-                tasks.c.state == "open",
-                tasks.c.open_slots > 0,
-                tasks.c.deadline > now,
-                ~seen,
-            )
-            task = connection.execute(query.order_by(tasks.c.rank, tasks.c.object).limit(1)).one_or_none()
-            if task is None:
-                return None
-            lease, expires = self._ids(), now + job.spec.task_seconds * _SECOND
-            connection.execute(
-                insert(leases).values(
-                    id=lease,
-                    job=job.number,
-                    object=task.object,
-                    worker=worker,
-                    seat=worker,
-                    state="leased",
-                    accepted=now,
-                    expires=expires,
-                )
-            )
-            connection.execute(task_row(job.number, task.object).values(open_slots=task.open_slots - 1))
-            return Task(
-                lease=lease,
-                job=job.key,
-                object=task.object,
-                source_ref=task.source_ref,
-                line=task.line,
-                kind=job.spec.kind,
-                classes=job.classes,
-                accepted=from_micros(now),
-                expires=from_micros(expires),
-                workers_per_object=job.spec.workers_per_object,
-            )
+            job = find_job(connection, key, hold=Hold.WITH_OTHERS)
+            if (reason := self._admits(job, worker)) is not None:
+                raise WorkerNotAdmittedError(reason)
+            if self.store.shared and (given := leasing.given_out(connection, lease)) is not None:
+                return given
+            return leasing.give_out(connection, self._walks, job, worker, lease, now)
 
-        return self.store.write(take)
+        return self.store.write_soon(take)
 
-    def submit(self, lease: str, answer: Mapping[str, Any], active_seconds: float | None = None) -> None:
-        """Take an answer. Submitting again under the same lease changes nothing: the first one stands.
+    def lease(self, key: JobKey, worker: str) -> Task | None:
+        """As `lease_soon`, when it is done."""
+        return self.lease_soon(key, worker).result()
 
-        An answer that comes late is taken as long as nobody else took the place.
+    def submit_soon(
+        self, lease: str, answer: Mapping[str, Any], active_seconds: float | None = None
+    ) -> Future[Receipt]:
+        """Take an answer. Submitting the same again under the same lease changes nothing.
+
+        An answer that comes late counts as long as nobody else took the place. Else, and when the job was
+        stopped meanwhile, it is kept as a surplus one, and counts if a place gets free.
 
         Args:
             lease: from `lease`.
@@ -213,41 +216,56 @@ class Board:
 
         Raises:
             AnswerError: if the answer names no class of the job; the task stays with the worker.
-            LeaseError: if the answer is not wanted any more.
+            LeaseError: if there is no such lease, the worker gave it back, or another answer was given.
         """
-        now = to_micros(self.clock())
+        said = Said(lease, answer, leasing.to_text(answer), active_seconds, to_micros(self.clock()))
+        finished: list[bool] = []
 
-        def take(connection: Connection) -> bool:
-            held = _find_lease(connection, lease)
-            if held.state == "done":
-                return False
-            job = job_by_number(connection, held.job)
-            check_answer(job, answer)
-            _must_be_running(job)
-            if held.state in ("declined", "released"):
-                raise LeaseError(f"the task was {held.state} before; ask for a new one")
-            if held.state == "expired":
-                reclaim(connection, held)
-            elapsed = (now - held.accepted) / _SECOND
-            connection.execute(
-                insert(answers).values(
-                    lease=lease,
-                    job=held.job,
-                    object=held.object,
-                    worker=held.worker,
-                    content=_to_text(answer),
-                    accepted=held.accepted,
-                    submitted=now,
-                    active_seconds=_active(active_seconds, elapsed),
-                )
-            )
-            connection.execute(lease_row(lease).values(state="done", seat=held.worker))
-            return settle(connection, job, held.object, now)
+        def take(connection: Connection) -> Receipt:
+            taken = leasing.take_answer(connection, said)
+            finished.append(taken.done)
+            return taken.receipt
 
-        if self.store.write(take):
-            self.news.set()
+        return self._tell(self.store.write_soon(take, lease=lease), finished)
 
-    def decline(self, lease: str) -> None:
+    def submit(self, lease: str, answer: Mapping[str, Any], active_seconds: float | None = None) -> Receipt:
+        """As `submit_soon`, when it is done."""
+        return self.submit_soon(lease, answer, active_seconds).result()
+
+    def step_soon(
+        self, lease: str, answer: Mapping[str, Any], active_seconds: float | None = None
+    ) -> Future[Task | None]:
+        """Take an answer and hand its worker the next image of the same job, both or neither.
+
+        Who asks again, because the answer to the first request was lost, gets the same image.
+
+        Raises:
+            AnswerError: if the answer names no class of the job; the task stays with the worker.
+            LeaseError: if there is no such lease, the worker gave it back, or another answer was given.
+        """
+        now, following = to_micros(self.clock()), self._ids()
+        said = Said(lease, answer, leasing.to_text(answer), active_seconds, now)
+
+        finished: list[bool] = []
+
+        def take(connection: Connection) -> Task | None:
+            def then(job: Job, worker: str) -> Task | None:
+                # The answer is good all the same when its worker may have no more.
+                if self._admits(job, worker) is not None:
+                    return None
+                return leasing.give_out(connection, self._walks, job, worker, following, now)
+
+            taken = leasing.take_answer(connection, said, then)
+            finished.append(taken.done)
+            return taken.next
+
+        return self._tell(self.store.write_soon(take, lease=lease), finished)
+
+    def step(self, lease: str, answer: Mapping[str, Any], active_seconds: float | None = None) -> Task | None:
+        """As `step_soon`, when it is done."""
+        return self.step_soon(lease, answer, active_seconds).result()
+
+    def decline_soon(self, lease: str) -> Future[None]:
         """Give a task back for good: the worker never sees the image again.
 
         When as many workers decline as were to answer, the image is not offered any more.
@@ -255,52 +273,112 @@ class Board:
         Raises:
             LeaseError: if the task is not in the worker's hands any more.
         """
-        self._give_back(lease, "declined")
+        return self._give_back(lease, "declined")
 
-    def release(self, lease: str) -> None:
+    def decline(self, lease: str) -> None:
+        """As `decline_soon`, when it is done."""
+        self.decline_soon(lease).result()
+
+    def release_soon(self, lease: str) -> Future[None]:
         """Give a task back to everybody, the worker included.
 
         Raises:
             LeaseError: if the task is not in the worker's hands any more.
         """
-        self._give_back(lease, "released")
+        return self._give_back(lease, "released")
 
-    def heartbeat(self, lease: str) -> datetime:
+    def release(self, lease: str) -> None:
+        """As `release_soon`, when it is done."""
+        self.release_soon(lease).result()
+
+    def heartbeat_soon(self, lease: str) -> Future[datetime]:
         """Say that the worker is still looking; return when the task now expires.
 
         Each heartbeat gives a fresh time limit, up to the eight hours that AWS lets a task take at most.
 
         Raises:
+            LeaseError: if the task is not in the worker's hands any more, or was put aside.
+        """
+        now = to_micros(self.clock())
+        return self.store.write_soon(
+            lambda connection: from_micros(leasing.extend(connection, lease, now)), lease=lease
+        )
+
+    def heartbeat(self, lease: str) -> datetime:
+        """As `heartbeat_soon`, when it is done."""
+        return self.heartbeat_soon(lease).result()
+
+    def pause(self, lease: str) -> Task:
+        """Put a task aside, to go on with it later; its time runs on, and no heartbeat stretches it.
+
+        Raises:
             LeaseError: if the task is not in the worker's hands any more.
         """
         now = to_micros(self.clock())
+        return self.store.write(lambda connection: leasing.put_aside(connection, lease, now), lease=lease)
 
-        def extend(connection: Connection) -> int:
-            held = _find_lease(connection, lease)
-            job = job_by_number(connection, held.job)
-            _must_be_running(job)
-            _must_be_held(held)
-            limit = job.spec.task_seconds
-            latest = held.accepted + max(limit, _LONGEST_TASK_SECONDS) * _SECOND
-            expires: int = min(now + limit * _SECOND, latest)
-            connection.execute(lease_row(lease).values(expires=expires))
-            return expires
+    def resume(self, lease: str) -> Task:
+        """Take a task up again that was put aside; answering it does so too.
 
-        return from_micros(self.store.write(extend))
+        Raises:
+            LeaseError: if the task is not in the worker's hands any more.
+        """
+        return self.store.write(lambda connection: leasing.put_aside(connection, lease, None), lease=lease)
+
+    def held(self, worker: str) -> list[Task]:
+        """What a worker has in hands or put aside, of all jobs, the oldest first."""
+        now = to_micros(self.clock())
+        with self.store.read() as connection:
+            return leasing.in_hands(connection, worker, now)
+
+    def raise_need(self, key: JobKey, objects: Sequence[int], workers: int) -> list[int]:
+        """Ask more workers about some images; return those that are now asked about more.
+
+        Images that have a label are offered again, and get a new one when all answers are in. Left out are
+        images that so many workers are asked about already, that so many declined, and that failed or came
+        with a label.
+
+        Args:
+            key: the job.
+            objects: the numbers of the images.
+            workers: how many different workers are to look at each, those who did included.
+
+        Raises:
+            JobNotFoundError: if there is no such job.
+            LeaseError: if the job takes no more answers.
+        """
+        now = to_micros(self.clock())
+
+        def ask(connection: Connection) -> list[int]:
+            job = find_job(connection, key, hold=Hold.WITH_OTHERS)
+            leasing.must_be_running(job)
+            wanted = sorted(set(objects))
+            return [number for number in wanted if ask_more(connection, job, number, workers, now)]
+
+        raised = self.store.write(ask)
+        self.news.set()
+        return raised
 
     def expire(self) -> bool:
         """Take back what was kept too long and close what was offered too long; say if there was any."""
         now = to_micros(self.clock())
-        due = select(tasks.c.job, tasks.c.object).where(tasks.c.state == "open", tasks.c.deadline <= now)
-        overdue = select(leases.c.id).where(leases.c.state == "leased", leases.c.expires <= now)
+        old = select(jobs.c.id).where(
+            jobs.c.status == Status.IN_PROGRESS, jobs.c.created <= now - _JOB_DAYS * _DAY
+        )
+        waited = (tasks.c.state == "waiting", tasks.c.arrived <= now - _WAITING_DAYS * _DAY)
         with self.store.read() as connection:
-            if not any(connection.execute(query.limit(1)).first() for query in (due, overdue)):
+            if not is_anything_due(connection, now) and not any(
+                connection.execute(query.limit(1)).first()
+                for query in (old, select(tasks.c.object).where(*waited))
+            ):
                 return False
 
         def sweep(connection: Connection) -> bool:
             changed = expire_leases(connection, now)
-            for task in connection.execute(due.limit(SWEEP)).all():
-                changed |= settle(connection, job_by_number(connection, task.job), task.object, now)
+            changed |= close_old(connection, now)
+            changed |= bool(connection.execute(update(tasks).where(*waited).values(state="failed")).rowcount)
+            for number in connection.execute(old).scalars().all():
+                changed |= _halt(connection, hold_job(connection, number, Hold.ALONE), now)
             return changed
 
         return self.store.write(sweep)
@@ -316,95 +394,36 @@ class Board:
         now = to_micros(self.clock())
 
         def halt(connection: Connection) -> bool:
-            job = find_job(connection, key)
-            if job.status.ended:
-                return False
-            if job.status is not Status.STOPPING:
-                withdraw(connection, job.number, now)
-                set_status(connection, job.number, Status.STOPPING, now)
-            return True
+            return _halt(connection, find_job(connection, key, hold=Hold.ALONE), now)
 
         stopping = self.store.write(halt)
         self.news.set()
         return stopping
 
-    def _give_back(self, lease: str, state: str) -> None:
+    def _give_back(self, lease: str, state: str) -> Future[None]:
         now = to_micros(self.clock())
+        finished: list[bool] = []
 
-        def give(connection: Connection) -> bool:
-            held = _find_lease(connection, lease)
-            if held.state == state:
-                return False
-            job = job_by_number(connection, held.job)
-            _must_be_running(job)
-            _must_be_held(held)
-            declined = state == "declined"
-            connection.execute(lease_row(lease).values(state=state, seat=held.worker if declined else None))
-            if declined:
-                counted = task_row(held.job, held.object).values(declines=tasks.c.declines + 1)
-                connection.execute(counted)
-            return settle(connection, job, held.object, now)
+        def give(connection: Connection) -> None:
+            finished.append(leasing.give_back(connection, lease, state, now))
 
-        if self.store.write(give):
-            self.news.set()
+        return self._tell(self.store.write_soon(give, lease=lease), finished)
 
+    def _tell(self, future: Future[_T], finished: list[bool]) -> Future[_T]:
+        """Set the news once it is on disk that workers are done with an image."""
 
-def check_answer(job: Job, answer: Mapping[str, Any]) -> frozenset[int]:
-    """The indices of the classes that an answer names; none for a custom job, whose answers are its own.
+        def look(_future: Future[_T]) -> None:
+            if any(finished):
+                self.news.set()
 
-    Raises:
-        AnswerError: if it is not an answer to this job's question.
-    """
-    if job.spec.kind is Kind.CUSTOM:
-        if not answer:
-            raise AnswerError("the answer is empty; a page must give one under at least one name")
-        return frozenset()
-    known = {name: index for index, name in enumerate(job.classes)}
-    given = answer.get(job.spec.kind)
-    if not isinstance(given, Mapping):
-        raise AnswerError(
-            f"the answer holds no '{job.spec.kind}'; the template must keep that element's name"
-        )
-    chosen = [given.get("label")] if job.spec.kind is Kind.SINGLE else given.get("labels")
-    if not isinstance(chosen, list):
-        raise AnswerError("the answer holds no list of labels; an image without any has an empty one")
-    for name in chosen:
-        if not isinstance(name, str) or name not in known:
-            raise AnswerError(f"{name!r} is no class of this job; its classes are {', '.join(job.classes)}")
-    return frozenset(known[name] for name in chosen)
+        future.add_done_callback(look)
+        return future
 
 
-def _find_lease(connection: Connection, lease: str) -> Row[Any]:
-    row = connection.execute(select(leases).where(leases.c.id == lease)).one_or_none()
-    if row is None:
-        raise LeaseError(f"there is no lease {lease!r}; ask for a new task")
-    return row
-
-
-def _must_be_running(job: Job) -> None:
-    if job.status is not Status.IN_PROGRESS:
-        raise LeaseError(f"the job {job.key.name!r} is {job.status} and takes no more answers")
-
-
-def _must_be_held(held: Row[Any]) -> None:
-    if held.state != "leased":
-        raise LeaseError(f"the task is not in your hands any more (it is {held.state}); ask for a new one")
-
-
-def _active(given: float | None, elapsed: float) -> float:
-    """Seconds really spent: what the page says, within what is possible."""
-    if given is None:
-        return round(elapsed, 3)
-    if not math.isfinite(given) or given < 0:
-        raise AnswerError(f"active_seconds is {given}; give the seconds the worker looked, zero or more")
-    return round(min(float(given), elapsed), 3)
-
-
-def _to_text(answer: Mapping[str, Any]) -> str:
-    """The answer as JSON that can be written to a file."""
-    try:
-        text = json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        text.encode()
-    except ValueError as error:
-        raise AnswerError(f"the answer cannot be written as JSON: {error}") from error
-    return text
+def _halt(connection: Connection, job: Job, now: int) -> bool:
+    if job.status.ended:
+        return False
+    if job.status is not Status.STOPPING:
+        withdraw(connection, job.number, now)
+        set_status(connection, job.number, Status.STOPPING, now)
+    return True

@@ -15,10 +15,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
 from gtlabel.engine.entries import Answer, Answered, Batch, Chosen, Line, Prepared, Pulse, Tally
-from gtlabel.engine.jobs import Job, JobKey, JobSpec, Status, from_micros, to_micros
+from gtlabel.engine.jobs import Job, Status, from_micros, to_micros
+from gtlabel.engine.queue import next_tick
+from gtlabel.engine.register import job_of, set_status
 from gtlabel.engine.schema import announcements, answers, batches, jobs, results, tasks
 from gtlabel.engine.store import Store
-from gtlabel.errors import JobNotFoundError
 
 _CHUNK = 1000
 _SECOND = 1_000_000
@@ -48,7 +49,7 @@ class Ledger:
         )
         remaining = iter(rows)
         while chunk := [{"job": job.number, **row} for row in islice(remaining, _CHUNK)]:
-            self._insert(chunk)
+            self._insert(job, chunk)
 
     def begin(self, job: Job, classes: Sequence[str]) -> None:
         """The manifest was read in full; images can be sent out."""
@@ -98,7 +99,10 @@ class Ledger:
         """Decide which images the next iteration sends out; nobody gets them before `send`."""
 
         def pick(connection: Connection) -> None:
-            if not _is(connection, job, Status.IN_PROGRESS):
+            here = select(jobs.c.status, jobs.c.iteration).where(jobs.c.id == job.number)
+            status, before = connection.execute(here).one()
+            # Chosen already, if this runs again: see `Store.write_soon`.
+            if status != Status.IN_PROGRESS or before != job.iteration:
                 return
             waiting = select(tasks.c.object).where(tasks.c.job == job.number, tasks.c.state == "waiting")
             first = waiting.order_by(tasks.c.rank, tasks.c.object).limit(count)
@@ -154,6 +158,7 @@ class Ledger:
                 chosen.values(
                     state="open",
                     open_slots=func.coalesce(tasks.c.need, spec.workers_per_object),
+                    queued=next_tick(connection),
                     deadline=now + spec.availability_seconds * _SECOND,
                 )
             )
@@ -161,29 +166,35 @@ class Ledger:
         self._store.write(out)
 
     def form_batch(self, job: Job, size: int) -> Batch:
-        """Put the images that wait longest for consolidation into a batch."""
+        """Put the images that wait longest for consolidation into a batch; there must be some."""
         now = to_micros(self._clock())
+        numbered = select(batches).where(batches.c.job == job.number)
+        with self._store.read() as connection:
+            newest = numbered.order_by(batches.c.number.desc()).limit(1)
+            last = connection.execute(newest).one_or_none()
+        number = 1 if last is None else last.number + 1
 
         def form(connection: Connection) -> Batch:
-            answered = select(tasks).where(
+            formed = connection.execute(numbered.where(batches.c.number == number)).one_or_none()
+            # Formed already, if this runs again: see `Store.write_soon`.
+            if formed is not None:
+                return _batch_of(dict(formed._mapping))
+            answered = select(tasks.c.object, tasks.c.iteration).where(
                 tasks.c.job == job.number, tasks.c.state == "answered", tasks.c.batch.is_(None)
             )
             order = (tasks.c.iteration, tasks.c.answered, tasks.c.object)
             rows = connection.execute(answered.order_by(*order).limit(size)).all()
-            iteration = rows[0].iteration
-            numbered = select(batches).where(batches.c.job == job.number).order_by(batches.c.number.desc())
-            last = connection.execute(numbered.limit(1)).one_or_none()
             second = now - now % _SECOND
             batch = {
-                "number": 1 if last is None else last.number + 1,
-                "iteration": iteration,
+                "number": number,
+                "iteration": rows[0].iteration,
                 "created": now,
                 # Files of batches within one second would overwrite each other.
                 "stamp": second if last is None else max(second, last.stamp + _SECOND),
             }
             connection.execute(insert(batches).values(job=job.number, **batch))
-            together = [row.object for row in rows if row.iteration == iteration]
-            connection.execute(_many_tasks(job, together).values(batch=batch["number"]))
+            together = [row.object for row in rows if row.iteration == rows[0].iteration]
+            connection.execute(_many_tasks(job, together).values(batch=number))
             return _batch_of(batch)
 
         return self._store.write(form)
@@ -236,34 +247,25 @@ class Ledger:
         """
 
         def keep(connection: Connection) -> None:
-            here = (results.c.job == job.number, results.c.object.in_([number for number, *_ in labels]))
-            connection.execute(delete(results).where(*here))
-            failed = [number for number, _ in failures]
-            had = connection.execute(
-                select(results.c.object).where(results.c.job == job.number, results.c.object.in_(failed))
-            )
-            before = set(had.scalars())
-            rows = [*labels, *((number, "", data) for number, data in failures if number not in before)]
+            known = select(results.c.object).where(results.c.job == job.number, results.c.label != "")
+            failed = known.where(results.c.object.in_([number for number, _ in failures]))
+            before = set(connection.execute(failed).scalars())
+            lost = [(number, "", data) for number, data in failures if number not in before]
+            rows = [
+                {"job": job.number, "object": number, "batch": batch.number, "label": label, "metadata": data}
+                for number, label, data in [*labels, *lost]
+            ]
+            mine = (results.c.job == job.number, results.c.object.in_([row["object"] for row in rows]))
+            connection.execute(delete(results).where(*mine))
             if rows:
-                connection.execute(
-                    insert(results),
-                    [
-                        {
-                            "job": job.number,
-                            "object": number,
-                            "batch": batch.number,
-                            "label": label,
-                            "metadata": data,
-                        }
-                        for number, label, data in rows
-                    ],
-                )
+                connection.execute(insert(results), rows)
             if job.spec.announced and labels:
                 _announce(connection, job, [number for number, *_ in labels])
-            mine = (tasks.c.job == job.number, tasks.c.batch == batch.number, tasks.c.state == "answered")
-            lost = tasks.c.object.in_([number for number in failed if number not in before])
-            connection.execute(update(tasks).where(*mine, lost).values(state="failed"))
-            connection.execute(update(tasks).where(*mine, ~lost).values(state="labeled"))
+            answered = (tasks.c.job == job.number, tasks.c.batch == batch.number, tasks.c.state == "answered")
+            if lost:
+                gone = tasks.c.object.in_([number for number, *_ in lost])
+                connection.execute(update(tasks).where(*answered, gone).values(state="failed"))
+            connection.execute(update(tasks).where(*answered).values(state="labeled"))
             done = (batches.c.job == job.number, batches.c.number == batch.number)
             connection.execute(update(batches).where(*done).values(done=1))
             now = to_micros(self._clock())
@@ -302,49 +304,18 @@ class Ledger:
 
         return self._store.write(end)
 
-    def _insert(self, chunk: list[dict[str, Any]]) -> None:
-        self._store.write(lambda connection: connection.execute(insert(tasks), chunk))
+    def _insert(self, job: Job, chunk: list[dict[str, Any]]) -> None:
+        here = (
+            tasks.c.job == job.number,
+            tasks.c.object.between(chunk[0]["object"], chunk[-1]["object"]),
+        )
 
+        def put(connection: Connection) -> None:
+            # The same chunk may be there already: see `Store.write_soon`.
+            connection.execute(delete(tasks).where(*here))
+            connection.execute(insert(tasks), chunk)
 
-def job_of(row: Row[Any]) -> Job:
-    """A job from its row."""
-    key = JobKey(row.account, row.region, row.name)
-    return Job(
-        number=row.id,
-        spec=JobSpec.from_json(key, row.spec),
-        status=Status(row.status),
-        reason=row.reason,
-        created=from_micros(row.created),
-        modified=from_micros(row.modified),
-        classes=tuple(json.loads(row.classes)),
-        iteration=row.iteration,
-    )
-
-
-def find_job(connection: Connection, key: JobKey) -> Job:
-    """The job of that name, in any letter case.
-
-    Raises:
-        JobNotFoundError: if there is none.
-    """
-    query = select(jobs).where(
-        jobs.c.account == key.account, jobs.c.region == key.region, jobs.c.folded == key.name.lower()
-    )
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        raise JobNotFoundError(key.name)
-    return job_of(row)
-
-
-def job_by_number(connection: Connection, number: int) -> Job:
-    """The job the database calls that."""
-    return job_of(connection.execute(select(jobs).where(jobs.c.id == number)).one())
-
-
-def set_status(connection: Connection, job: int, status: Status, now: int, reason: str = "") -> None:
-    """Write where a job stands."""
-    change = {"status": status, "modified": now, "reason": reason}
-    connection.execute(update(jobs).where(jobs.c.id == job).values(change))
+        self._store.write(put)
 
 
 def _announce(connection: Connection, job: Job, numbers: Sequence[int]) -> None:

@@ -14,8 +14,9 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from gtlabel.engine.entries import Line
 from gtlabel.engine.intake import record_of
 from gtlabel.engine.jobs import Job, Status
-from gtlabel.engine.ledger import Ledger, job_by_number
+from gtlabel.engine.ledger import Ledger
 from gtlabel.engine.output import compact, manifest_line
+from gtlabel.engine.register import job_by_number
 from gtlabel.engine.schema import announcements, arrivals, jobs, results, tasks
 from gtlabel.engine.store import Store
 from gtlabel.errors import StreamError
@@ -118,7 +119,7 @@ def add_arrivals(connection: Connection, job: Job, arrived: Sequence[Arrival], n
             refused.append(f"a message to {job.key.name!r} was left out: {error}")
             continue
         number += 1
-        row = {"job": job.number, "object": number, "rank": _FIRST_RANK + number, **row}
+        row = {"job": job.number, "object": number, "rank": _FIRST_RANK + number, "arrived": now, **row}
         connection.execute(insert(tasks).values(row))
         connection.execute(insert(arrivals).values(job=job.number, digest=digest, object=number))
     connection.execute(update(jobs).where(jobs.c.id == job.number).values(modified=now))
