@@ -61,6 +61,7 @@
     │   ├── WorkerNotFoundError                                    (LookupError)
     │   ├── WorkerNameTakenError
     │   └── EntryError                somebody who may not come in
+    │       ├── ForeignRequestError   from a page that is not ours
     │       ├── NotSignedInError      nothing that lets anyone in
     │       ├── InviteError           an invite that lets nobody in any more
     │       ├── WorkerDeactivatedError
@@ -538,6 +539,13 @@ class WorkerNameTakenError(WorkerError):
 
 class EntryError(WorkerError):
     """Somebody who may not come in."""
+
+
+class ForeignRequestError(EntryError):
+    """A request that a page of somebody else sent, or that no page of ours can have sent."""
+
+    def __init__(self) -> None:
+        super().__init__("this request does not come from a page of this portal; open it in the browser")
 
 
 class NotSignedInError(EntryError):

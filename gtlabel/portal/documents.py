@@ -1,0 +1,107 @@
+"""The document in a task's frame: a rendered template, our elements, and the walls around both.
+
+The template may come from a stranger. Its document gets an opaque origin by the `sandbox` in its own header,
+so that it is as inert when somebody opens its address directly (contract/worker-ui.md 4.3).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+_STATIC = Path(__file__).parent / "static"
+# AWS's own elements, which ours stand in for.
+_AWS_SCRIPT = re.compile(
+    r"<script\b[^>]*\bsrc\s*=\s*[\"']?https://assets\.crowd\.aws/crowd-html-elements[\w.-]*\.js[\"']?[^>]*>"
+    r"\s*(</script\s*>)?",
+    re.IGNORECASE,
+)
+# A page that was given colors was made for white paper.
+_OWN_COLORS = re.compile(
+    r"\b(background|background-color|bgcolor|color)\s*[:=]|rel\s*=\s*[\"']?stylesheet", re.IGNORECASE
+)
+_PAPER = "html{color-scheme:%s}body{margin:0;font:16px/1.5 system-ui,sans-serif}"
+
+
+@cache
+def elements_script() -> bytes:
+    """The crowd elements as one script: the files of static/crowd, in the order of their names."""
+    files = sorted((_STATIC / "crowd").glob("*.js"))
+    parts = [path.read_text() for path in files]
+    return ("(() => {\n'use strict';\n" + "\n".join(parts) + "\n})();\n").encode()
+
+
+def frame_document(page: str, *, nonce: str, origin: str, title: str) -> str:
+    """A whole document around a rendered template.
+
+    Args:
+        page: what the template gave.
+        nonce: what tells the shell that a message is of this task.
+        origin: where the shell is, which gets the messages.
+        title: what the document is called.
+    """
+    settings = json.dumps({"portalOrigin": origin, "nonce": nonce}).replace("<", "\\u003c")
+    scheme = "light" if _OWN_COLORS.search(page) else "light dark"
+    named = title.replace("&", "&amp;").replace("<", "&lt;")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{named}</title><style>{_PAPER % scheme}</style>"
+        f"<script>window.__gtlabel = {settings};</script>"
+        f'<script src="/static/crowd.js"></script>\n'
+        f"{_AWS_SCRIPT.sub('', page)}"
+    )
+
+
+def failed_document(sentence: str, *, nonce: str, origin: str) -> str:
+    """What a worker sees in place of a page that cannot be rendered."""
+    text = sentence.replace("&", "&amp;").replace("<", "&lt;")
+    page = (
+        '<main style="padding:24px;max-width:640px;margin:auto"><h1>This task cannot be shown</h1>'
+        f"<p>{text}</p><p>Decline it; whoever made the job sees why.</p></main>"
+    )
+    return frame_document(page, nonce=nonce, origin=origin, title="Task")
+
+
+def frame_headers(origin: str, asset_hosts: Sequence[str] = ()) -> dict[str, str]:
+    """The headers of a frame's document.
+
+    Args:
+        origin: where the portal is.
+        asset_hosts: hosts that templates may load scripts and styles from; none by default.
+    """
+    hosts = " ".join(asset_hosts)
+    policy = [
+        "sandbox allow-scripts allow-forms allow-modals",
+        "default-src 'none'",
+        f"script-src {origin}/static/crowd.js 'unsafe-inline' {hosts}".rstrip(),
+        f"style-src 'unsafe-inline' {hosts}".rstrip(),
+        f"img-src {origin}/o/ data: blob:",
+        f"media-src {origin}/o/ data: blob:",
+        "font-src data:",
+        "connect-src 'none'",
+        "form-action 'none'",
+        "base-uri 'none'",
+        f"frame-ancestors {origin}",
+    ]
+    return {
+        "Content-Security-Policy": "; ".join(policy),
+        "Cache-Control": "no-store",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Permissions-Policy": "camera=(), geolocation=(), microphone=(), clipboard-read=()",
+    }
+
+
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; frame-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
