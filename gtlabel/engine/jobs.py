@@ -41,6 +41,17 @@ class Status(StrEnum):
         return self in (Status.COMPLETED, Status.FAILED, Status.STOPPED)
 
 
+class Receipt(StrEnum):
+    """What became of an answer; whatever it is, the answer is on disk."""
+
+    #: It counts.
+    TAKEN = "taken"
+    #: The same answer was there before, under the same lease.
+    KNOWN = "known"
+    #: It came when nobody waited for it any more; it counts if a place gets free.
+    SURPLUS = "surplus"
+
+
 @dataclass(frozen=True, slots=True)
 class JobKey:
     """The name of a job, and the account and region it is unique in, whatever the case of its letters."""
@@ -184,6 +195,7 @@ class Task:
     expires: datetime
     workers_per_object: int
     input: str | None = None
+    paused: bool = False
 
 
 def to_micros(moment: datetime) -> int:
