@@ -17,6 +17,7 @@ from emulator_parts import create_job, post, put_inputs, run
 
 from gtlabel.aws import Aws
 from gtlabel.emulator.child import Address, running
+from gtlabel.emulator.environment import role_policy, role_trust
 from gtlabel.emulator.state import running_emulators
 from gtlabel.labeling.members import list_members
 from gtlabel.labeling.workforce import TeamRequest, create_team, describe_team, plan_team
@@ -48,7 +49,9 @@ class Account:
 
     def __getattr__(self, service: str) -> Any:
         name: Any = service.replace("_", "-")
-        return self._session.client(name, endpoint_url=self._url)
+        client = self._session.client(name, endpoint_url=self._url)
+        setattr(self, service, client)
+        return client
 
 
 def kill(address: Address) -> None:
@@ -62,9 +65,9 @@ def fill(account: Account) -> str:
     request = TeamRequest(name="sorters", members=("ann@example.com",))
     asked = plan_team(aws.sagemaker, aws.cognito_idp, request, account=ACCOUNT, region="us-east-1")
     pool = create_team(aws.sagemaker, aws.cognito_idp, asked, poll=0.01).pool or ""
-    account.iam.create_role(RoleName="labeler", AssumeRolePolicyDocument='{"Statement": []}')
-    account.iam.put_role_policy(RoleName="labeler", PolicyName="p", PolicyDocument='{"Statement": []}')
-    policy = account.iam.create_policy(PolicyName="own", PolicyDocument='{"Statement": []}')["Policy"]["Arn"]
+    account.iam.create_role(RoleName="labeler", AssumeRolePolicyDocument=role_trust())
+    account.iam.put_role_policy(RoleName="labeler", PolicyName="p", PolicyDocument=role_policy())
+    policy = account.iam.create_policy(PolicyName="own", PolicyDocument=role_policy())["Policy"]["Arn"]
     account.iam.attach_role_policy(RoleName="labeler", PolicyArn=policy)
     account.iam.create_role(RoleName="gone", AssumeRolePolicyDocument="{}")
     account.iam.delete_role(RoleName="gone")

@@ -26,7 +26,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from gtlabel.emulator import moto
+from gtlabel.emulator import moto, stacks
 from gtlabel.errors import EmulatorError
 
 _log = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ _THROUGH = ("logs", "sns", "sqs")
 _READING = ("Describe", "Filter", "Get", "List", "Simulate", "Test")
 _READING_METHODS = ("GET", "HEAD", "OPTIONS")
 _ATTEMPTS = 20
+# SQLite's own files beside a database.
+_ENDINGS = ("", "-wal", "-shm")
 _SWEEP_SECONDS = 1.0
 # Long queues are looked at less often: this share of the time at most.
 _SWEEP_SHARE = 0.02
@@ -210,7 +212,7 @@ class Memory:
             self._connection.close()
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
         aside = self._path.with_name(f"{self._path.name}.{moment}.aside")
-        for ending in ("", "-wal", "-shm"):
+        for ending in _ENDINGS:
             file = self._path.with_name(self._path.name + ending)
             if file.is_symlink() or file.exists():
                 file.rename(aside.with_name(aside.name + ending))
@@ -230,7 +232,9 @@ def _check_owner(path: Path) -> None:
     Raises:
         EmulatorError: if so.
     """
-    for place in (path.parent, *path.parent.glob(f"{path.name}*")):
+    for place in (path.parent, *(path.with_name(path.name + ending) for ending in _ENDINGS)):
+        if not (place.is_symlink() or place.exists()):
+            continue
         status = place.lstat()
         if place.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
             raise EmulatorError(f"others than this user can write to {place}")
@@ -240,7 +244,11 @@ class _Pickler(pickle.Pickler):
     """Takes apart what pickles of moto's objects usually fail at."""
 
     def persistent_id(self, thing: Any) -> Any:
-        return moto.address_of(thing)
+        if isinstance(thing, type):
+            # The classes of a stack's resources are made at each start and cannot be found by a name.
+            return next((("model", name) for name, model in stacks.models().items() if model is thing), None)
+        address = moto.address_of(thing)
+        return None if address is None else ("moto", *address)
 
     def reducer_override(self, thing: Any) -> Any:
         if isinstance(thing, _LOCKS):
@@ -258,7 +266,8 @@ class _Unpickler(pickle.Unpickler):
     """Knows the classes of moto, plain data and nothing else."""
 
     def persistent_load(self, address: Any) -> Any:
-        return moto.at(address)
+        kind, *rest = address
+        return stacks.models()[rest[0]] if kind == "model" else moto.at(tuple(rest))
 
     def find_class(self, module: str, name: str) -> Any:
         found = super().find_class(module, name)
@@ -312,6 +321,7 @@ _PLAIN = frozenset(
         ("collections", "defaultdict"),
         ("collections", "deque"),
         ("copyreg", "_reconstructor"),
+        ("gtlabel.emulator.stacks", "Made"),
         ("datetime", "datetime"),
         ("datetime", "timedelta"),
         ("datetime", "timezone"),

@@ -92,6 +92,11 @@ def complete_change_sets() -> None:
 _models: list[type[CloudFormationModel]] = []
 
 
+def models() -> dict[str, type[CloudFormationModel]]:
+    """The classes that `install` made for moto, by the type of resource."""
+    return {model.cloudformation_type(): model for model in _models}
+
+
 def _model(kind: _Type) -> type[CloudFormationModel]:
     """The class by which moto knows a type."""
 

@@ -91,7 +91,7 @@ class Vendors:
         """ListSubscribedWorkteams, by name."""
         part = params.get("NameContains", "").lower()
         found = [team for team in self._shelf.all(context, _KIND) if part in _name(team).lower()]
-        shown, token = page(found, lambda team: (_name(team), team["WorkteamArn"]), params)
+        shown, token = page(found, lambda team: (_name(team), team["WorkteamArn"]), params, _KIND)
         return {"SubscribedWorkteams": shown, **token}
 
     def _find(self, context: Context, arn: str) -> dict[str, Any] | None:

@@ -273,7 +273,7 @@ class WorkTeams:
         part = params.get("NameContains", "").lower()
         found = [document for document in self._shelf.all(context, kind) if part in document[name].lower()]
         by = name if params.get("SortBy") == "Name" else "CreateDate"
-        shown, token = page(found, lambda document: (document[by], document[name]), params)
+        shown, token = page(found, lambda document: (document[by], document[name]), params, kind)
         return {result: [_dated(document) for document in shown], **token}
 
 
