@@ -120,7 +120,7 @@ class Site:
             Route("/join/{invite}", page(self.join), methods=["GET", "POST"]),
             Route("/leave", page(self.leave), methods=["POST"]),
             Route("/work/{number:int}", page(self.work)),
-            Route("/frame/{lease}", page(self.frame)),
+            Route("/frame/{lease}", self.frame),
             Route("/o/{expiry:int}/{signature}/{place:path}", self._pictures.answer),
             Route("/static/{name:path}", self.static),
             Route("/api/me", api(self.me)),
@@ -166,20 +166,24 @@ class Site:
         return own_page("grid.html" if request.query_params.get("view") == "grid" else "work.html")
 
     async def frame(self, request: Request) -> Response:
-        """The page of one task, for the worker who has it."""
-        worker = await self.visitors.worker(request)
-        lease = request.path_params["lease"]
-        task, job = await asyncio.to_thread(self._desk.task, lease, worker.sub)
-        template = await asyncio.to_thread(self._template, job)
-        origin, nonce = self.visitors.origin(request), self.nonce(lease)
-        rendered = await self._renderer.render_async(
-            template, task_input(task), grant=lambda uri: self._pictures.address(job.key, uri)
-        )
-        if rendered.errors:
-            text = failed_document(str(rendered.errors[0]), nonce=nonce, origin=origin)
-        else:
-            text = frame_document(rendered.content, nonce=nonce, origin=origin, title=title_of(job))
-        return HTMLResponse(text, headers=frame_headers(origin, self._asset_hosts))
+        """The page of one task, for the worker who has it; what is wrong is told inside the frame."""
+        origin, lease = self.visitors.origin(request), request.path_params["lease"]
+        status, nonce = 200, ""
+        try:
+            worker = await self.visitors.worker(request)
+            task, job = await asyncio.to_thread(self._desk.task, lease, worker.sub)
+            nonce = self.nonce(lease)
+            template = await asyncio.to_thread(self._template, job)
+            rendered = await self._renderer.render_async(
+                template, task_input(task), grant=lambda uri: self._pictures.address(job.key, uri)
+            )
+            if rendered.errors:
+                text = failed_document(str(rendered.errors[0]), nonce=nonce, origin=origin)
+            else:
+                text = frame_document(rendered.content, nonce=nonce, origin=origin, title=title_of(job))
+        except GtlabelError as error:
+            status, text = status_of(error), failed_document(str(error), nonce=nonce, origin=origin)
+        return HTMLResponse(text, status, frame_headers(origin, self._asset_hosts))
 
     async def static(self, request: Request) -> Response:
         """Our own scripts and styles."""
