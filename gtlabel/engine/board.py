@@ -64,6 +64,9 @@ def _new_id() -> str:
 class Board:
     """Jobs, and the tasks, leases and answers of each.
 
+    Whoever knows a lease may speak for its worker, unless a call names the worker: then it must be theirs,
+    and somebody else's lease is as unknown as one that never was.
+
     Args:
         store: where everything is kept.
         clock: what time it is.
@@ -72,6 +75,7 @@ class Board:
             by the thread that writes: it must be quick, and may read the store and not write to it.
 
     Attributes:
+        admits: the one that was given.
         news: set whenever the foreman has something to do; whoever waits for it clears it.
     """
 
@@ -86,7 +90,7 @@ class Board:
         self.store = store
         self.clock = clock
         self._ids = ids
-        self._admits = admits
+        self.admits = admits
         self._walks = Walks(store)
         self.news = threading.Event()
 
@@ -189,7 +193,7 @@ class Board:
 
         def take(connection: Connection) -> Task | None:
             job = find_job(connection, key, hold=Hold.WITH_OTHERS)
-            if (reason := self._admits(job, worker)) is not None:
+            if (reason := self.admits(job, worker)) is not None:
                 raise WorkerNotAdmittedError(reason)
             if self.store.shared and (given := leasing.given_out(connection, lease)) is not None:
                 return given
@@ -202,7 +206,12 @@ class Board:
         return self.lease_soon(key, worker).result()
 
     def submit_soon(
-        self, lease: str, answer: Mapping[str, Any], active_seconds: float | None = None
+        self,
+        lease: str,
+        answer: Mapping[str, Any],
+        active_seconds: float | None = None,
+        *,
+        worker: str | None = None,
     ) -> Future[Receipt]:
         """Take an answer. Submitting the same again under the same lease changes nothing.
 
@@ -213,12 +222,13 @@ class Board:
             lease: from `lease`.
             answer: what the worker page gives, `{"crowd-image-classifier": {"label": "Compost"}}`.
             active_seconds: how long the worker really looked; by default the time since the lease.
+            worker: whose lease it must be, if not just anybody's.
 
         Raises:
             AnswerError: if the answer names no class of the job; the task stays with the worker.
             LeaseError: if there is no such lease, the worker gave it back, or another answer was given.
         """
-        said = Said(lease, answer, leasing.to_text(answer), active_seconds, to_micros(self.clock()))
+        said = Said(lease, answer, leasing.to_text(answer), active_seconds, to_micros(self.clock()), worker)
         finished: list[bool] = []
 
         def take(connection: Connection) -> Receipt:
@@ -233,7 +243,12 @@ class Board:
         return self.submit_soon(lease, answer, active_seconds).result()
 
     def step_soon(
-        self, lease: str, answer: Mapping[str, Any], active_seconds: float | None = None
+        self,
+        lease: str,
+        answer: Mapping[str, Any],
+        active_seconds: float | None = None,
+        *,
+        worker: str | None = None,
     ) -> Future[Task | None]:
         """Take an answer and hand its worker the next image of the same job, both or neither.
 
@@ -244,14 +259,14 @@ class Board:
             LeaseError: if there is no such lease, the worker gave it back, or another answer was given.
         """
         now, following = to_micros(self.clock()), self._ids()
-        said = Said(lease, answer, leasing.to_text(answer), active_seconds, now)
+        said = Said(lease, answer, leasing.to_text(answer), active_seconds, now, worker)
 
         finished: list[bool] = []
 
         def take(connection: Connection) -> Task | None:
             def then(job: Job, worker: str) -> Task | None:
                 # The answer is good all the same when its worker may have no more.
-                if self._admits(job, worker) is not None:
+                if self.admits(job, worker) is not None:
                     return None
                 return leasing.give_out(connection, self._walks, job, worker, following, now)
 
@@ -265,7 +280,7 @@ class Board:
         """As `step_soon`, when it is done."""
         return self.step_soon(lease, answer, active_seconds).result()
 
-    def decline_soon(self, lease: str) -> Future[None]:
+    def decline_soon(self, lease: str, *, worker: str | None = None) -> Future[None]:
         """Give a task back for good: the worker never sees the image again.
 
         When as many workers decline as were to answer, the image is not offered any more.
@@ -273,25 +288,25 @@ class Board:
         Raises:
             LeaseError: if the task is not in the worker's hands any more.
         """
-        return self._give_back(lease, "declined")
+        return self._give_back(lease, "declined", worker)
 
     def decline(self, lease: str) -> None:
         """As `decline_soon`, when it is done."""
         self.decline_soon(lease).result()
 
-    def release_soon(self, lease: str) -> Future[None]:
+    def release_soon(self, lease: str, *, worker: str | None = None) -> Future[None]:
         """Give a task back to everybody, the worker included.
 
         Raises:
             LeaseError: if the task is not in the worker's hands any more.
         """
-        return self._give_back(lease, "released")
+        return self._give_back(lease, "released", worker)
 
     def release(self, lease: str) -> None:
         """As `release_soon`, when it is done."""
         self.release_soon(lease).result()
 
-    def heartbeat_soon(self, lease: str) -> Future[datetime]:
+    def heartbeat_soon(self, lease: str, *, worker: str | None = None) -> Future[datetime]:
         """Say that the worker is still looking; return when the task now expires.
 
         Each heartbeat gives a fresh time limit, up to the eight hours that AWS lets a task take at most.
@@ -301,29 +316,33 @@ class Board:
         """
         now = to_micros(self.clock())
         return self.store.write_soon(
-            lambda connection: from_micros(leasing.extend(connection, lease, now)), lease=lease
+            lambda connection: from_micros(leasing.extend(connection, lease, now, worker)), lease=lease
         )
 
     def heartbeat(self, lease: str) -> datetime:
         """As `heartbeat_soon`, when it is done."""
         return self.heartbeat_soon(lease).result()
 
-    def pause(self, lease: str) -> Task:
+    def pause(self, lease: str, *, worker: str | None = None) -> Task:
         """Put a task aside, to go on with it later; its time runs on, and no heartbeat stretches it.
 
         Raises:
             LeaseError: if the task is not in the worker's hands any more.
         """
         now = to_micros(self.clock())
-        return self.store.write(lambda connection: leasing.put_aside(connection, lease, now), lease=lease)
+        return self.store.write(
+            lambda connection: leasing.put_aside(connection, lease, now, worker), lease=lease
+        )
 
-    def resume(self, lease: str) -> Task:
+    def resume(self, lease: str, *, worker: str | None = None) -> Task:
         """Take a task up again that was put aside; answering it does so too.
 
         Raises:
             LeaseError: if the task is not in the worker's hands any more.
         """
-        return self.store.write(lambda connection: leasing.put_aside(connection, lease, None), lease=lease)
+        return self.store.write(
+            lambda connection: leasing.put_aside(connection, lease, None, worker), lease=lease
+        )
 
     def held(self, worker: str) -> list[Task]:
         """What a worker has in hands or put aside, of all jobs, the oldest first."""
@@ -400,12 +419,12 @@ class Board:
         self.news.set()
         return stopping
 
-    def _give_back(self, lease: str, state: str) -> Future[None]:
+    def _give_back(self, lease: str, state: str, worker: str | None) -> Future[None]:
         now = to_micros(self.clock())
         finished: list[bool] = []
 
         def give(connection: Connection) -> None:
-            finished.append(leasing.give_back(connection, lease, state, now))
+            finished.append(leasing.give_back(connection, lease, state, now, worker))
 
         return self._tell(self.store.write_soon(give, lease=lease), finished)
 

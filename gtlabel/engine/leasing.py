@@ -90,6 +90,7 @@ class Said:
         content: the answer as JSON.
         active_seconds: how long the page says the worker looked.
         now: when it came.
+        worker: who says so, where that is known.
     """
 
     lease: str
@@ -97,6 +98,7 @@ class Said:
     content: str
     active_seconds: float | None
     now: int
+    worker: str | None = None
 
 
 class Taken(NamedTuple):
@@ -112,25 +114,26 @@ class Taken(NamedTuple):
     next: Task | None = None
 
 
-def find_lease(connection: Connection, lease: str) -> Held:
-    """The lease of that id.
+def find_lease(connection: Connection, lease: str, worker: str | None = None) -> Held:
+    """The lease of that id, and of that worker where one is named.
 
     Raises:
-        LeaseError: if there is none.
+        LeaseError: if there is none; nobody learns whether it is somebody else's.
     """
     row = _FIND.one(connection, lease=lease)
-    if row is None:
+    held = Held(*row) if row else None
+    if held is None or worker not in (None, held.worker):
         raise LeaseError(f"there is no lease {lease!r}; ask for a new task")
-    return Held(*row)
+    return held
 
 
-def open_lease(connection: Connection, lease: str) -> tuple[Held, Job]:
+def open_lease(connection: Connection, lease: str, worker: str | None = None) -> tuple[Held, Job]:
     """A lease that is in its worker's hands, and its job.
 
     Raises:
         LeaseError: if it is not, or the job takes no answers.
     """
-    held = find_lease(connection, lease)
+    held = find_lease(connection, lease, worker)
     job = hold_job(connection, held.job)
     must_be_running(job)
     if held.state != "leased":
@@ -190,7 +193,7 @@ def take_answer(
         AnswerError: if it names no class of the job.
         LeaseError: if the worker gave the task back, or gave another answer before.
     """
-    held = find_lease(connection, said.lease)
+    held = find_lease(connection, said.lease, said.worker)
     job = hold_job(connection, held.job)
     if held.state in ("done", "surplus"):
         return _again(connection, job, held, said, then)
@@ -223,13 +226,13 @@ def take_answer(
     return Taken(Receipt.TAKEN if counts else Receipt.SURPLUS, done, following)
 
 
-def give_back(connection: Connection, lease: str, state: str, now: int) -> bool:
+def give_back(connection: Connection, lease: str, state: str, now: int, worker: str | None = None) -> bool:
     """Take a task from a worker who declined or released it; say if workers are done with the image.
 
     Raises:
         LeaseError: if it is not in the worker's hands.
     """
-    if find_lease(connection, lease).state == state:
+    if find_lease(connection, lease, worker).state == state:
         return False
     held, job = open_lease(connection, lease)
     task = lock_task(connection, held.job, held.object)
@@ -240,13 +243,13 @@ def give_back(connection: Connection, lease: str, state: str, now: int) -> bool:
     return settle(connection, job, task, now)
 
 
-def extend(connection: Connection, lease: str, now: int) -> int:
+def extend(connection: Connection, lease: str, now: int, worker: str | None = None) -> int:
     """Give a worker who is still looking a fresh time limit; return when it is up.
 
     Raises:
         LeaseError: if the task is not in the worker's hands, or was put aside.
     """
-    held, job = open_lease(connection, lease)
+    held, job = open_lease(connection, lease, worker)
     if held.paused is not None:
         raise LeaseError("the task was put aside; resume it first")
     limit = job.spec.task_seconds
@@ -256,13 +259,13 @@ def extend(connection: Connection, lease: str, now: int) -> int:
     return until
 
 
-def put_aside(connection: Connection, lease: str, since: int | None) -> Task:
+def put_aside(connection: Connection, lease: str, since: int | None, worker: str | None = None) -> Task:
     """Write since when a task lies aside, or that it does not any more.
 
     Raises:
         LeaseError: if it is not in the worker's hands.
     """
-    held, job = open_lease(connection, lease)
+    held, job = open_lease(connection, lease, worker)
     _PAUSE.run(connection, lease=lease, since=since)
     return task_of(connection, job, held._replace(paused=since))
 
