@@ -41,6 +41,8 @@ def aws(request: pytest.FixtureRequest) -> Aws:
         "moto.events.models.events_backends",
         "SQSBackend.send_message(queue_name",
         "SNSBackend.publish(message",
+        "moto.cognitoidp.models.CognitoIdpUser has",
+        "CognitoIdpBackend.user_pools",
         "CloudFormationModel with",
         "FakeBucket.get_permission(",
         "DomainDispatcherApplication(create_app)",

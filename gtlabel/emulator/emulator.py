@@ -23,6 +23,7 @@ from gtlabel.emulator.taskuis import TaskUis
 from gtlabel.engine.board import Board
 from gtlabel.engine.foreman import Foreman
 from gtlabel.engine.functions import Functions
+from gtlabel.engine.membership import call_back
 from gtlabel.engine.store import Store
 
 if TYPE_CHECKING:
@@ -70,14 +71,14 @@ class Emulator:
         self.shelf = Shelf(None if state is None else self.root / "shelf.sqlite")
         self.store = Store("sqlite://" if state is None else f"sqlite:///{self.root / 'engine.sqlite'}")
         self.clock = Clock()
-        self.board = Board(self.store, clock=self.clock)
+        self.people = People(self.shelf, lambda context: self.aws(context, "cognito_idp"))
+        self.board = Board(self.store, clock=self.clock, admits=self.people.admits)
         self.streams = Streams(
             self.board,
             lambda context: self.aws(context, "sns", "sqs"),
             # With a thread that looks again by itself, every answer of a worker need not look too.
             pause=0 if driven else _QUIET_SECONDS,
         )
-        self.people = People(self.shelf, lambda context: self.aws(context, "cognito_idp"))
         self.uis = TaskUis(
             self.shelf, lambda context: self.aws(context).s3, self.clock, address=endpoint_url or ""
         )
@@ -132,6 +133,7 @@ class Emulator:
         """
         if self._turning.acquire(blocking=wait):
             try:
+                call_back(self.board)
                 while any([self.streams.turn(), self.foreman.turn()]):
                     pass
             finally:

@@ -212,6 +212,7 @@ def _assumptions() -> Iterator[tuple[str, bool]]:
     yield "BackendDict.reset() empties every service", inspect.ismethod(getattr(BackendDict, "reset", None))
     yield from _storage_assumptions()
     yield from _event_assumptions()
+    yield from _people_assumptions()
     yield from _stack_assumptions()
     yield from _server_assumptions()
     yield "moto.iam.urls.url_paths['{0}/$'] is a handler", _handles(moto.iam.urls, _IAM_PATH)
@@ -276,6 +277,23 @@ def _event_assumptions() -> Iterator[tuple[str, bool]]:
     yield (
         "moto.sns.models.SNSBackend.publish(message, arn)",
         _takes(getattr(sns.SNSBackend, "publish", None), "message", "arn"),
+    )
+
+
+def _people_assumptions() -> Iterator[tuple[str, bool]]:
+    import moto.cognitoidp.models as models
+
+    user = models.CognitoIdpUser("pool", "name", None, "CONFIRMED", [{"Name": "email", "Value": "n@e.x"}])
+    group = models.CognitoIdpGroup("pool", "group", "", "", 0)
+    yield (
+        "moto.cognitoidp.models.CognitoIdpUser has id, enabled, groups and attribute_lookup, and group_name",
+        all(hasattr(user, name) for name in ("id", "enabled", "groups"))
+        and getattr(user, "attribute_lookup", {}).get("email") == "n@e.x"
+        and hasattr(group, "group_name"),
+    )
+    yield (
+        "CognitoIdpBackend.user_pools holds pools, and these hold users",
+        "user_pools" in vars(_backends("cognito-idp")["123456789012"]["us-east-1"]),
     )
 
 

@@ -1,18 +1,20 @@
 """The people behind workers: user pools of Cognito, which moto has, as Ground Truth looks at them.
 
 Whoever is in the pool of a team, by that user name, address or `sub`, answers under their own `sub`, so that
-worker responses lead back to them as they do on AWS (contract/ground-truth.md 5.3).
+worker responses lead back to them as they do on AWS (contract/ground-truth.md 5.3), and answers no more when
+they are disabled or taken out of the team. Nobody signs in here: a name that no pool knows is taken for
+somebody all the same, as simulated people have such.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
 from gtlabel.emulator.api import ApiError, Context
 from gtlabel.emulator.shelf import Shelf
+from gtlabel.emulator.teambook import TeamBook
 from gtlabel.engine.jobs import Job
 from gtlabel.engine.output import Identity
 
@@ -23,8 +25,6 @@ SEEDED_CLIENT = "gtlabel"
 SEEDED_TEAM = "gtlabel"
 # The first of the people whom `gtlabel local answer` has; the others join as they answer.
 _FIRST_PERSON = "worker-1"
-# How long a pool is believed not to have got somebody new.
-_FRESH_SECONDS = 5.0
 
 
 class People:
@@ -38,31 +38,47 @@ class People:
     def __init__(self, shelf: Shelf, clients: Callable[[Context], Aws]) -> None:
         self._shelf = shelf
         self._clients = clients
-        self._known: dict[tuple[Context, str], tuple[float, dict[str, Identity]]] = {}
+        self._teams = TeamBook(shelf)
 
     def identify(self, job: Job, worker: str) -> Identity | None:
         """The person in the pool of the job's team whom a worker's name means; None when it has none such.
 
         Whoever signs in with a provider is taken at their word, and keeps one `sub` there.
         """
-        context = Context(job.key.account, job.key.region)
-        arn = str(job.spec.request.get("HumanTaskConfig", {}).get("WorkteamArn", ""))
-        team = self._shelf.get(context, "workteam", arn.rpartition("/")[2])
-        if team and team["WorkteamArn"] != arn:
-            # The team of a vendor may be called like one of the account's own.
+        team = self._teams.of(job)
+        if team is None:
             return None
-        members = team["MemberDefinitions"] if team else []
-        pool = next((m["CognitoMemberDefinition"] for m in members if "CognitoMemberDefinition" in m), None)
-        if team and pool is None:
+        context = Context(job.key.account, job.key.region)
+        pool = _pool_of(team)
+        if pool is None:
             workforces = self._shelf.all(context, "workforce")
             issuer = str(workforces[0].get("OidcConfig", {}).get("Issuer", "")) if workforces else ""
             return Identity(str(uuid5(NAMESPACE_URL, f"{issuer}#{worker}")), issuer, "Oidc")
-        if pool is None or pool["ClientId"] == SEEDED_CLIENT:
+        if pool["ClientId"] == SEEDED_CLIENT:
             return None
-        known = self._find(context, pool["UserPool"], worker)
-        if known is None and team and team["WorkteamName"] == SEEDED_TEAM and "seeded" in team:
-            return self._join(context, pool, worker)
-        return known
+        known = _find(context, pool["UserPool"], worker)
+        if known is None and _is_first(team):
+            known = self._join(context, pool, worker)
+        return known and Identity(known.id, _issuer(context, pool["UserPool"]))
+
+    def admits(self, job: Job, worker: str) -> str | None:
+        """Why a worker may not answer a job, or None if they may; it costs microseconds."""
+        team = self._teams.of(job)
+        pool = _pool_of(team) if team else None
+        if team is None or pool is None:
+            return None
+        context = Context(job.key.account, job.key.region)
+        known = _find(context, pool["UserPool"], worker)
+        if known is None:
+            return None
+        if not known.enabled:
+            return f"{worker} is disabled in the user pool {pool['UserPool']}; let them in again there first"
+        if _is_first(team):
+            return None
+        groups = {member["CognitoMemberDefinition"]["UserGroup"] for member in team["MemberDefinitions"]}
+        if groups.isdisjoint(group.group_name for group in known.groups):
+            return f"{worker} is not in the team {team['WorkteamName']} that the job asks"
+        return None
 
     def has_pool(self, context: Context, pool: str) -> bool:
         """Whether there is a user pool of that id."""
@@ -120,8 +136,8 @@ class People:
         return {"UserPool": pool, "ClientId": client["ClientId"]}
 
     def reset(self) -> None:
-        """Forget who was in which pool."""
-        self._known.clear()
+        """Forget which job asks which team."""
+        self._teams.clear()
 
     def _check_group(self, context: Context, pool: str, group: str) -> None:
         cognito = self._clients(context).cognito_idp
@@ -132,7 +148,7 @@ class People:
                 "ValidationException", f"The user pool '{pool}' has no group '{group}'."
             ) from error
 
-    def _join(self, context: Context, pool: dict[str, str], worker: str) -> Identity | None:
+    def _join(self, context: Context, pool: dict[str, str], worker: str) -> Any:
         """Take whoever answers for the first team into it, unless Cognito would not take the name."""
         cognito = self._clients(context).cognito_idp
         if worker.split() != [worker]:
@@ -142,8 +158,7 @@ class People:
         except cognito.exceptions.ResourceNotFoundException:
             # moto forgets pools when it starts anew, and what was answered must still be written.
             return None
-        self._known.pop((context, pool["UserPool"]), None)
-        return self._find(context, pool["UserPool"], worker)
+        return _find(context, pool["UserPool"], worker)
 
     def _add(self, context: Context, pool: str, group: str, name: str) -> None:
         cognito = self._clients(context).cognito_idp
@@ -160,31 +175,41 @@ class People:
             return
         cognito.admin_add_user_to_group(UserPoolId=pool, GroupName=group, Username=name)
 
-    def _find(self, context: Context, pool: str, worker: str) -> Identity | None:
-        read, known = self._known.get((context, pool), (0.0, {}))
-        if worker not in known and time.monotonic() - read > _FRESH_SECONDS:
-            known = self._read(context, pool)
-            self._known[context, pool] = time.monotonic(), known
-        return known.get(worker)
-
-    def _read(self, context: Context, pool: str) -> dict[str, Identity]:
-        cognito = self._clients(context).cognito_idp
-        issuer = f"https://cognito-idp.{context.region}.amazonaws.com/{pool}"
-        known = {}
-        try:
-            for page in cognito.get_paginator("list_users").paginate(UserPoolId=pool):
-                for user in page["Users"]:
-                    attributes = {item["Name"]: item.get("Value", "") for item in user["Attributes"]}
-                    identity = Identity(attributes["sub"], issuer)
-                    names = (user["Username"], attributes["sub"], attributes.get("email", ""))
-                    known.update({name: identity for name in names if name})
-        except cognito.exceptions.ResourceNotFoundException:
-            # moto forgets pools when it starts anew, and what was answered must still be written.
-            return {}
-        return known
-
 
 def unseen_pool(context: Context) -> tuple[dict[str, Any], dict[str, Any]]:
     """A pool that stands for one until somebody looks, and the first team's group in it."""
     pool = {"UserPool": f"{context.region}_gtlabel01", "ClientId": SEEDED_CLIENT}
     return {"CognitoConfig": pool}, {"CognitoMemberDefinition": {**pool, "UserGroup": SEEDED_TEAM}}
+
+
+def _find(context: Context, pool: str, worker: str) -> Any:
+    """Somebody in a user pool, as moto has them; None if there is nobody of that user name, address or `sub`.
+
+    moto is asked without a request, for this is looked at whenever a task is handed out.
+    """
+    from gtlabel.emulator.moto import backend
+
+    # moto forgets pools when it starts anew without a state folder.
+    found = backend("cognito-idp", context.account, context.region).user_pools.get(pool)
+    if found is None:
+        return None
+    named = found.users.get(worker)
+    if named is not None:
+        return named
+    others = list(found.users.values())
+    return next((one for one in others if worker in (one.id, one.attribute_lookup.get("email"))), None)
+
+
+def _pool_of(team: dict[str, Any]) -> dict[str, str] | None:
+    """The user pool of a team; None for one whose people sign in with a provider."""
+    pool: dict[str, str] | None = team["MemberDefinitions"][0].get("CognitoMemberDefinition")
+    return pool
+
+
+def _is_first(team: dict[str, Any]) -> bool:
+    """Whether it is the team that an account starts with, which people join as they answer."""
+    return "seeded" in team and team["WorkteamName"] == SEEDED_TEAM
+
+
+def _issuer(context: Context, pool: str) -> str:
+    return f"https://cognito-idp.{context.region}.amazonaws.com/{pool}"

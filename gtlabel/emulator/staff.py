@@ -14,6 +14,7 @@ from typing import Any
 from gtlabel.emulator.api import ApiError, Context
 from gtlabel.emulator.people import SEEDED_TEAM
 from gtlabel.emulator.shelf import Shelf
+from gtlabel.emulator.teambook import TeamBook, arn_of
 from gtlabel.engine.crew import Crew
 from gtlabel.engine.jobs import Job
 from gtlabel.engine.output import Identity
@@ -21,9 +22,6 @@ from gtlabel.engine.output import Identity
 _log = logging.getLogger(__name__)
 
 _CLIENT = "gtlabel"
-# How long a team is believed to ask the same groups.
-_FRESH_SECONDS = 1.0
-_MOST_REMEMBERED = 1000
 
 
 class Staff:
@@ -42,8 +40,7 @@ class Staff:
         self._crew = crew
         self._shelf = shelf
         self._issuer = issuer
-        self._ticks = ticks
-        self._teams: dict[tuple[Context, str], tuple[float, tuple[str, ...] | None]] = {}
+        self._teams = TeamBook(shelf, ticks)
 
     def admits(self, job: Job, worker: str) -> str | None:
         """Why a worker may not answer a job, or None if they may; it costs microseconds.
@@ -54,10 +51,11 @@ class Staff:
             job: the job.
             worker: the `sub` of somebody.
         """
-        groups = self._groups(Context(job.key.account, job.key.region), job.spec.team)
-        if groups is None:
-            return f"the work team of the job, {job.spec.team!r}, is not there any more"
-        return self._crew.refusal(worker, groups)
+        team = self._teams.of(job)
+        if team is None:
+            return f"the work team {arn_of(job)!r} that the job asks is not there any more"
+        members = (member.get("OidcMemberDefinition", {}) for member in team["MemberDefinitions"])
+        return self._crew.refusal(worker, [group for member in members for group in member.get("Groups", ())])
 
     def identify(self, job: Job, worker: str) -> Identity:
         """What worker responses say of whom the board knows by their `sub`."""
@@ -102,20 +100,3 @@ class Staff:
                 _log.warning(
                     "nobody is in the group %r yet; `gtlabel serve worker add NAME --group %s`", group, group
                 )
-
-    def _groups(self, context: Context, arn: str) -> tuple[str, ...] | None:
-        now = self._ticks()
-        read, groups = self._teams.get((context, arn), (now - _FRESH_SECONDS, None))
-        if now - read < _FRESH_SECONDS:
-            return groups
-        team = self._shelf.get(context, "workteam", arn.rpartition("/")[2])
-        groups = None if team is None else _groups_of(team)
-        if len(self._teams) >= _MOST_REMEMBERED:
-            self._teams.clear()
-        self._teams[context, arn] = now, groups
-        return groups
-
-
-def _groups_of(team: dict[str, Any]) -> tuple[str, ...]:
-    members = (member.get("OidcMemberDefinition", {}) for member in team["MemberDefinitions"])
-    return tuple(sorted({group for member in members for group in member.get("Groups", ())}))
