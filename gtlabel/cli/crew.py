@@ -123,7 +123,13 @@ def show(
         put_json(found)
         return
     tokens = found.pop("tokens")
-    put_fields({**found, "groups": ", ".join(found["groups"]), "active": "yes" if worker.active else "no"})
+    shown = {
+        "groups": ", ".join(found["groups"]) or "none",
+        "email": worker.email or "none",
+        "active": "yes" if worker.active else "no",
+        "last_used": found["last_used"] or "never",
+    }
+    put_fields({**found, **shown})
     if tokens:
         rows = [
             [one["id"], one["label"], one["created"], one["used"] or "never", one["revoked"] or "no"]
@@ -213,7 +219,7 @@ def revoke(
     context: typer.Context,
     name: Name,
     which: Annotated[
-        str | None, typer.Argument(metavar="[TOKEN]", help="Its label or its id, as `show` has them.")
+        str | None, typer.Argument(metavar="TOKEN", help="Its label or its id, as `show` has them.")
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="All that lets them in: tokens, invites and sessions.")
