@@ -25,6 +25,9 @@ _SHORT_SECONDS = 5.0
 _USUAL_PACE = 4.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.25
 
+# The name of a job, and what the API says of a task of it.
+Task = tuple[str, dict[str, Any]]
+
 
 class Crowd:
     """What the workers share."""
@@ -110,13 +113,17 @@ class Person:
         )
         self._jobs = list(crowd.jobs)
         self._seen: set[tuple[str, int]] = set()
+        # What is in the worker's hands: the task being done, and those that answers which got lost had brought.
         self._held: str | None = None
+        self._found: list[Task] = []
 
     def work(self) -> None:
         """Be that worker until all jobs are over."""
         pause, task = _FIRST_PAUSE, None
         try:
             while self._jobs and not self._crowd.over.is_set():
+                if self._client.unsure:
+                    self._look_around(task)
                 if task is None:
                     self._rest()
                     task = self._find()
@@ -130,9 +137,10 @@ class Person:
             self._crowd.over.set()
             raise
         finally:
-            if self._held is not None:
-                with suppress(EmulatorError):
-                    self._client.ask("release", {"lease": self._held})
+            leases = [self._held, *(task["lease"] for _, task in self._found)]
+            with suppress(EmulatorError):
+                for lease in filter(None, leases):
+                    self._client.ask("release", {"lease": lease})
             self._client.close()
 
     def _rest(self) -> None:
@@ -146,8 +154,26 @@ class Person:
                 crowd.over.wait(seconds / (self._habits.speedup or 1))
             shift.rest(seconds)
 
-    def _find(self) -> tuple[str, dict[str, Any]] | None:
+    def _look_around(self, doing: Task | None) -> None:
+        """See what the worker holds without knowing: what came with an answer that got lost.
+
+        Also what an earlier run left that was killed.
+        """
+        self._client.unsure = False
+        told = self._client.ask("held", {"worker": self._name}) or {"tasks": []}
+        known = doing[1]["lease"] if doing else None
+        self._found = [
+            (task["job"], task)
+            for task in told["tasks"]
+            if task["job"] in self._jobs and task["lease"] != known and not task["stopped"]
+        ]
+
+    def _find(self) -> Task | None:
         """Ask for a task, of the first job that has one; forget jobs that are over."""
+        while self._found:
+            job, task = self._found.pop()
+            if self._take(job, task):
+                return job, task
         for job in tuple(self._jobs):
             if self._crowd.over.is_set():
                 return None
@@ -158,13 +184,13 @@ class Person:
 
     def _take(self, job: str, told: dict[str, Any]) -> bool:
         """Look at what was offered; say whether it is a task."""
-        self._crowd.check(job, told)
         self._held = told["lease"]
-        if self._held is None and told["job_status"] not in _RUNNING and job in self._jobs:
+        self._crowd.check(job, told)
+        if self._held is None and told["job_status"] not in _RUNNING:
             self._jobs.remove(job)
         return self._held is not None
 
-    def _do(self, job: str, task: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    def _do(self, job: str, task: dict[str, Any]) -> Task | None:
         """Do something about a task; return the next one if it came with the thanks for this one."""
         crowd, habits, image = self._crowd, self._habits, task["source_ref"]
         several = task["kind"] == _MULTI
@@ -204,7 +230,10 @@ class Person:
         self._done.right += set(said) == set(right) if several else said == right
         crowd.answered()
         following = told.get("next")
-        return (job, following) if following is not None and self._take(job, following) else None
+        if following is None or following["lease"] is None:
+            return None
+        self._held = following["lease"]
+        return job, following
 
     def _opinion(self, task: dict[str, Any], right: str | list[str]) -> str | list[str]:
         minds, about = self._crowd.minds, (self._name, self._character, task["source_ref"], task["classes"])

@@ -67,8 +67,8 @@ class WorkerClient:
         token: says who the worker is, where the server asks for it.
 
     Attributes:
-        unsure: whether the server may have done something that it could not tell of any more; whoever
-            looks sets it back.
+        unsure: whether the worker may hold tasks without knowing: at first, and after the server did
+            something that it could not tell of any more. Whoever looks sets it back.
     """
 
     def __init__(self, url: str, patience: Patience, token: str | None = None) -> None:
@@ -81,7 +81,7 @@ class WorkerClient:
         self._headers = {"Content-Type": "application/json"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
-        self.unsure = False
+        self.unsure = True
 
     def ask(self, action: str, body: dict[str, Any]) -> dict[str, Any] | None:
         """Do something; None when the task is not in the worker's hands any more.
