@@ -31,6 +31,7 @@ def aws(request: pytest.FixtureRequest) -> Aws:
         "BackendDict(",
         "BaseBackend(",
         "BackendDict.reset()",
+        "moto.backends.get_backend(service)",
         "moto.s3.models.FakeKey(",
         "properties value and etag",
         "FakeDeleteMarker(key)",
