@@ -104,6 +104,10 @@ class Consolidator:
         if call is not None and not call.done():
             return False
         images = self._ledger.contents(job, batch)
+        if not images:
+            # More people were asked about each of them meanwhile.
+            self._record(job, batch, [], [])
+            return True
         target = output.Tree(job.spec.root).consolidation_response(batch.iteration, batch.stamp)
         if job.spec.post is None:
             made = _labels(job, images, batch.created)

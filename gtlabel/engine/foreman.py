@@ -103,7 +103,13 @@ class Foreman:
         Call it from one thread at a time, again and again, and after a crash as if nothing had happened. A
         job in trouble that passes, such as an S3 that is throttled, is tried again after a pause that grows
         to a minute; what does not pass fails it. The other jobs go on in either case.
+
+        Of several processes on one database, only the one that leads does anything.
         """
+        if not self._board.store.leading():
+            # Whatever is in hand here may be done by the other by the time that this one leads again.
+            self._desks.clear()
+            return False
         busy = self._board.expire()
         for job in self._ledger.unfinished():
             busy = self._advance(job) or busy

@@ -119,7 +119,8 @@ class Ledger:
             tasks.c.job == job.number, tasks.c.state == "chosen"
         )
         with self._store.read() as connection:
-            return [Chosen(*row) for row in connection.execute(query.order_by(tasks.c.object))]
+            # Sorted here: a database that sorts by number reads the whole job to do it.
+            return sorted((Chosen(*row) for row in connection.execute(query)), key=lambda each: each.object)
 
     def prepare(self, job: Job, prepared: Sequence[Prepared]) -> None:
         """Write down what the job's function made of chosen images."""
@@ -208,16 +209,17 @@ class Ledger:
 
     def contents(self, job: Job, batch: Batch) -> list[Answered]:
         """The images of a batch, in the order their answers were complete."""
-        members = select(tasks).where(tasks.c.job == job.number, tasks.c.batch == batch.number)
-        said = (
-            select(answers)
-            .join(tasks, (tasks.c.job == answers.c.job) & (tasks.c.object == answers.c.object))
+        members = (
+            select(tasks.c.object, tasks.c.line, tasks.c.source_ref, tasks.c.answered)
             .where(tasks.c.job == job.number, tasks.c.batch == batch.number)
-            .order_by(answers.c.submitted, answers.c.id)
+            .order_by(tasks.c.answered, tasks.c.object)
         )
         by_object: dict[int, list[Answer]] = {}
         with self._store.read() as connection:
-            rows = connection.execute(members.order_by(tasks.c.answered, tasks.c.object)).all()
+            rows = connection.execute(members).all()
+            # By their numbers: a join with the batch would read all answers of the job.
+            here = (answers.c.job == job.number, answers.c.object.in_([row.object for row in rows]))
+            said = select(answers).where(*here).order_by(answers.c.submitted, answers.c.id)
             for row in connection.execute(said):
                 by_object.setdefault(row.object, []).append(_answer_of(row))
         return [
