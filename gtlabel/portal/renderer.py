@@ -3,8 +3,8 @@
 A template may come from anyone who can start a job, and Liquid's own limits do not bound what one filter
 costs: contract/worker-ui.md 2.4. So each is rendered and checked in one of a few child processes that have
 no secrets and little memory, and are killed when they take too long; the others go on meanwhile. A template
-that was stopped once has to share one process with its like, so that however many tasks it has, it cannot
-take the others' turn again.
+that was stopped has to share one process with its like until it has shown that it can do better, so that
+however many tasks it has, it cannot take the others' turn again.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ class Renderer:
         for child in children:
             child.kill()
         for lane in (self._lanes, self._side_lane):
-            lane.shutdown(wait=True, cancel_futures=True)
+            # What still waits is not canceled but run, and fails at once: nobody is left without an answer.
+            lane.shutdown(wait=True)
         for child in children:
             child.end()
         self._folder.cleanup()
@@ -126,7 +127,10 @@ class Renderer:
         message = packed(request)
         digest = hashlib.sha256(request["template"].encode(errors="replace")).hexdigest()
         answer: Future[dict[str, Any]] = Future()
-        self._lanes.submit(self._run, digest, message, grant, answer, False)
+        try:
+            self._lanes.submit(self._run, digest, message, grant, answer, False)
+        except RuntimeError as error:
+            raise _closed() from error
         return answer
 
     def _run(
@@ -159,7 +163,7 @@ class Renderer:
         self._side_lane.submit(run)
 
     def _answered(self, digest: str, message: bytes, grant: Grant) -> dict[str, Any]:
-        child = self._child()
+        child, began = self._child(), time.monotonic()
         try:
             reply = child.answer(message, grant, self._seconds)
         except _OverdueError:
@@ -179,10 +183,15 @@ class Renderer:
             self._replace(child)
             self._suspect(digest)
             return _spent("memory", f"the template took more than {self._memory // 2**20} MB")
+        if time.monotonic() - began < self._seconds / 2:
+            with self._lock:
+                self._suspects.pop(digest, None)
         return reply
 
     def _child(self) -> _Child:
         """The process of this lane."""
+        if self._closed:
+            raise _closed()
         child = cast("_Child | None", getattr(self._of_lane, "child", None))
         return child or self._start()
 
