@@ -14,21 +14,18 @@ from gtlabel.cli.output import put, say
 app = typer.Typer(help="Run a Ground Truth of your own: the same labeling jobs, your team, your bucket.")
 app.add_typer(crew.app, name="worker")
 
-_HELP = """Run a Ground Truth of your own: the same labeling jobs, your team, your bucket.
-
-It answers SageMaker's labeling operations and the workers, moves the jobs on, and reads and writes S3 with
-the credentials that boto3 finds. It ends at Ctrl-C; every answer survives.
-
-Point a program to it with: export AWS_ENDPOINT_URL_SAGEMAKER=http://127.0.0.1:5001
-(never AWS_ENDPOINT_URL: S3 stays where it is).
-
-Others on the network need TLS, or a proxy that ends it and hands on the Host header; their requests must be
-signed by the server's own key, or by that of a --client-profile, which need not be a key of AWS.
-
-Example: gtlabel serve --state ~/labels
-
-Example: gtlabel serve --database postgresql://gtlabel@db/labels --behind-proxy --hostname labels.example.com
-"""
+_HELP = (
+    "Run a Ground Truth of your own: the same labeling jobs, your team, your bucket.\n\n"
+    "It answers SageMaker's labeling operations and the workers, moves the jobs on, and reads and writes S3 "
+    "with the credentials that boto3 finds. It ends at Ctrl-C; every answer survives. Programs find it by "
+    "AWS_ENDPOINT_URL_SAGEMAKER (not by AWS_ENDPOINT_URL: S3 stays where it is).\n\n"
+    "Others on the network need TLS, or a proxy that ends it and hands on the Host header. Their requests "
+    "must be signed by the server's own key, or by that of a --client-profile, which need not be a key of "
+    "AWS. Workers show their tokens: see `gtlabel serve worker --help`.\n\n"
+    "Example: gtlabel serve --state ~/labels\n\n"
+    "Example: gtlabel serve --database postgresql://gtlabel@db/labels --behind-proxy "
+    "--hostname labels.example.com"
+)
 
 
 @app.callback(invoke_without_command=True, help=_HELP)

@@ -170,6 +170,7 @@ class _Running:
         from gtlabel.engine.doorkeeper import Doorkeeper
         from gtlabel.engine.foreman import Foreman
         from gtlabel.engine.functions import Functions
+        from gtlabel.engine.membership import call_back
         from gtlabel.engine.store import Store
         from gtlabel.portal.app import portal
 
@@ -184,7 +185,7 @@ class _Running:
         self._shelf = Shelf(database)
         crew = Crew(self._store)
         staff = Staff(crew, self._shelf, _issuer(service, url))
-        board = Board(self._store)
+        board = Board(self._store, admits=staff.admits)
         self._functions = Functions(
             service.functions,
             seconds=service.function_seconds,
@@ -198,7 +199,13 @@ class _Running:
         self._foreman = Foreman(
             board, lambda _key: clients.aws().s3, identify=staff.identify, functions=self._functions
         )
-        self._rounds = Rounds(board.news, lambda: True, self._foreman.turn)
+
+        def turn() -> None:
+            call_back(board)
+            while self._foreman.turn():
+                pass
+
+        self._rounds = Rounds(board.news, self._store.leading, turn)
         app = portal(
             board,
             Doorkeeper(crew),

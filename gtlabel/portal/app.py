@@ -135,6 +135,9 @@ async def send_json(send: Send, status: int, said: Mapping[str, Any]) -> None:
     ]
     if status == HTTPStatus.UNAUTHORIZED:
         headers.append((b"www-authenticate", b"Bearer"))
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        # What is left of the body is not read, so nothing can follow it.
+        headers.append((b"connection", b"close"))
     if "retry_after" in said:
         headers.append((b"retry-after", str(said["retry_after"]).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
