@@ -165,6 +165,7 @@ class _Running:
         from gtlabel.emulator.shelf import Shelf
         from gtlabel.emulator.sigv4 import SignatureCheck
         from gtlabel.emulator.staff import Staff
+        from gtlabel.emulator.taskuis import TaskUis
         from gtlabel.engine.board import Board
         from gtlabel.engine.crew import Crew
         from gtlabel.engine.doorkeeper import Doorkeeper
@@ -195,9 +196,14 @@ class _Running:
             },
         )
         self._functions.check()
-        labeling = operations(board, self._shelf, staff, functions=self._functions)
+        uis = TaskUis(self._shelf, lambda _context: clients.aws().s3)
+        labeling = operations(board, self._shelf, staff, uis, self._functions)
         self._foreman = Foreman(
-            board, lambda _key: clients.aws().s3, identify=staff.identify, functions=self._functions
+            board,
+            lambda _key: clients.aws().s3,
+            identify=staff.identify,
+            functions=self._functions,
+            inspect=uis.inspect,
         )
 
         def turn() -> None:

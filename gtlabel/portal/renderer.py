@@ -62,7 +62,8 @@ class Renderer:
         self._lanes = ThreadPoolExecutor(children, thread_name_prefix="gtlabel-render")
         self._side_lane = ThreadPoolExecutor(1, thread_name_prefix="gtlabel-render-aside")
         self._lock = threading.Lock()
-        self._of_lane = threading.local()
+        # By the thread of the lane.
+        self._of_lane: dict[int, _Child] = {}
         self._children: set[_Child] = set()
         # An ordered set: the oldest are forgotten.
         self._suspects: dict[str, None] = {}
@@ -192,8 +193,7 @@ class Renderer:
         """The process of this lane."""
         if self._closed:
             raise _closed()
-        child = cast("_Child | None", getattr(self._of_lane, "child", None))
-        return child or self._start()
+        return self._of_lane.get(threading.get_ident()) or self._start()
 
     def _start(self) -> _Child:
         with self._lock:
@@ -201,12 +201,12 @@ class Renderer:
                 raise _closed()
             child = _Child(self._memory, self._seconds, self._folder.name)
             self._children.add(child)
-        self._of_lane.child = child
+        self._of_lane[threading.get_ident()] = child
         return child
 
     def _replace(self, child: _Child) -> None:
         child.end()
-        self._of_lane.child = None
+        self._of_lane.pop(threading.get_ident(), None)
         with self._lock:
             self._children.discard(child)
             closed = self._closed
@@ -361,9 +361,9 @@ def _missing() -> GtlabelError:
         return TemplateError(
             f"liquidpy {version('liquidpy')} stands in the way of python-liquid, because both are called "
             "liquid; uninstall both and install it again: pip uninstall liquidpy python-liquid; "
-            "pip install 'gtlabel[local]'"
+            "pip install 'gtlabel[all]'"
         )
-    return MissingExtraError("rendering worker templates", "local")
+    return MissingExtraError("rendering worker templates", "all")
 
 
 def _spent(code: str, sentence: str) -> dict[str, Any]:
