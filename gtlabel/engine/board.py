@@ -33,7 +33,7 @@ from gtlabel.engine.jobs import (
 from gtlabel.engine.leasing import Said, check_answer
 from gtlabel.engine.places import ask_more, close_old, expire_leases, is_anything_due, withdraw
 from gtlabel.engine.queue import Walks
-from gtlabel.engine.register import Hold, find_job, hold_job, job_of, set_status
+from gtlabel.engine.register import Hold, find_job, job_of, set_status
 from gtlabel.engine.schema import jobs, tasks
 from gtlabel.engine.store import Store
 from gtlabel.engine.stream import Arrival, add_arrivals
@@ -41,9 +41,7 @@ from gtlabel.errors import JobNameTakenError, WorkerNotAdmittedError
 
 _T = TypeVar("_T")
 
-# A job that is not done by then is stopped; it goes on as a chained one (contract/ground-truth.md 3.1).
-_JOB_DAYS = 30
-# What a streaming job could not send out by then fails (contract 8).
+# What a streaming job could not send out by then fails (contract/ground-truth.md 8).
 _WAITING_DAYS = 14
 _DAY = 86_400 * leasing.SECOND
 
@@ -381,23 +379,16 @@ class Board:
     def expire(self) -> bool:
         """Take back what was kept too long and close what was offered too long; say if there was any."""
         now = to_micros(self.clock())
-        old = select(jobs.c.id).where(
-            jobs.c.status == Status.IN_PROGRESS, jobs.c.created <= now - _JOB_DAYS * _DAY
-        )
         waited = (tasks.c.state == "waiting", tasks.c.arrived <= now - _WAITING_DAYS * _DAY)
         with self.store.read() as connection:
-            if not is_anything_due(connection, now) and not any(
-                connection.execute(query.limit(1)).first()
-                for query in (old, select(tasks.c.object).where(*waited))
-            ):
+            waiting = select(tasks.c.object).where(*waited).limit(1)
+            if not is_anything_due(connection, now) and connection.execute(waiting).first() is None:
                 return False
 
         def sweep(connection: Connection) -> bool:
             changed = expire_leases(connection, now)
             changed |= close_old(connection, now)
             changed |= bool(connection.execute(update(tasks).where(*waited).values(state="failed")).rowcount)
-            for number in connection.execute(old).scalars().all():
-                changed |= _halt(connection, hold_job(connection, number, Hold.ALONE), now)
             return changed
 
         return self.store.write(sweep)
