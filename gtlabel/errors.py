@@ -63,6 +63,7 @@
     │   └── EntryError                somebody who may not come in
     │       ├── ForeignRequestError   from a page that is not ours
     │       ├── NotSignedInError      nothing that lets anyone in
+    │       ├── NotTheOwnerError      only owners see and do this
     │       ├── InviteError           an invite that lets nobody in any more
     │       ├── WorkerDeactivatedError
     │       └── TooManyTriesError     wait first
@@ -550,6 +551,13 @@ class ForeignRequestError(EntryError):
 
 class NotSignedInError(EntryError):
     """Nothing that lets anyone in was shown."""
+
+
+class NotTheOwnerError(EntryError):
+    """Something that only owners may see and do."""
+
+    def __init__(self) -> None:
+        super().__init__("this is for owners; ask one to do it, or to make you one")
 
 
 class InviteError(EntryError):

@@ -31,7 +31,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import BaseRoute, Route
 
 from gtlabel.engine.board import Board
-from gtlabel.engine.crew import Crew, Role, Worker
+from gtlabel.engine.crew import Crew, Worker
 from gtlabel.engine.custom import task_input
 from gtlabel.engine.desk import Desk
 from gtlabel.engine.doorkeeper import Patience
@@ -44,6 +44,7 @@ from gtlabel.errors import (
     JobNotFoundError,
     LeaseError,
     NotSignedInError,
+    NotTheOwnerError,
     TooManyTriesError,
     WorkerDeactivatedError,
 )
@@ -64,6 +65,7 @@ _ACTIONS = ("lease", "submit", "decline", "release", "stop", "heartbeat", "revis
 _SCRIPT_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 _STATUS: dict[type[Exception], int] = {
     ForeignRequestError: 403,
+    NotTheOwnerError: 403,
     WorkerDeactivatedError: 403,
     NotSignedInError: 401,
     JobNotFoundError: 404,
@@ -352,11 +354,6 @@ def own_page(name: str, values: Mapping[str, str] | None = None, status: int = 2
 def notice(title: str, text: str, status: int = 200) -> HTMLResponse:
     """A page that says one thing."""
     return own_page("notice.html", {"title": title, "text": text}, status)
-
-
-def is_owner(worker: Worker) -> bool:
-    """Whether somebody may see and do what owners may."""
-    return worker.role is Role.OWNER
 
 
 def _escaped(text: str) -> str:

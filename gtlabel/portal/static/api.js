@@ -13,6 +13,7 @@ export function isPassing(error) {
   return !(error instanceof Refusal) || error.status >= 500;
 }
 
+/** Asks for something to be done; `action` is what follows `/api/`. */
 export async function call(action, body = {}, options = {}) {
   const response = await fetch(`/api/${action}`, {
     method: 'POST',

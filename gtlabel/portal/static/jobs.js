@@ -1,15 +1,9 @@
 // The list of jobs that a worker may work on.
 
 import {get} from '/static/api.js';
+import {byId, node} from '/static/nodes.js';
 
 const REFRESH_MILLISECONDS = 10_000;
-
-function node(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
 
 function cardOf(job) {
   const text = node('div', {class: 'text'}, node('h2', {}, job.title), node('p', {}, job.description));
@@ -24,12 +18,12 @@ function cardOf(job) {
 }
 
 async function refresh() {
-  const state = document.getElementById('state');
+  const state = byId('state');
   try {
     const {name, role, jobs} = await get('/api/me');
-    document.getElementById('me').textContent = name;
-    document.getElementById('owner').hidden = role !== 'owner';
-    document.getElementById('jobs').replaceChildren(...jobs.map(cardOf));
+    byId('me').textContent = name;
+    byId('owner').hidden = role !== 'owner';
+    byId('jobs').replaceChildren(...jobs.map(cardOf));
     state.textContent = jobs.length ? '' : 'There is no job for you now. This page looks again by itself.';
   } catch (error) {
     state.textContent = `The list cannot be read now: ${error.message}`;

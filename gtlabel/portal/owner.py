@@ -1,0 +1,241 @@
+"""The owner's pages, as routes of an ASGI application: what goes on in all jobs, and who may come in.
+
+GET  /owner                        all jobs
+GET  /owner/jobs/<number>          one job
+GET  /owner/people                 who may come in
+GET  /api/owner/events             progress of all jobs, as it happens (server-sent events)
+GET  /api/owner/jobs/<number>      one job in full
+GET  /api/owner/people             everybody
+POST /api/owner/jobs/<n>/stop      stops a job
+POST /api/owner/people             takes somebody in: {"name", "email", "groups"}
+POST /api/owner/people/<name>/<what>   invite, deactivate, activate or sign-out
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from gtlabel.engine.board import Board
+from gtlabel.engine.crew import Crew, Role, Worker
+from gtlabel.engine.desk import Desk
+from gtlabel.engine.jobs import Job
+from gtlabel.engine.overview import Overview
+from gtlabel.errors import GtlabelError, NotTheOwnerError, WorkerError
+from gtlabel.portal.pictures import Pictures
+from gtlabel.portal.site import api, own_page, page, title_of
+from gtlabel.portal.visitors import Visitors
+
+_EVENT_SECONDS = 1.0
+# A proxy ends a connection that says nothing for long.
+_SILENCE_SECONDS = 15.0
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class OwnerSite:
+    """The pages.
+
+    Args:
+        board: where the tasks are.
+        crew: who may come in.
+        visitors: who is at the browser.
+        pictures: shows disputed images.
+    """
+
+    def __init__(self, board: Board, crew: Crew, visitors: Visitors, pictures: Pictures) -> None:
+        self._board = board
+        self._crew = crew
+        self._visitors = visitors
+        self._pictures = pictures
+        self._desk = Desk(board.store)
+        self._overview = Overview(board.store)
+        self._latest: tuple[float, list[dict[str, Any]]] = (0.0, [])
+
+    def routes(self) -> list[BaseRoute]:
+        """What the pages answer to; they stand before the workers' own."""
+        return [
+            Route("/owner", page(self._shown("owner.html"))),
+            Route("/owner/jobs/{number:int}", page(self._shown("owner-job.html"))),
+            Route("/owner/people", page(self._shown("people.html"))),
+            Route("/api/owner/events", api(self.events)),
+            Route("/api/owner/jobs/{number:int}", api(self.job)),
+            Route("/api/owner/jobs/{number:int}/stop", api(self.stop), methods=["POST"]),
+            Route("/api/owner/people", api(self.people), methods=["GET", "POST"]),
+            Route("/api/owner/people/{name}/{what}", api(self.change), methods=["POST"]),
+        ]
+
+    def _shown(self, name: str) -> Callable[[Request], Awaitable[Response]]:
+        async def shown(request: Request) -> Response:
+            await self._owner(request)
+            return own_page(name)
+
+        return shown
+
+    async def events(self, request: Request) -> Response:
+        """How far all jobs are: once at the start, and whenever it changes."""
+        await self._owner(request)
+        return StreamingResponse(
+            self._stream(request),
+            media_type="text/event-stream",
+            headers={**_HEADERS, "X-Accel-Buffering": "no"},
+        )
+
+    async def job(self, request: Request) -> Response:
+        """One job in full."""
+        await self._owner(request)
+        job = await asyncio.to_thread(self._desk.job, request.path_params["number"])
+        return JSONResponse(await asyncio.to_thread(self._view, job), headers=_HEADERS)
+
+    async def stop(self, request: Request) -> Response:
+        """Stops a job; what was answered is kept."""
+        self._visitors.check_own(request)
+        await self._owner(request)
+        job = await asyncio.to_thread(self._desk.job, request.path_params["number"])
+        stopped = await asyncio.to_thread(self._board.stop, job.key)
+        return JSONResponse({"stopping": stopped}, headers=_HEADERS)
+
+    async def people(self, request: Request) -> Response:
+        """Everybody; or takes somebody in and invites them."""
+        owner = await self._owner(request)
+        if request.method == "POST":
+            self._visitors.check_own(request)
+            asked = await _object(request)
+            groups = [group.strip() for group in str(asked.get("groups", "")).split(",") if group.strip()]
+            name, email = str(asked.get("name", "")), str(asked.get("email", ""))
+            await asyncio.to_thread(
+                lambda: self._crew.add(name, email=email, groups=groups, role=Role.WORKER, by=owner.name)
+            )
+            return await self._invited(request, name, owner)
+        workers = await asyncio.to_thread(self._crew.workers)
+        return JSONResponse({"people": [_told(worker) for worker in workers]}, headers=_HEADERS)
+
+    async def change(self, request: Request) -> Response:
+        """Invites somebody again, or changes whether they may come in."""
+        self._visitors.check_own(request)
+        owner = await self._owner(request)
+        name, what = request.path_params["name"], request.path_params["what"]
+        changes: dict[str, Callable[[], object]] = {
+            "deactivate": lambda: self._crew.deactivate(name, by=owner.name),
+            "activate": lambda: self._crew.activate(name, by=owner.name),
+            "sign-out": lambda: self._crew.sign_out(name, by=owner.name),
+        }
+        if what == "invite":
+            return await self._invited(request, name, owner)
+        if what not in changes:
+            raise WorkerError(f"people cannot be told to {what!r}")
+        if what == "deactivate" and name == owner.name:
+            raise WorkerError("you cannot shut yourself out; another owner can")
+        await asyncio.to_thread(changes[what])
+        return JSONResponse(_told(await asyncio.to_thread(self._crew.worker, name)), headers=_HEADERS)
+
+    async def _invited(self, request: Request, name: str, owner: Worker) -> Response:
+        invite = await asyncio.to_thread(lambda: self._crew.invite(name, by=owner.name))
+        link = f"{self._visitors.origin(request)}/join/{invite}"
+        return JSONResponse({"name": name, "link": link}, headers=_HEADERS)
+
+    async def _owner(self, request: Request) -> Worker:
+        worker = await self._visitors.worker(request)
+        if worker.role is not Role.OWNER:
+            raise NotTheOwnerError
+        return worker
+
+    async def _stream(self, request: Request) -> AsyncIterator[str]:
+        last, silent = "", 0.0
+        while not await request.is_disconnected():
+            try:
+                # The session may end, or the role, while the page stays open.
+                await self._owner(request)
+                text = json.dumps({"jobs": await self._progress()})
+            except GtlabelError as error:
+                yield f"event: trouble\ndata: {json.dumps({'error': str(error)})}\n\n"
+                return
+            if text != last:
+                yield f"event: jobs\ndata: {text}\n\n"
+                last, silent = text, 0.0
+            elif silent >= _SILENCE_SECONDS:
+                yield ": still here\n\n"
+                silent = 0.0
+            await asyncio.sleep(_EVENT_SECONDS)
+            silent += _EVENT_SECONDS
+
+    async def _progress(self) -> list[dict[str, Any]]:
+        """What all who watch are told, read once a second for all of them."""
+        now = asyncio.get_running_loop().time()
+        read, jobs = self._latest
+        if now - read >= _EVENT_SECONDS / 2:
+            jobs = await asyncio.to_thread(lambda: [_row(*each) for each in self._overview.jobs()])
+            self._latest = now, jobs
+        return jobs
+
+    def _view(self, job: Job) -> dict[str, Any]:
+        view = self._overview.view(job)
+        names = {worker.sub: worker.name for worker in self._crew.workers()}
+        return {
+            **_row(job, view.states),
+            "attribute": job.spec.attribute,
+            "workers_per_object": job.spec.workers_per_object,
+            "output": str(job.spec.root),
+            "reason": job.reason,
+            "classes": view.classes,
+            "agreement": view.agreement,
+            "people": [
+                {
+                    "name": names.get(pace.worker, pace.worker),
+                    "answers": pace.answers,
+                    "seconds": pace.seconds,
+                    "agreement": pace.agreement,
+                    "last": pace.last.isoformat(timespec="seconds"),
+                }
+                for pace in view.people
+            ],
+            "disputed": [
+                {
+                    "object": each.object,
+                    "picture": self._pictures.address(job.key, each.source_ref) if each.source_ref else None,
+                    "votes": each.votes,
+                }
+                for each in view.disputed
+            ],
+        }
+
+
+def _row(job: Job, states: dict[str, int]) -> dict[str, Any]:
+    labeled = states.get("labeled", 0) + states.get("answered", 0)
+    passed = states.get("passed", 0)
+    return {
+        "number": job.number,
+        "name": job.key.name,
+        "title": title_of(job),
+        "status": job.status.value,
+        "ended": job.status.ended,
+        "created": job.created.isoformat(timespec="seconds"),
+        "labeled": labeled,
+        "failed": states.get("failed", 0),
+        "total": sum(states.values()) - passed,
+    }
+
+
+def _told(worker: Worker) -> dict[str, Any]:
+    return {
+        "name": worker.name,
+        "email": worker.email,
+        "groups": list(worker.groups),
+        "role": worker.role.value,
+        "active": worker.active,
+    }
+
+
+async def _object(request: Request) -> dict[str, Any]:
+    try:
+        asked = json.loads(await request.body() or b"{}")
+    except (ValueError, RecursionError):
+        asked = None
+    if not isinstance(asked, dict):
+        raise WorkerError("the body is not a JSON object")
+    return asked
