@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, literal_column, select, update
 
+from gtlabel.engine.intake import check_content
 from gtlabel.engine.jobs import Job, Kind, Receipt, Status, Task, from_micros
 from gtlabel.engine.places import end_lease, expire_leases, lock_task, need_of, settle, sits
 from gtlabel.engine.queue import TaskRow, Walks
@@ -305,13 +306,14 @@ def to_text(answer: Mapping[str, Any]) -> str:
     """An answer as JSON that can be written to a file.
 
     Raises:
-        AnswerError: if it cannot be.
+        AnswerError: if it cannot be, or is too long.
     """
     try:
         text = _encode(answer)
         text.encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise AnswerError(f"the answer cannot be written as JSON: {error}") from error
+    check_content(text)
     return text
 
 
