@@ -18,6 +18,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from gtlabel.emulator.state import prepare
+
 CLASSES = ("Compost", "Landfill", "Recycle")
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
@@ -64,7 +66,7 @@ class Server:
     def __init__(self, state: Path, s3: str, database: str | None = None) -> None:
         self.port = free_port()
         self.state = state
-        state.mkdir(parents=True, exist_ok=True)
+        prepare(state)
         self.database = database or f"sqlite:///{state / 'engine.sqlite'}"
         self.log = state.with_name(f"{state.name}.log")
         self.options = ["--database", self.database, "--state", str(state)]

@@ -23,23 +23,21 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
 # The suite runs this with tests/ on its path; by itself it finds that here.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import postgres
 from bucket import Bucket
-from clients import Line, Server, make_team, put_inputs, recruit, row_text
+from clients import Line, Server, row_text
 from postgres import Cluster
 from shift import Shift, Slot, crews
+from sites import PREFIX, Site, site
 from witness import Finding, Witness, check_answers, check_manifests, check_tree
 
-BUCKET = "shift"
-_PREFIX = f"{BUCKET}/out/"
 _COLUMNS = (
     ("kill", 6),
     ("s", 8),
@@ -223,51 +221,6 @@ class Executioner:
         return f"server {self._servers.index(server) + 1}"
 
 
-@dataclass
-class Site:
-    """Servers on one database, and a bucket."""
-
-    bucket: Bucket
-    servers: list[Server]
-    database: str
-    _tokens: dict[str, str] = field(default_factory=dict)
-
-    async def shift(self, slots: Sequence[Slot], **options: Any) -> Shift:
-        """People for the slots, each slot's a team of their own, and the jobs that await them."""
-        line = Line(self.servers[0].port)
-        teams = {slot.number: await make_team(line, slot.group) for slot in slots}
-        line.close()
-        ports = [server.port for server in self.servers]
-        return Shift(ports, self._tokens, teams, BUCKET, slots, **options)
-
-    def open(self, slots: Sequence[Slot]) -> None:
-        """Put the inputs there, let the people in, and start the servers."""
-        sizes = {size for slot in slots for size in slot.images}
-        for size in sizes:
-            put_inputs(self.bucket.files.__setitem__, BUCKET, size, str(size))
-        self._tokens = recruit(self.database, {slot.group: slot.workers for slot in slots})
-        for server in self.servers:
-            server.start()
-
-    def close(self) -> None:
-        """Stop everything; database and objects stay."""
-        for server in self.servers:
-            server.stop()
-        self.bucket.stop()
-
-
-def site(folder: Path, cluster: Cluster | None) -> Site:
-    """One server on SQLite, or two on a database of the cluster."""
-    bucket = Bucket()
-    folder.mkdir()
-    if cluster is None:
-        server = Server(folder / "state", bucket.url)
-        return Site(bucket, [server], server.database)
-    database = cluster.create(folder.name)
-    servers = [Server(folder / f"state-{number}", bucket.url, database) for number in (1, 2)]
-    return Site(bucket, servers, database)
-
-
 async def disturbed(
     site: Site,
     slots: Sequence[Slot],
@@ -318,7 +271,7 @@ def run(
         findings = [
             *check_answers(shift.book, stored, per_image),
             *witness.leaks(),
-            *check_tree(killed.bucket, _PREFIX, stored),
+            *check_tree(killed.bucket, PREFIX, stored),
             Finding.of(
                 "jobs that did not complete", [n for n, s in shift.statuses.items() if s != "Completed"]
             ),
@@ -326,7 +279,7 @@ def run(
         peer.open(again)
         asyncio.run(undisturbed(peer, again, {slot.number: len(slot.names) for slot in crew}))
         long = [name for slot in crew if slot.long for name in slot.names]
-        findings += check_manifests(killed.bucket, peer.bucket, _PREFIX, long)
+        findings += check_manifests(killed.bucket, peer.bucket, PREFIX, long)
     finally:
         witness.close()
         for place in (killed, peer):

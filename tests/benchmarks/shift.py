@@ -169,8 +169,9 @@ class Shift:
         said = self.book.said.setdefault(lease, Said(worker, job, task["object"], label))
         body = {"lease": lease, "answer": {ELEMENT: {"label": label}}, "next": chain, "worker": worker}
         while not self._over:
-            said.tries += 1
+            breaks = line.breaks
             status, reply = await line.ask("submit", body)
+            said.tries += 1 + line.breaks - breaks
             if status == 200:
                 if not said.acknowledged:
                     said.acknowledged = True
