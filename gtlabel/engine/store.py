@@ -51,6 +51,9 @@ class Store:
         self._writer = Writer(self._database, self._guard)
         self._end = weakref.finalize(self, self._writer.end)
         try:
+            # Whoever opens hears at once what a write would wait for: a server that does not answer.
+            with self.read():
+                pass
             self.ensure(metadata)
         except BaseException:
             self.close()

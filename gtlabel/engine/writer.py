@@ -20,8 +20,9 @@ _T = TypeVar("_T")
 Work = Callable[[Connection], _T]
 
 _GROUP = 128
-# How long a group is tried again when the database was in the way, before those who wait are told.
-_PATIENCE_SECONDS = 10.0
+# How long a group is tried again when the database was in the way, before those who wait are told: a server
+# that restarts is back by then.
+_PATIENCE_SECONDS = 20.0
 _FIRST_PAUSE_SECONDS = 0.01
 _LONGEST_PAUSE_SECONDS = 1.0
 

@@ -1,0 +1,53 @@
+"""Fixtures that several rooms share; what they need is imported when one is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from engine_parts import Shop
+
+    from gtlabel.engine.store import Store
+
+
+@pytest.fixture(params=["memory", "file", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database, on each kind in turn."""
+    if request.param != "postgres":
+        yield "sqlite://" if request.param == "memory" else f"sqlite:///{tmp_path / 'engine.sqlite'}"
+        return
+    from databases import usual_database
+
+    from gtlabel.engine.store import Store
+
+    # Making a database takes longer than emptying one.
+    used = usual_database()
+    yield used
+    left = Store(used)
+    left.clear()
+    left.close()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    """An empty store, on each kind of database in turn."""
+    from gtlabel.engine.store import Store
+
+    opened = Store(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def a_shop(store: Store) -> Callable[..., Shop]:
+    """Makes shops on the store."""
+    from engine_parts import Shop
+
+    def make(*arguments: Any, **options: Any) -> Shop:
+        return Shop(*arguments, store=store, **options)
+
+    return make
