@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from botocore.model import OperationModel
-from emulator_parts import BUCKET, TEAM, TRUTH, create_job, put_inputs
+from emulator_parts import BUCKET, TEAM, TRUTH, clients, create_job, gtlabel, put_inputs
 
 from gtlabel.aws import Aws
 from gtlabel.awsmodel import check_result, service_model
 from gtlabel.emulator.actors import Hands, Workers
+from gtlabel.emulator.api import Context
+from gtlabel.emulator.child import Address
+from gtlabel.emulator.environment import environ
 from gtlabel.emulator.groundtruth import operations
 from gtlabel.emulator.shelf import Shelf
 from gtlabel.engine.board import Board
@@ -463,3 +467,18 @@ def test_the_teams_of_vendors_are_there_once_one_is_subscribed_to(
     assert sagemaker.list_labeling_jobs_for_workteam(WorkteamArn=TEAM)["LabelingJobSummaryList"] == []
     gtlabel_workers.answer("theirs", TRUTH, workers=1)
     assert sagemaker.describe_labeling_job(LabelingJobName="theirs")["LabelingJobStatus"] == "Completed"
+
+
+def test_an_emulator_is_subscribed_to_teams_as_it_comes_up(tmp_path: Path) -> None:
+    state = ("--state", str(tmp_path / "state"))
+    started = gtlabel("local", "up", "--port", "0", *state, "--vendor-team", "acme", "--detach")
+    try:
+        assert NO_VENDOR in started.stderr
+        sagemaker = clients(Address(started.stdout.strip(), environ("", Context()))).sagemaker
+        found = sagemaker.describe_subscribed_workteam(WorkteamArn=NO_VENDOR)["SubscribedWorkteam"]
+        assert found["SellerName"] == "acme"
+    finally:
+        gtlabel("local", "down", *state)
+    wrong = gtlabel("local", "up", "--port", "0", "--vendor-team", "a_b")
+    assert wrong.returncode == 1
+    assert "'a_b' is no name of a team" in wrong.stderr

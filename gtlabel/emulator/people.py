@@ -156,7 +156,7 @@ class People:
         try:
             self._add(context, pool["UserPool"], pool["UserGroup"], worker)
         except cognito.exceptions.ResourceNotFoundException:
-            # moto forgets pools when it starts anew, and what was answered must still be written.
+            # A pool can be gone, and what was answered must still be written.
             return None
         return _find(context, pool["UserPool"], worker)
 

@@ -191,7 +191,7 @@ class WorkTeams:
             self._put_team(context, team, arn)
 
     def _settle(self, context: Context) -> None:
-        """Make the pool of the first workforce, before anybody hears its name; moto forgets it at each start.
+        """Make the pool of the first workforce, before anybody hears its name, or again when it is gone.
 
         Making it takes a while, and most of those who start a job never look at their team.
         """
