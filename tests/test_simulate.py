@@ -260,14 +260,15 @@ def test_a_confusion_is_read_as_it_stands(tmp_path: Path) -> None:
 
 
 def test_tokens_stand_behind_the_names_of_their_workers(tmp_path: Path) -> None:
-    file = tmp_path / "tokens"
-    file.write_text("# the crew\nann gtl_1\n\nBob the Second gtl_2\n")
-    assert read_tokens(file) == {"ann": "gtl_1", "Bob the Second": "gtl_2"}
+    file, alone = tmp_path / "crew", tmp_path / "ana.token"
+    file.write_text("eva gtl_1\n\nBob the Second gtl_2\n")
+    alone.write_text("gtl_3\n")
+    assert read_tokens([file, alone]) == {"eva": "gtl_1", "Bob the Second": "gtl_2", "ana": "gtl_3"}
     for text, sentence in (
-        ("ann\n", "line 1: it needs a name, a space and a token"),
-        ("ann 1\nann 2\n", "line 2: 'ann' is there twice"),
+        ("eva gtl_1\ngtl_2\n", "line 2: it needs a name, a space and a token"),
+        ("ana 1\neva 2\n", "crew, line 1: 'ana' is there twice"),
         ("\n", "names nobody"),
     ):
         file.write_text(text)
         with pytest.raises(EmulatorError, match=sentence):
-            read_tokens(file)
+            read_tokens([alone, file])

@@ -13,6 +13,8 @@ from gtlabel.cli.output import Format, progress, put, put_json, put_table, say
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
 
+_WORKERS = 5
+
 app = typer.Typer(no_args_is_help=True, help="Run AWS on this machine: the same calls, another address.")
 
 State = Annotated[
@@ -126,7 +128,9 @@ def answer(
         Path,
         typer.Option(exists=True, dir_okay=False, help="What is right: JSON Lines of source-ref and class."),
     ],
-    workers: Annotated[int, typer.Option(min=1, help="How many people answer.")] = 5,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="How many people answer: 5, or all who have tokens.")
+    ] = None,
     accuracy: Annotated[float, typer.Option(min=0, max=1, help="How often they are right.")] = 0.85,
     seed: Annotated[int, typer.Option(help="The same seed gives the same answers.")] = 7,
     spammers: Annotated[
@@ -175,11 +179,12 @@ def answer(
         typer.Option("--url", help="Another server, such as gtlabel serve.", rich_help_panel="Server"),
     ] = None,
     token_file: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
+            "--token-file",
             exists=True,
             dir_okay=False,
-            help="The people's names and tokens, a line each.",
+            help="The token of the worker whom the file is named after, or a name and a token in each line.",
             rich_help_panel="Server",
         ),
     ] = None,
@@ -215,7 +220,7 @@ def answer(
         summary = simulate.answer(
             address,
             names,
-            workers,
+            workers or len(tokens or range(_WORKERS)),
             accuracy,
             known,
             seed,

@@ -113,7 +113,7 @@ class Person:
         )
         self._jobs = list(crowd.jobs)
         self._seen: set[tuple[str, int]] = set()
-        # What is in the worker's hands: the task being done, and those that answers which got lost had brought.
+        # What is in their hands: the task being done, and those that answers which got lost had brought.
         self._held: str | None = None
         self._found: list[Task] = []
 

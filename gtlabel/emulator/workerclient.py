@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -146,26 +146,30 @@ class WorkerClient:
         return response.status, body
 
 
-def read_tokens(path: Path) -> dict[str, str]:
-    """Read who the workers are and what lets them in: a name and a token in each line.
+def read_tokens(paths: Iterable[Path]) -> dict[str, str]:
+    """Read who the workers are and what lets them in.
+
+    A file holds a name and a token in each line, or one token alone, of the worker it is named after.
 
     Raises:
-        EmulatorError: if the file cannot be read, or a line is not of that form.
+        EmulatorError: if a file cannot be read, or a line is not of that form.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EmulatorError(f"{path} cannot be read: {error}") from error
     tokens: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        name, _, token = line.strip().rpartition(" ")
-        if not name or not token:
-            raise EmulatorError(f"{path}, line {number}: it needs a name, a space and a token")
-        if name.strip() in tokens:
-            raise EmulatorError(f"{path}, line {number}: {name.strip()!r} is there twice")
-        tokens[name.strip()] = token
-    if not tokens:
-        raise EmulatorError(f"{path} names nobody; it needs a name and a token in each line")
+    for path in paths:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise EmulatorError(f"{path} cannot be read: {error}") from error
+        found = [(n, line.strip()) for n, line in enumerate(lines, start=1) if line.strip()]
+        for number, line in found:
+            name, _, token = line.rpartition(" ")
+            if len(found) == 1:
+                name = name or path.stem
+            if not name.strip():
+                raise EmulatorError(f"{path}, line {number}: it needs a name, a space and a token")
+            if name.strip() in tokens:
+                raise EmulatorError(f"{path}, line {number}: {name.strip()!r} is there twice")
+            tokens[name.strip()] = token
+        if not found:
+            raise EmulatorError(f"{path} names nobody; it needs a name and a token in each line")
     return tokens

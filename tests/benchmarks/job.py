@@ -99,7 +99,10 @@ def upload(aws: Aws, pictures: int) -> dict[str, str]:
 def create(aws: Aws, url: str, truth: dict[str, str], per_picture: int) -> str:
     """Write what the job reads, and start it."""
     manifest = "".join(json.dumps({"source-ref": image}) + "\n" for image in truth)
-    classes = {"document-version": "2018-11-28", "labels": [{"label": name} for name in sorted(set(truth.values()))]}
+    classes = {
+        "document-version": "2018-11-28",
+        "labels": [{"label": name} for name in sorted(set(truth.values()))],
+    }
     template = (CHECKOUT / "templates" / "tasks" / "image-classification.liquid").read_bytes()
     for key, body in (
         ("in.manifest", manifest.encode()),
@@ -175,7 +178,9 @@ def show(result: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run the benchmark as the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pictures", type=int, default=5000)
     parser.add_argument("--workers", type=int, default=5)
     parser.add_argument("--per-picture", type=int, default=3)
