@@ -152,13 +152,16 @@ class TaskUis:
         Raises:
             ApiError: `ValidationException` if no worker could ever answer with it.
         """
+        from botocore.exceptions import BotoCoreError, ClientError
+
         if self._s3_of is None or spec.template is None:
             return
         try:
             text = storage.read(self._s3_of(context), spec.template).decode(errors="replace")
-            self._inspect(spec, text)
-        except StorageError:
+        except (StorageError, BotoCoreError, ClientError):
             return
+        try:
+            self._inspect(spec, text)
         except TemplateError as error:
             raise ApiError(
                 "ValidationException", f"HumanTaskConfig.UiConfig.UiTemplateS3Uri: {error}."
