@@ -290,6 +290,7 @@ class _Here:
 
 
 def _read(name: str, line: bytes) -> dict[str, Any]:
+    line = line.rstrip()
     if len(line) > _LARGEST_ANSWER:
         raise FunctionError(name, f"its answer has {len(line)} bytes; at most {_LARGEST_ANSWER} are allowed")
     said: dict[str, Any] = json.loads(line)
