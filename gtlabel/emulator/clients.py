@@ -38,11 +38,16 @@ class Clients:
         """The region that is talked to."""
         return self._aws.region
 
-    def aws(self) -> Aws:
-        """The clients; S3's among them is made when this returns."""
+    def aws(self, *needed: str) -> Aws:
+        """The clients.
+
+        Args:
+            needed: which are asked for, besides that for S3.
+        """
         # A session may not make two clients at once.
         with self._lock:
-            _ = self._aws.s3
+            for name in ("s3", *needed):
+                getattr(self._aws, name)
             return self._aws
 
     def must_not_lead_to(self, url: str, hostnames: Sequence[str]) -> None:

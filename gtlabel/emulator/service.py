@@ -26,16 +26,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gtlabel.emulator.api import Context
-from gtlabel.emulator.environment import team_arn
-from gtlabel.emulator.hosts import LOOPBACK_NAMES, is_everywhere, is_loopback
+from gtlabel.emulator.hosts import is_everywhere, is_loopback
 from gtlabel.errors import EmulatorError, PortInUseError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-# The largest answer of a worker is far below it, and so is the largest request to create a job.
-_LARGEST_BODY = 4 << 20
 _GRACE_SECONDS = 5
 _BACKLOG = 1024
 
@@ -77,6 +73,11 @@ class Service:
     function_seconds: float = 900.0
 
     @property
+    def public_url(self) -> str | None:
+        """What people call it who come through the proxy; None without one."""
+        return f"https://{self.hostnames[0]}" if self.behind_proxy else None
+
+    @property
     def open_to_others(self) -> bool:
         """Whether requests can come from another machine, and so must be signed."""
         return self.behind_proxy or not is_loopback(self.host)
@@ -87,8 +88,8 @@ class Ready:
     """What whoever started a server must know.
 
     Attributes:
-        url: where it answers.
-        environ: what points boto3, the aws command line and gtlabel to it.
+        url: where it answers on this machine.
+        environ: what points boto3, the aws command line and gtlabel to it, through the proxy if there is one.
     """
 
     url: str
@@ -108,6 +109,7 @@ def serve(service: Service, *, on_ready: Callable[[Ready], None] | None = None) 
         StateInUseError: if another server has the folder.
     """
     from gtlabel.emulator.state import StateFolder
+    from gtlabel.emulator.workshop import Workshop
 
     check(service)
     # uvicorn raises the signal once more when it has ended, which would end us in the middle of our own end.
@@ -117,14 +119,16 @@ def serve(service: Service, *, on_ready: Callable[[Ready], None] | None = None) 
         listener = stack.enter_context(_listen(service.host, service.port))
         if service.state is not None:
             stack.enter_context(StateFolder(service.state))
-        running = _Running(service, _url(service, listener.getsockname()[1]))
-        stack.callback(running.close)
+        url = _url(service, listener.getsockname()[1])
+        workshop = Workshop(service, url, database_url(service))
+        stack.callback(workshop.close)
 
         def ready() -> None:
             if on_ready:
-                on_ready(running.ready)
+                on_ready(Ready(url, workshop.environ))
 
-        asyncio.run(_answer(service, running.app, listener, ready))
+        workshop.open()
+        asyncio.run(_answer(service, workshop.app, listener, ready))
 
 
 def check(service: Service) -> None:
@@ -151,94 +155,6 @@ def check(service: Service) -> None:
         )
 
 
-class _Running:
-    """All that a server is made of."""
-
-    def __init__(self, service: Service, url: str) -> None:
-        from starlette.routing import Mount
-
-        from gtlabel.emulator.awsfront import AwsFront
-        from gtlabel.emulator.clients import Clients
-        from gtlabel.emulator.groundtruth import operations
-        from gtlabel.emulator.hosts import Guard
-        from gtlabel.emulator.rounds import Rounds
-        from gtlabel.emulator.shelf import Shelf
-        from gtlabel.emulator.sigv4 import SignatureCheck
-        from gtlabel.emulator.staff import Staff
-        from gtlabel.emulator.taskuis import TaskUis
-        from gtlabel.engine.board import Board
-        from gtlabel.engine.crew import Crew
-        from gtlabel.engine.doorkeeper import Doorkeeper
-        from gtlabel.engine.foreman import Foreman
-        from gtlabel.engine.functions import Functions
-        from gtlabel.engine.membership import call_back
-        from gtlabel.engine.store import Store
-        from gtlabel.portal.app import portal
-
-        clients = Clients(service.profile, service.region)
-        clients.must_not_lead_to(url, service.hostnames)
-        context = Context(service.account, clients.region)
-        checker = None
-        if service.open_to_others:
-            checker = SignatureCheck(clients.keys(service.client_profiles), context.region).check
-        database = database_url(service)
-        self._store = Store(database)
-        self._shelf = Shelf(database)
-        crew = Crew(self._store)
-        staff = Staff(crew, self._shelf, _issuer(service, url))
-        board = Board(self._store, admits=staff.admits)
-        self._functions = Functions(
-            service.functions,
-            seconds=service.function_seconds,
-            environ={
-                "AWS_DEFAULT_REGION": context.region,
-                **({"AWS_PROFILE": service.profile} if service.profile else {}),
-            },
-        )
-        self._functions.check()
-        uis = TaskUis(self._shelf, lambda _context: clients.aws().s3)
-        labeling = operations(board, self._shelf, staff, uis, self._functions)
-        self._foreman = Foreman(
-            board,
-            lambda _key: clients.aws().s3,
-            identify=staff.identify,
-            functions=self._functions,
-            inspect=uis.inspect,
-        )
-
-        def turn() -> None:
-            call_back(board)
-            while self._foreman.turn():
-                pass
-
-        self._rounds = Rounds(board.news, self._store.leading, turn)
-        app = portal(
-            board,
-            Doorkeeper(crew),
-            (context.account, context.region),
-            also=[Mount("/", AwsFront(labeling, context, checker))],
-            behind_proxy=service.behind_proxy,
-        )
-        self.app: ASGIApp = Guard(app, [*service.hostnames, service.host, *LOOPBACK_NAMES], _LARGEST_BODY)
-        self.ready = Ready(
-            url,
-            {
-                "AWS_ENDPOINT_URL_SAGEMAKER": url,
-                "AWS_DEFAULT_REGION": context.region,
-                "GTLABEL_TEAM": team_arn(context),
-            },
-        )
-        self._rounds.start()
-
-    def close(self) -> None:
-        """Stop moving jobs on, and let go of the database."""
-        self._rounds.end()
-        self._functions.close()
-        self._foreman.close()
-        self._shelf.close()
-        self._store.close()
-
-
 def database_url(service: Service) -> str:
     """The SQLAlchemy URL of a server's database.
 
@@ -259,11 +175,6 @@ def database_url(service: Service) -> str:
             "write it as postgresql://user@host/name or sqlite:////folder/file"
         ) from None
     return url.render_as_string(hide_password=False)
-
-
-def _issuer(service: Service, url: str) -> str:
-    """What worker responses call the server; AWS's model wants https here."""
-    return f"https://{service.hostnames[0]}" if service.hostnames else url.replace("http:", "https:")
 
 
 async def _answer(

@@ -41,9 +41,17 @@ class Streams:
         board: where the jobs are.
         clients: gives the clients of an account and region.
         pause: how many seconds an empty queue is left alone for.
+        forgetful: whether topics may be gone after a restart without anybody having deleted them, as moto's.
     """
 
-    def __init__(self, board: Board, clients: Callable[[Context], Aws], pause: float = 0) -> None:
+    def __init__(
+        self,
+        board: Board,
+        clients: Callable[[Context], Aws],
+        pause: float = 0,
+        *,
+        forgetful: bool = True,
+    ) -> None:
         self._board = board
         self._clients = clients
         self._outbox = Outbox(board.store, board.clock)
@@ -52,7 +60,7 @@ class Streams:
         self._said: dict[JobKey, str] = {}
         self._pause = pause
         self._quiet_until: dict[JobKey, float] = {}
-        self._restored = False
+        self._restored = not forgetful
 
     def prepare(self, job: Job) -> None:
         """Make a job's queue and subscribe it to its topic; the second time changes nothing.
@@ -140,21 +148,21 @@ class Streams:
         return self._guarded(announcement.job, publish)
 
     def _close(self, key: JobKey) -> None:
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         _, subscription = self._open.pop(key)
         try:
             self._aws(key).sns.unsubscribe(SubscriptionArn=subscription)
-        except ClientError as error:
+        except (BotoCoreError, ClientError) as error:
             _log.warning("the queue of %s was not unsubscribed: %s", key.name, error)
 
     def _guarded(self, job: Job, work: Callable[[Job], bool]) -> bool:
         """Do something for a job; what goes wrong is tried again at the next turn, and stops no other job."""
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             return work(job)
-        except (ClientError, EmulatorError) as error:
+        except (BotoCoreError, ClientError, EmulatorError) as error:
             self._open.pop(job.key, None)
             if self._said.get(job.key) != str(error):
                 _log.warning("the streaming job %s cannot be carried on now: %s", job.key.name, error)

@@ -1,0 +1,136 @@
+"""All that `gtlabel serve` is made of, put together: board, operations, foreman and portal."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
+
+from gtlabel.emulator import taskuis
+from gtlabel.emulator.api import Context
+from gtlabel.emulator.awsfront import AwsFront
+from gtlabel.emulator.clients import Clients
+from gtlabel.emulator.environment import team_arn
+from gtlabel.emulator.groundtruth import operations
+from gtlabel.emulator.hosts import LOOPBACK_NAMES, Guard
+from gtlabel.emulator.rounds import Rounds
+from gtlabel.emulator.shelf import Shelf
+from gtlabel.emulator.sigv4 import SignatureCheck
+from gtlabel.emulator.staff import Staff
+from gtlabel.emulator.streaming import Streams
+from gtlabel.emulator.taskuis import TaskUis
+from gtlabel.engine.board import Board
+from gtlabel.engine.crew import Crew
+from gtlabel.engine.doorkeeper import Doorkeeper
+from gtlabel.engine.foreman import Foreman
+from gtlabel.engine.functions import Functions
+from gtlabel.engine.membership import call_back
+from gtlabel.engine.store import Store
+from gtlabel.portal.app import portal
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from gtlabel.emulator.service import Service
+
+# The largest answer of a worker is far below it, and so is the largest request to create a job.
+_LARGEST_BODY = 4 << 20
+# How long a queue without messages is left alone: each look is a request that AWS counts.
+_QUIET_SECONDS = 1.0
+
+
+class Workshop:
+    """Everything behind one address.
+
+    Args:
+        service: how it is to be run.
+        url: where it answers.
+        database: the SQLAlchemy URL of where it keeps everything.
+
+    Attributes:
+        environ: what points boto3, the aws command line and gtlabel to it.
+        app: answers what is asked there.
+
+    Raises:
+        EmulatorError: if S3 would be the server itself, or nobody could ever sign a request.
+        StoreError: if the database cannot be used.
+    """
+
+    def __init__(self, service: Service, url: str, database: str) -> None:
+        known_as = service.public_url or url
+        clients = Clients(service.profile, service.region)
+        clients.must_not_lead_to(url, service.hostnames)
+        context = Context(service.account, clients.region)
+        check = None
+        if service.open_to_others:
+            check = SignatureCheck(clients.keys(service.client_profiles), context.region).check
+        self._functions = Functions(
+            service.functions,
+            seconds=service.function_seconds,
+            environ={
+                "AWS_DEFAULT_REGION": context.region,
+                **({"AWS_PROFILE": service.profile} if service.profile else {}),
+            },
+        )
+        self._functions.check()
+        self._store = Store(database)
+        self._shelf = Shelf(database)
+        crew = Crew(self._store)
+        # AWS's model wants an issuer to be https.
+        staff = Staff(crew, self._shelf, known_as.replace("http:", "https:"))
+        self._board = Board(self._store, admits=staff.admits)
+        # AWS signs the URLs of templates; ours are not, so nobody elsewhere is given any.
+        address = "" if service.open_to_others else known_as
+        uis = TaskUis(self._shelf, lambda _: clients.aws().s3, self._board.clock, address=address)
+        labeling = operations(self._board, self._shelf, staff, uis, self._functions)
+        self._streams = Streams(
+            self._board, lambda _: clients.aws("sns", "sqs"), pause=_QUIET_SECONDS, forgetful=False
+        )
+        self._foreman = Foreman(
+            self._board,
+            lambda _: clients.aws().s3,
+            prepare=self._streams.prepare,
+            identify=staff.identify,
+            functions=self._functions,
+            inspect=uis.inspect,
+        )
+        self._rounds = Rounds(self._board.news, self._store.leading, self._turn)
+
+        async def human_task_ui(request: Request) -> JSONResponse:
+            status, said = await asyncio.to_thread(taskuis.handle, uis, request.path_params["rest"])
+            return JSONResponse(said, status)
+
+        templates = Route("/gtlabel/human-task-ui/{rest:path}", human_task_ui, methods=["GET"])
+        app = portal(
+            self._board,
+            Doorkeeper(crew),
+            (context.account, context.region),
+            also=[*([templates] if address else []), Mount("/", AwsFront(labeling, context, check))],
+            behind_proxy=service.behind_proxy,
+        )
+        self.app: ASGIApp = Guard(app, [*service.hostnames, service.host, *LOOPBACK_NAMES], _LARGEST_BODY)
+        self.environ = {
+            "AWS_ENDPOINT_URL_SAGEMAKER": known_as,
+            "AWS_DEFAULT_REGION": context.region,
+            "GTLABEL_TEAM": team_arn(context),
+        }
+
+    def open(self) -> None:
+        """Begin to move jobs on."""
+        self._rounds.start()
+
+    def close(self) -> None:
+        """Stop moving jobs on, and let go of the database."""
+        self._rounds.end()
+        self._functions.close()
+        self._foreman.close()
+        self._shelf.close()
+        self._store.close()
+
+    def _turn(self) -> None:
+        call_back(self._board)
+        while any([self._streams.turn(), self._foreman.turn()]):
+            pass
