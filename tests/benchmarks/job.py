@@ -2,10 +2,10 @@
 
 Run: python tests/benchmarks/job.py [--pictures 5000] [--workers 5] [--per-picture 3] [--url URL]
 
-The photographs of samples/trash are uploaded and copied to as many keys as are asked for; then CreateLabelingJob,
-simulated people over HTTP, and DescribeLabelingJob until it says Completed. Seconds of the clock stand beside
-the CPU seconds of the server and of this process, who are the people: other work on the machine moves only
-the former.
+The photographs of samples/trash are uploaded and copied to as many keys as are asked for; then come
+CreateLabelingJob, simulated people over HTTP, and DescribeLabelingJob until it says Completed. Seconds of the
+clock stand beside the CPU seconds of the server and of this process, who are the people: other work on the
+machine moves only the former.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from gtlabel.aws import Aws
 from gtlabel.emulator.api import Context
+from gtlabel.emulator.child import running
 from gtlabel.emulator.environment import environ, session
 from gtlabel.emulator.simulate import answer
 from gtlabel.labeling.jobs import wait_for_labeling_job
@@ -58,21 +57,6 @@ class Watch:
     def _now(self) -> tuple[float, float, float]:
         fields = Path(f"/proc/{self._server}/stat").read_text().rpartition(")")[2].split()
         return time.perf_counter(), (int(fields[11]) + int(fields[12])) / _TICKS, time.process_time()
-
-
-@contextmanager
-def emulator(folder: Path) -> Iterator[str]:
-    """An emulator that keeps everything in `folder`, as people start one."""
-    command = [sys.executable, "-m", "gtlabel", "local", "up", "--port", "0", "--until-stdin-closes"]
-    with subprocess.Popen(
-        [*command, "--state", str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None and process.stdin is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.stdin.close()
-            process.wait(60)
 
 
 def upload(aws: Aws, pictures: int) -> dict[str, str]:
@@ -172,7 +156,8 @@ def show(result: dict[str, Any]) -> None:
     print(f"{'create to Completed':<24}{result['create_to_completed']:>9.2f}")
     print(
         f"{result['status']}: {result['labeled']} of {result['pictures']} pictures labeled by "
-        f"{result['answers']} answers of {result['workers']} people, {result['answers_per_second']:.0f} answers/s"
+        f"{result['answers']} answers of {result['workers']} people, "
+        f"{result['answers_per_second']:.0f} answers/s"
     )
 
 
@@ -187,20 +172,19 @@ def main() -> None:
     parser.add_argument("--url", help="an emulator that runs already, and is empty")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="gtlabel-job-") as folder:
-        with emulator(Path(folder)) if not arguments.url else _given(arguments.url) as url:
-            result = measure(url, _pid(url), arguments.pictures, arguments.workers, arguments.per_picture)
-    print(json.dumps(result)) if arguments.json else show(result)
-
-
-@contextmanager
-def _given(url: str) -> Iterator[str]:
-    yield url
+    with ExitStack() as stack:
+        url = arguments.url
+        if not url:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gtlabel-job-"))
+            url = stack.enter_context(running(Path(folder))).url
+        result = measure(url, _pid(url), arguments.pictures, arguments.workers, arguments.per_picture)
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        show(result)
 
 
 def _pid(url: str) -> int:
-    from urllib.request import urlopen
-
     with urlopen(f"{url}/gtlabel/health") as answered:
         return int(json.load(answered)["pid"])
 
