@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from engine_parts import Shop
+    from playwright.sync_api import Browser
 
     from gtlabel.engine.store import Store
 
@@ -51,3 +52,12 @@ def a_shop(store: Store) -> Callable[..., Shop]:
         return Shop(*arguments, store=store, **options)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    from browser import chromium
+
+    with chromium() as opened:
+        yield opened
