@@ -331,12 +331,12 @@ class Crew:
         now = self._now()
         with self._store.read() as connection:
             found = entry.find_session(connection, session, now)
-            if found is None:
-                return None
-            worker = worker_of(connection.execute(select(workers).where(workers.c.sub == found.worker)).one())
+        worker = self._somebody(found.worker) if found else None
+        if found is None or worker is None or not worker.active:
+            return None
         if entry.is_stale(found, now):
             self._store.write_soon(lambda connection: entry.see_session(connection, session, now))
-        return worker if worker.active else None
+        return worker
 
     def close_session(self, session: str) -> None:
         """End a session; one that is over stays so."""
@@ -376,6 +376,15 @@ class Crew:
 
     def _now(self) -> int:
         return to_micros(self._clock())
+
+    def _somebody(self, sub: str) -> Worker | None:
+        """Who it is, even if another process took them in just now."""
+        known = self.by_sub(sub)
+        if known is not None:
+            return known
+        with self._store.read() as connection:
+            row = connection.execute(select(workers).where(workers.c.sub == sub)).one_or_none()
+        return None if row is None else worker_of(row)
 
     def _change(self, work: Callable[[Connection], _T]) -> _T:
         """Write what every process is to know soon."""

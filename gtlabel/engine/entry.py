@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from hmac import compare_digest
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Connection, Row, delete, insert, select, update
+from sqlalchemy import Column, Connection, bindparam, delete, insert, select, update
 
 from gtlabel.engine.crewtables import invites, sessions, tokens
 from gtlabel.engine.jobs import from_micros
+from gtlabel.engine.statements import Prepared
 
 _SECOND = 1_000_000
 # contract/worker-ui.md 6.4.
@@ -41,6 +42,22 @@ class Token:
     created: datetime
     used: datetime | None
     revoked: datetime | None
+
+
+class Session(NamedTuple):
+    """A session as the database has it."""
+
+    worker: str
+    opened: int
+    seen: int
+
+
+# Asked at every request of a browser.
+_SESSION = Prepared(
+    select(sessions.c.worker, sessions.c.opened, sessions.c.seen).where(
+        sessions.c.digest == bindparam("digest")
+    )
+)
 
 
 def digest(secret: str) -> str:
@@ -146,20 +163,19 @@ def open_session(connection: Connection, sub: str, secret: str, now: int) -> Non
     _write_once(connection, sessions.c.digest, row)
 
 
-def find_session(connection: Connection, secret: str, now: int) -> Row[Any] | None:
+def find_session(connection: Connection, secret: str, now: int) -> Session | None:
     """A session that is not over."""
-    return connection.execute(
-        select(sessions).where(
-            sessions.c.digest == digest(secret),
-            sessions.c.seen > now - IDLE_SECONDS * _SECOND,
-            sessions.c.opened > now - SESSION_SECONDS * _SECOND,
-        )
-    ).one_or_none()
+    row = _SESSION.one(connection, digest=digest(secret))
+    if row is None:
+        return None
+    session = Session(*row)
+    idle, age = now - session.seen, now - session.opened
+    return session if idle < IDLE_SECONDS * _SECOND and age < SESSION_SECONDS * _SECOND else None
 
 
-def is_stale(session: Row[Any], now: int) -> bool:
+def is_stale(session: Session, now: int) -> bool:
     """Whether it is time to write down that a session goes on."""
-    return bool(now - session.seen >= _SEEN_SECONDS * _SECOND)
+    return now - session.seen >= _SEEN_SECONDS * _SECOND
 
 
 def see_session(connection: Connection, secret: str, now: int) -> None:
