@@ -17,6 +17,7 @@ from gtlabel.emulator.environment import team_arn
 from gtlabel.emulator.groundtruth import operations
 from gtlabel.emulator.hosts import LOOPBACK_NAMES, Guard
 from gtlabel.emulator.rounds import Rounds
+from gtlabel.emulator.secret import portal_secret
 from gtlabel.emulator.shelf import Shelf
 from gtlabel.emulator.sigv4 import SignatureCheck
 from gtlabel.emulator.staff import Staff
@@ -29,7 +30,7 @@ from gtlabel.engine.foreman import Foreman
 from gtlabel.engine.functions import Functions
 from gtlabel.engine.membership import call_back
 from gtlabel.engine.store import Store
-from gtlabel.portal.app import portal
+from gtlabel.portal.app import pages, portal
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -104,11 +105,20 @@ class Workshop:
             return JSONResponse(said, status)
 
         templates = Route("/gtlabel/human-task-ui/{rest:path}", human_task_ui, methods=["GET"])
+        shown = pages(
+            self._board,
+            crew,
+            portal_secret(self._shelf),
+            lambda _: clients.aws().s3,
+            staff.admits,
+            secure=service.behind_proxy or service.tls_cert is not None,
+        )
+        front = Mount("/", AwsFront(labeling, context, check))
         app = portal(
             self._board,
             Doorkeeper(crew),
             (context.account, context.region),
-            also=[*([templates] if address else []), Mount("/", AwsFront(labeling, context, check))],
+            also=[*([templates] if address else []), *shown, front],
             behind_proxy=service.behind_proxy,
         )
         self.app: ASGIApp = Guard(app, [*service.hostnames, service.host, *LOOPBACK_NAMES], _LARGEST_BODY)

@@ -12,9 +12,9 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -23,8 +23,17 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from gtlabel.engine.board import Board
+from gtlabel.engine.crew import Crew
 from gtlabel.engine.doorkeeper import Doorkeeper
+from gtlabel.engine.jobs import Job, JobKey
 from gtlabel.portal import workers
+from gtlabel.portal.owner import OwnerSite
+from gtlabel.portal.pictures import Pictures
+from gtlabel.portal.renderer import shared_renderer
+from gtlabel.portal.site import Site
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 # How long somebody who showed a token is believed to hold it still.
 _FRESH_SECONDS = 0.5
@@ -52,6 +61,30 @@ def portal(
     return Starlette(
         routes=[Mount("/gtlabel/worker", api), Route("/gtlabel/health", _health, methods=["GET"]), *also]
     )
+
+
+def pages(
+    board: Board,
+    crew: Crew,
+    secret: bytes,
+    s3_of: Callable[[JobKey], S3Client],
+    admits: Callable[[Job, str], str | None],
+    *,
+    secure: bool,
+) -> list[BaseRoute]:
+    """The pages of workers and owners.
+
+    Args:
+        board: where the tasks are.
+        crew: who may come in.
+        secret: what addresses are signed with; all processes of a portal have the same.
+        s3_of: gives the S3 client of a job.
+        admits: says why a worker may not work on a job, or None if they may.
+        secure: whether the portal is reached over TLS.
+    """
+    pictures = Pictures(secret, s3_of)
+    site = Site(board, crew, shared_renderer(), pictures, secret, admits, secure=secure)
+    return [*OwnerSite(board, crew, site.visitors, pictures).routes(), *site.routes()]
 
 
 class WorkerApi:
