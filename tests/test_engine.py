@@ -5,235 +5,26 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import random
 import re
 import signal
 import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_parts import CLASS_LIST, CLASSES, KEY, MANIFEST, START, Bucket, PowerCut, Shop, answer
+from engine_parts import CLASS_LIST, KEY, MANIFEST, Bucket, PowerCut, Shop, answer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
+from gtlabel.engine.entries import Line
 from gtlabel.engine.jobs import Counters, Kind, Receipt, Status
-from gtlabel.engine.ledger import Line
 from gtlabel.engine.output import EXPIRED, manifest_line, members
-from gtlabel.engine.schema import answers, jobs, leases
+from gtlabel.engine.schema import answers
 from gtlabel.engine.store import Store
-from gtlabel.errors import AnswerError, JobNameTakenError, JobNotFoundError, LeaseError
+from gtlabel.errors import JobNameTakenError, JobNotFoundError, LeaseError
 from gtlabel.uris import S3Uri
-
-# ---- workers ---------------------------------------------------------------------------------------------
-
-
-def test_every_image_gets_its_number_of_answers_each_from_someone_else() -> None:
-    shop = Shop(25).start().finish(workers=("ann", "bob", "eve", "kim", "lee"))
-    with shop.store.read() as connection:
-        rows = connection.execute(select(answers.c.object, answers.c.worker)).all()
-    assert Counter(row.object for row in rows) == dict.fromkeys(range(25), 3)
-    assert len(set(rows)) == 75
-    assert shop.board.counters(KEY) == Counters(human_labeled=25)
-
-
-def test_a_worker_never_sees_an_image_twice_and_no_more_workers_than_wanted_see_it() -> None:
-    shop = Shop(1, workers_per_object=2).start()
-    first = shop.lease("ann")
-    assert shop.board.lease(KEY, "ann") is None
-    shop.say(first)
-    assert shop.board.lease(KEY, "ann") is None
-    shop.lease("bob")
-    assert shop.board.lease(KEY, "eve") is None
-
-
-def test_a_lease_that_runs_out_gives_its_place_to_others() -> None:
-    shop = Shop(1, workers_per_object=1, task_seconds=30).start()
-    shop.lease("ann")
-    shop.clock.pass_seconds(29)
-    assert shop.board.lease(KEY, "bob") is None
-    shop.clock.pass_seconds(1)
-    shop.lease("bob")
-
-
-def test_a_late_answer_is_taken_while_its_place_is_free() -> None:
-    shop = Shop(1, workers_per_object=1, task_seconds=30).start()
-    task = shop.lease("ann")
-    shop.clock.pass_seconds(31)
-    assert shop.board.expire()
-    shop.say(task)
-    assert shop.turn().job.status is Status.COMPLETED
-
-
-def test_a_late_answer_is_kept_as_a_surplus_one_once_its_place_is_taken() -> None:
-    shop = Shop(1, workers_per_object=1, task_seconds=30).start()
-    late = shop.lease("ann")
-    shop.clock.pass_seconds(31)
-    shop.say(shop.lease("bob"), "Recycle")
-    assert shop.board.submit(late.lease, answer("Compost")) is Receipt.SURPLUS
-    assert shop.board.submit(late.lease, answer("Compost")) is Receipt.SURPLUS
-    assert shop.turn().records()[0]["bin-metadata"]["class-name"] == "Recycle"
-
-
-def test_a_worker_who_took_an_image_again_is_counted_once() -> None:
-    shop = Shop(1, workers_per_object=2, task_seconds=30).start()
-    forgotten = shop.lease("ann")
-    shop.clock.pass_seconds(31)
-    shop.say(shop.lease("ann"))
-    assert shop.board.submit(forgotten.lease, answer("Compost")) is Receipt.SURPLUS
-    assert shop.board.counters(KEY) == Counters(unlabeled=1)
-
-
-def test_a_surplus_answer_takes_the_next_place_that_gets_free() -> None:
-    shop = Shop(1, workers_per_object=1, task_seconds=30).start()
-    late = shop.lease("ann")
-    shop.clock.pass_seconds(31)
-    taken = shop.lease("bob")
-    assert shop.board.submit(late.lease, answer("Compost")) is Receipt.SURPLUS
-    shop.board.release(taken.lease)
-    assert shop.board.lease(KEY, "eve") is None
-    assert shop.turn().records()[0]["bin-metadata"]["class-name"] == "Compost"
-
-
-def test_an_answer_counts_once_however_often_it_is_submitted() -> None:
-    shop = Shop(1, workers_per_object=1).start()
-    task = shop.lease()
-    receipts = [shop.board.submit(task.lease, answer("Compost")) for _ in range(3)]
-    assert receipts == [Receipt.TAKEN, Receipt.KNOWN, Receipt.KNOWN]
-    assert shop.turn().records()[0]["bin-metadata"]["class-name"] == "Compost"
-
-
-def test_another_answer_to_the_same_task_is_refused_and_the_first_one_stands() -> None:
-    shop = Shop(1, workers_per_object=1).start()
-    task = shop.lease()
-    shop.say(task, "Compost")
-    with pytest.raises(LeaseError, match="answered before, and differently; the first answer stands"):
-        shop.say(task, "Landfill")
-    assert shop.turn().records()[0]["bin-metadata"]["class-name"] == "Compost"
-
-
-def test_a_declined_image_never_comes_back_to_the_same_worker() -> None:
-    shop = Shop(1).start()
-    shop.board.decline(shop.lease("ann").lease)
-    assert shop.board.lease(KEY, "ann") is None
-    shop.lease("bob")
-
-
-def test_an_image_that_as_many_decline_as_were_to_answer_fails() -> None:
-    shop = Shop(1, workers_per_object=2).start()
-    for worker in ("ann", "bob"):
-        shop.board.decline(shop.lease(worker).lease)
-    assert shop.board.lease(KEY, "eve") is None
-    assert shop.turn().job.status is Status.COMPLETED
-    assert shop.board.counters(KEY) == Counters(failed=1)
-
-
-def test_one_answer_is_enough_when_too_many_others_decline() -> None:
-    shop = Shop(1, workers_per_object=2).start()
-    shop.say(shop.lease("ann"), "Recycle")
-    for worker in ("bob", "eve"):
-        shop.board.decline(shop.lease(worker).lease)
-    (record,) = shop.turn().records()
-    assert record["bin-metadata"]["class-name"] == "Recycle"
-
-
-def test_whoever_holds_an_image_may_finish_although_others_declined() -> None:
-    shop = Shop(1, workers_per_object=2).start()
-    task = shop.lease("ann")
-    for worker in ("bob", "eve"):
-        shop.board.decline(shop.lease(worker).lease)
-    assert shop.turn().board.counters(KEY) == Counters(unlabeled=1)
-    shop.say(task)
-    assert shop.turn().board.counters(KEY) == Counters(human_labeled=1)
-
-
-def test_a_released_image_may_come_back_to_the_same_worker() -> None:
-    shop = Shop(1).start()
-    task = shop.lease("ann")
-    shop.board.release(task.lease)
-    assert shop.lease("ann").object == task.object
-    with pytest.raises(LeaseError, match="was released before"):
-        shop.say(task)
-
-
-def test_a_heartbeat_gives_time_and_eight_hours_are_the_end_of_it() -> None:
-    shop = Shop(1, task_seconds=3600).start()
-    task = shop.lease()
-    for _ in range(9):
-        shop.clock.pass_seconds(3000)
-        expires = shop.board.heartbeat(task.lease)
-    assert expires == START + timedelta(hours=8)
-    shop.clock.pass_seconds(3600)
-    shop.board.expire()
-    with pytest.raises(LeaseError, match="it is expired"):
-        shop.board.heartbeat(task.lease)
-
-
-@pytest.mark.parametrize(
-    ("said", "sentence"),
-    [
-        (answer("Compst"), "'Compst' is no class of this job; its classes are Compost, Landfill, Recycle"),
-        ({"crowd-image-classifier": {}}, "None is no class of this job"),
-        ({"crowd-image-classifier": "Compost"}, "the answer holds no 'crowd-image-classifier'"),
-        ({"bin": {"label": "Compost"}}, "the answer holds no 'crowd-image-classifier'"),
-        ({**answer("Compost"), "note": "\ud800"}, "the answer cannot be written as JSON"),
-        ({**answer("Compost"), "note": float("nan")}, "the answer cannot be written as JSON"),
-    ],
-)
-def test_what_is_no_answer_is_refused_and_the_task_stays(said: dict[str, Any], sentence: str) -> None:
-    shop = Shop(1).start()
-    task = shop.lease()
-    with pytest.raises(AnswerError, match=re.escape(sentence)):
-        shop.board.submit(task.lease, said)
-    shop.say(task)
-
-
-def test_a_lease_that_nobody_was_given_cannot_be_answered() -> None:
-    with pytest.raises(LeaseError, match="there is no lease 'lease-99'; ask for a new task"):
-        Shop(1).start().board.submit("lease-99", answer("Compost"))
-
-
-@pytest.mark.parametrize(("seconds", "kept"), [(40.5431, 40.543), (999.0, 60.0), (None, 60.0)])
-def test_active_time_is_what_the_page_says_and_never_more_than_has_passed(
-    seconds: float | None, kept: float
-) -> None:
-    shop = Shop(1, workers_per_object=1).start()
-    task = shop.lease()
-    shop.clock.pass_seconds(60)
-    shop.board.submit(task.lease, answer("Compost"), seconds)
-    (response,) = (body for name, body in shop.turn().tree().items() if "worker-response" in name)
-    assert json.loads(response)["answers"][0]["timeSpentInSeconds"] == kept
-
-
-def test_many_workers_at_once_leave_exactly_three_answers_and_no_place_open(tmp_path: Path) -> None:
-    shop = Shop(60, store=Store(f"sqlite:///{tmp_path / 'engine'}")).start()
-    at_the_desk = threading.Lock()
-
-    def work(number: int) -> None:
-        moods = random.Random(number)
-        while not shop.job.status.ended:
-            task = shop.board.lease(KEY, f"worker-{number % 6}")
-            if task is None:
-                with at_the_desk:
-                    shop.turn()
-            elif moods.random() < 0.1:
-                shop.board.release(task.lease)
-            else:
-                shop.say(task, moods.choice(CLASSES))
-
-    with ThreadPoolExecutor(12) as pool:
-        list(pool.map(work, range(12)))
-    with shop.store.read() as connection:
-        rows = connection.execute(select(answers.c.object, answers.c.worker)).all()
-        live = connection.execute(select(leases).where(leases.c.state == "leased")).all()
-    assert Counter(row.object for row in rows) == dict.fromkeys(range(60), 3)
-    assert len(set(rows)) == 180
-    assert live == []
-
 
 # ---- jobs ------------------------------------------------------------------------------------------------
 
@@ -555,29 +346,6 @@ def _answer_and_tell(url: str, pipe: Any) -> None:
         shop.say(task)
         pipe.send(task.lease)
     threading.Event().wait()
-
-
-def test_a_write_that_fails_takes_nothing_of_the_others_with_it(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path / 'engine'}")
-    row = {"account": "1", "region": "r", "spec": "{}", "status": "Failed", "created": 0, "modified": 0}
-
-    def add(number: int) -> str:
-        def work(connection: Any) -> None:
-            connection.execute(insert(jobs).values(name=f"n{number}", folded=f"n{number}", **row))
-            if number % 3 == 0:
-                raise LeaseError("no")
-
-        try:
-            store.write(work)
-        except LeaseError:
-            return "failed"
-        return "written"
-
-    with ThreadPoolExecutor(8) as pool:
-        outcome = Counter(pool.map(add, range(60)))
-    assert outcome == {"failed": 20, "written": 40}
-    with store.read() as connection:
-        assert len(connection.execute(select(jobs.c.id)).all()) == 40
 
 
 def _sent(shop: Shop, iteration: int) -> list[int]:

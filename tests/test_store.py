@@ -339,7 +339,7 @@ def test_two_processes_make_the_same_tables_at_once() -> None:
 def test_writes_wait_for_a_server_that_restarts() -> None:
     store = Store(new_database())
     store.write(adding(1))
-    server().stop("immediate")
+    server().stop("fast")
     waiting = [store.write_soon(adding(n)) for n in range(2, 12)]
     time.sleep(0.3)
     assert not any(future.done() for future in waiting)
