@@ -245,6 +245,17 @@ def _storage_assumptions() -> Iterator[tuple[str, bool]]:
         and _takes(getattr(models, "S3Backend", None), "region_name", "account_id"),
     )
     yield (
+        "S3Backend.put_object(bucket_name, key_name, value, storage, checksum_value), put_object_tagging()",
+        _takes(getattr(models.S3Backend, "put_object", None), "bucket_name", "key_name", "value", "storage")
+        and _takes(models.S3Backend.put_object, "checksum_value")
+        and _takes(getattr(models.S3Backend, "put_object_tagging", None), "key", "tags"),
+    )
+    yield (
+        "FakeBucket has policy, notification_configuration, logging, object_lock_enabled and acl",
+        {"policy", "notification_configuration", "logging", "object_lock_enabled", "acl"}
+        <= set(models.FakeBucket.__init__.__code__.co_names),
+    )
+    yield (
         "moto.s3.utils._VersionedKeyStore has getlist() and setlist()",
         all(hasattr(getattr(moto.s3.utils, "_VersionedKeyStore", None), n) for n in ("getlist", "setlist")),
     )
