@@ -294,7 +294,10 @@ class _Child:
     def _wait_until_ready(self) -> None:
         if self._ready:
             return
-        said = self._receive(time.monotonic() + _START_SECONDS)
+        try:
+            said = self._receive(time.monotonic() + _START_SECONDS)
+        except (_OverdueError, _GoneError) as error:
+            raise TemplateError("the process that renders worker templates does not start") from error
         if "failed" in said:
             raise _missing()
         self._ready = True
