@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gtlabel.errors import FunctionNotFoundError
+from gtlabel.errors import FunctionNotFoundError, StoreError
 
 _FIRST_SECONDS = 1.0
 _LONGEST_SECONDS = 60.0
@@ -65,12 +65,13 @@ class Patience:
 def passes(error: BaseException | None) -> bool:
     """Whether an error is of a kind that goes away.
 
-    That is throttling, a server in trouble, a lost connection, credentials that ran out, and a function that
-    this server was not given. Our own errors are judged by what caused them.
+    That is throttling, a server in trouble, a lost connection, credentials that ran out, a function that this
+    server was not given, and a database that is full or gone: no job is to blame for that, and its answers are
+    paid for. Our own errors are judged by what caused them.
     """
     from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-    if isinstance(error, FunctionNotFoundError):
+    if isinstance(error, (FunctionNotFoundError, StoreError)):
         return True
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
@@ -35,6 +36,8 @@ from clients import NotReadyError, row_text
 from postgres import Cluster
 from shift import Shift, crews
 from sites import PREFIX, Site, site
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 from witness import Finding, Witness, check_answers, check_tree
 
 _COLUMNS = (
@@ -187,6 +190,30 @@ def database_crashed(trial: Trial) -> Mend:
     return trial.cluster.start
 
 
+def leaders_ousted(trial: Trial) -> Mend:
+    """Whichever server leads loses its lock, again and again, while it moves jobs on."""
+    over = threading.Event()
+    engine = create_engine(trial.site.database, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    oust = text(
+        "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted "
+        "and database = (select oid from pg_database where datname = current_database())"
+    )
+
+    def work() -> None:
+        while not over.wait(0.1):
+            with engine.connect() as connection:
+                connection.execute(oust)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+
+    def mend() -> None:
+        over.set()
+        thread.join()
+
+    return mend
+
+
 def storage_down(trial: Trial) -> Mend:
     """Nobody answers where S3 was."""
     trial.site.bucket.stop()
@@ -219,6 +246,7 @@ FAULTS = (
     Fault("database folder moved away", folder_moved),
     Fault("PostgreSQL stopped", database_stopped, shared=True, expected="nothing was stored"),
     Fault("PostgreSQL crashed", database_crashed, shared=True, expected="nothing was stored"),
+    Fault("leader loses its lock", leaders_ousted, shared=True, noticed=False),
     Fault("S3 is down", storage_down, noticed=False),
     Fault("S3 refuses everything", storage_refusing, noticed=False),
     Fault("clock an hour ahead", clock_forward, noticed=False, jumping=True),
@@ -292,7 +320,9 @@ async def endure(
         *check_answers(shift.book, stored, _PER_IMAGE),
         *witness.leaks(),
         *check_tree(place.bucket, PREFIX, stored),
-        Finding.of("jobs that did not complete", [n for n, s in shift.statuses.items() if s != "Completed"]),
+        Finding.of(
+            "jobs that did not complete", [f"{n} {s}" for n, s in shift.statuses.items() if s != "Completed"]
+        ),
     ]
     return Result(fault, trial, len(stored), *witness.lost_and_doubled(leases), recovered, findings)
 

@@ -194,7 +194,8 @@ class Executioner:
     ) -> None:
         in_flight = Line.waiting if flight is None else flight
         acknowledged = [lease for lease, said in self._shift.book.said.items() if said.acknowledged]
-        kill()
+        struck = time.perf_counter()
+        await asyncio.to_thread(kill)
         entry = Kill(
             len(self.kills) + 1,
             time.perf_counter() - self._begun,
@@ -203,7 +204,9 @@ class Executioner:
             in_flight,
             len(acknowledged),
         )
-        entry.restart = max([await asyncio.to_thread(server.start) for server in dead], default=0.0)
+        for server in dead:
+            await asyncio.to_thread(server.start)
+        entry.restart = time.perf_counter() - struck
         entry.lost, entry.doubled = await asyncio.to_thread(self._witness.lost_and_doubled, acknowledged)
         self.kills.append(entry)
         print(row_text(_COLUMNS, entry.row), flush=True)
@@ -273,7 +276,8 @@ def run(
             *witness.leaks(),
             *check_tree(killed.bucket, PREFIX, stored),
             Finding.of(
-                "jobs that did not complete", [n for n, s in shift.statuses.items() if s != "Completed"]
+                "jobs that did not complete",
+                [f"{n} {s}" for n, s in shift.statuses.items() if s != "Completed"],
             ),
         ]
         peer.open(again)

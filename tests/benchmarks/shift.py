@@ -140,7 +140,7 @@ class Shift:
                 known = {task["lease"] for task in tasks}
                 status, said = await line.ask("held", {"worker": worker})
                 if status == 200:
-                    tasks += [task for task in said["held"] if task["lease"] not in known]
+                    tasks += [task for task in said["tasks"] if task["lease"] not in known]
                 else:
                     self.book.complain(status, said)
             if tasks:

@@ -12,6 +12,7 @@ from typing import Any
 from bucket import Bucket
 from clients import ELEMENT, Book
 from sqlalchemy import create_engine, func, select
+from sqlalchemy.pool import NullPool
 
 from gtlabel.engine.jobs import JobKey, from_micros
 from gtlabel.engine.output import worker_id
@@ -48,7 +49,8 @@ class Witness:
     """Reads a database beside the servers that write it."""
 
     def __init__(self, url: str) -> None:
-        self._engine = create_engine(url)
+        # The database may crash between two looks.
+        self._engine = create_engine(url, poolclass=NullPool)
 
     def close(self) -> None:
         """Let go of the database."""
