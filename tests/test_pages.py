@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from emulator_parts import BUCKET, TEAM, create_job, put_inputs
+from groundtruth_parts import request
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_groundtruth import request
 
 from gtlabel.aws import Aws
 from gtlabel.emulator.api import ApiError, Context
