@@ -5,15 +5,11 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from engine_parts import CLASSES
-from groundtruth_parts import (
-    TRUTH,
-    Account,
-    request,
-)
+from groundtruth_parts import TRUTH, Account, request
 from sqlalchemy import func, select
 
 from gtlabel.emulator.api import Context
@@ -22,9 +18,6 @@ from gtlabel.emulator.simulate import answer, read_truth
 from gtlabel.engine.schema import surplus
 from gtlabel.errors import EmulatorError, EmulatorNotReadyError, ManifestError, ManifestLineError
 from gtlabel.portal import workers
-
-if TYPE_CHECKING:
-    pass
 
 
 @pytest.fixture

@@ -5,27 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from groundtruth_parts import (
-    FUNCTION,
-    JOB_ARN,
-    PUBLIC_TEAM,
-    TEAM,
-    TOPIC,
-    Account,
-    finish,
-    request,
-)
+from groundtruth_parts import FUNCTION, JOB_ARN, PUBLIC_TEAM, TEAM, TOPIC, Account, finish, request
 
 from gtlabel.emulator.api import ApiError
 from gtlabel.emulator.groundtruth import TAGGED_RESOURCES, owns
 from gtlabel.emulator.protocol import PassOn
 from gtlabel.portal import workers
-
-if TYPE_CHECKING:
-    pass
 
 
 @pytest.fixture

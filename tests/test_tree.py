@@ -5,21 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import moto
 import pytest
 from engine_parts import CLASSES
-from groundtruth_parts import (
-    RECORDED,
-    TRUTH,
-    Account,
-    finish,
-)
-
-if TYPE_CHECKING:
-    pass
+from groundtruth_parts import RECORDED, TRUTH, Account, finish
 
 
 @pytest.fixture
