@@ -93,7 +93,7 @@ def test_only_the_emulator_and_its_commands_speak_of_it() -> None:
             # The list of commands names its module; an error of the emulator may name its command.
             allowed = {
                 "cli/main.py": ("    local,", "cli import", "local.app"),
-                "errors.py": ("`gtlabel local ",),
+                "errors/emulator.py": ("`gtlabel local ",),
             }
             if re.search(r"\b(local|moto)\b", line) and not any(
                 phrase in line for phrase in allowed.get(inside, ())

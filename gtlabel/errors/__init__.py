@@ -1,0 +1,240 @@
+"""Every error gtlabel raises on purpose.
+
+    GtlabelError
+    ├── UriError                      not an S3 address            (ValueError)
+    ├── SettingsError                 gtlabel.toml, GTLABEL_*, flags (ValueError)
+    ├── MissingExtraError             an optional part is not installed
+    ├── StorageError                  S3 said no
+    │   ├── BucketNotFoundError                                    (LookupError)
+    │   ├── ObjectNotFoundError                                    (LookupError)
+    │   ├── ObjectArchivedError       it sleeps in Glacier
+    │   └── StorageDeniedError
+    ├── PolicyError                   a policy that cannot be written (ValueError)
+    ├── TemplateError                 a worker template
+    ├── ImageError                    pictures that cannot be labeled
+    │   └── NoImagesError                                          (LookupError)
+    │       └── NothingNewError       all of them have been labeled before
+    ├── ClassListError                the classes of a job or dataset (ValueError)
+    ├── ManifestError                 a manifest
+    │   ├── ManifestLineError         one line of it               (ValueError)
+    │   └── MissingLabelError         a record without that label  (LookupError)
+    ├── DatasetError                  consolidation
+    ├── RequestError                  a request the service would refuse (ValueError)
+    ├── LabelingJobError
+    │   ├── PreflightError            a job that would fail, not started
+    │   ├── JobNameTakenError
+    │   │   └── JobNameClaimedError   by a launch that started no job yet
+    │   ├── JobNotFoundError                                       (LookupError)
+    │   ├── JobEndedError             failed, stopped, or not done in time
+    │   └── StreamError               a streaming job, what is sent to it and what it answers
+    ├── WorkforceError                teams and their members
+    │   └── TeamNotFoundError                                      (LookupError)
+    ├── NotificationError             nobody can be told that way  (ValueError)
+    ├── TrainingError
+    │   ├── TrainingRegionError       no built-in algorithm there  (LookupError)
+    │   ├── TrainingJobNameTakenError
+    │   ├── TrainingJobNotFoundError                               (LookupError)
+    │   └── TrainingEndedError        failed, stopped, or not done in time
+    ├── RecordIOError                 a channel's bytes            (ValueError)
+    ├── ArtifactError                 a model.tar.gz and what is in it (ValueError)
+    │   └── ConversionError           an operator we do not convert
+    ├── EvaluationError               answers that cannot be judged (ValueError)
+    ├── EdgeError
+    │   ├── BundleError               a bundle that does not hold what it promises
+    │   ├── RecipeError               a Greengrass recipe          (ValueError)
+    │   ├── ComponentVersionTakenError
+    │   ├── DeviceNotFoundError                                    (LookupError)
+    │   └── DeploymentEndedError      failed, or not done in time
+    ├── EngineError                   our own Ground Truth
+    │   ├── StoreError                its database; nothing was written
+    │   │   ├── DatabaseInUseError    by another process
+    │   │   ├── DatabaseVersionError  made by another gtlabel
+    │   │   ├── DatabaseFullError
+    │   │   ├── DatabaseReadOnlyError
+    │   │   └── DatabaseUnavailableError
+    │   ├── LeaseError                an answer that cannot be taken
+    │   │   ├── WorkerNotAdmittedError
+    │   │   └── AnswerError           one that is no answer to the question (ValueError)
+    │   ├── FunctionError             a custom workflow's function failed
+    │   └── FunctionNotFoundError     nobody gave us that function (LookupError)
+    ├── WorkerError                   the people of our own Ground Truth
+    │   ├── WorkerNotFoundError                                    (LookupError)
+    │   ├── WorkerNameTakenError
+    │   └── EntryError                somebody who may not come in
+    │       ├── ForeignRequestError   from a page that is not ours
+    │       ├── NotSignedInError      nothing that lets anyone in
+    │       ├── NotTheOwnerError      only owners see and do this
+    │       ├── InviteError           an invite that lets nobody in any more
+    │       ├── WorkerDeactivatedError
+    │       └── TooManyTriesError     wait first
+    └── EmulatorError
+        ├── PortInUseError
+        ├── StateInUseError
+        ├── EmulatorNotReadyError
+        └── MotoContractError         its foundation is not what it was built on
+
+Facts are attributes for programs; the message is one sentence for people: what, where, and the next
+step where there is one.
+"""
+
+from __future__ import annotations
+
+from gtlabel.errors.data import (
+    BucketNotFoundError,
+    ClassListError,
+    DatasetError,
+    ImageError,
+    ManifestError,
+    ManifestLineError,
+    MissingExtraError,
+    MissingLabelError,
+    NoImagesError,
+    NothingNewError,
+    ObjectArchivedError,
+    ObjectNotFoundError,
+    PolicyError,
+    RequestError,
+    SettingsError,
+    StorageDeniedError,
+    StorageError,
+    TemplateError,
+    UriError,
+)
+from gtlabel.errors.emulator import (
+    EmulatorError,
+    EmulatorNotReadyError,
+    MotoContractError,
+    PortInUseError,
+    StateInUseError,
+)
+from gtlabel.errors.engine import (
+    AnswerError,
+    DatabaseFullError,
+    DatabaseInUseError,
+    DatabaseReadOnlyError,
+    DatabaseUnavailableError,
+    DatabaseVersionError,
+    EngineError,
+    EntryError,
+    ForeignRequestError,
+    FunctionError,
+    FunctionNotFoundError,
+    InviteError,
+    LeaseError,
+    NotSignedInError,
+    NotTheOwnerError,
+    StoreError,
+    TooManyTriesError,
+    WorkerDeactivatedError,
+    WorkerError,
+    WorkerNameTakenError,
+    WorkerNotAdmittedError,
+    WorkerNotFoundError,
+)
+from gtlabel.errors.labeling import (
+    JobEndedError,
+    JobNameClaimedError,
+    JobNameTakenError,
+    JobNotFoundError,
+    LabelingJobError,
+    NotificationError,
+    PreflightError,
+    StreamError,
+    TeamNotFoundError,
+    WorkforceError,
+)
+from gtlabel.errors.models import (
+    ArtifactError,
+    BundleError,
+    ComponentVersionTakenError,
+    ConversionError,
+    DeploymentEndedError,
+    DeviceNotFoundError,
+    EdgeError,
+    EvaluationError,
+    RecipeError,
+    RecordIOError,
+    TrainingEndedError,
+    TrainingError,
+    TrainingJobNameTakenError,
+    TrainingJobNotFoundError,
+    TrainingRegionError,
+)
+from gtlabel.errors.root import (
+    GtlabelError,
+)
+
+__all__ = [
+    "AnswerError",
+    "ArtifactError",
+    "BucketNotFoundError",
+    "BundleError",
+    "ClassListError",
+    "ComponentVersionTakenError",
+    "ConversionError",
+    "DatabaseFullError",
+    "DatabaseInUseError",
+    "DatabaseReadOnlyError",
+    "DatabaseUnavailableError",
+    "DatabaseVersionError",
+    "DatasetError",
+    "DeploymentEndedError",
+    "DeviceNotFoundError",
+    "EdgeError",
+    "EmulatorError",
+    "EmulatorNotReadyError",
+    "EngineError",
+    "EntryError",
+    "EvaluationError",
+    "ForeignRequestError",
+    "FunctionError",
+    "FunctionNotFoundError",
+    "GtlabelError",
+    "ImageError",
+    "InviteError",
+    "JobEndedError",
+    "JobNameClaimedError",
+    "JobNameTakenError",
+    "JobNotFoundError",
+    "LabelingJobError",
+    "LeaseError",
+    "ManifestError",
+    "ManifestLineError",
+    "MissingExtraError",
+    "MissingLabelError",
+    "MotoContractError",
+    "NoImagesError",
+    "NotSignedInError",
+    "NotTheOwnerError",
+    "NothingNewError",
+    "NotificationError",
+    "ObjectArchivedError",
+    "ObjectNotFoundError",
+    "PolicyError",
+    "PortInUseError",
+    "PreflightError",
+    "RecipeError",
+    "RecordIOError",
+    "RequestError",
+    "SettingsError",
+    "StateInUseError",
+    "StorageDeniedError",
+    "StorageError",
+    "StoreError",
+    "StreamError",
+    "TeamNotFoundError",
+    "TemplateError",
+    "TooManyTriesError",
+    "TrainingEndedError",
+    "TrainingError",
+    "TrainingJobNameTakenError",
+    "TrainingJobNotFoundError",
+    "TrainingRegionError",
+    "UriError",
+    "WorkerDeactivatedError",
+    "WorkerError",
+    "WorkerNameTakenError",
+    "WorkerNotAdmittedError",
+    "WorkerNotFoundError",
+    "WorkforceError",
+]

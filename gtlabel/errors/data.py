@@ -1,0 +1,128 @@
+"""Errors about addresses, files in S3, pictures, manifests and requests."""
+
+from __future__ import annotations
+
+from gtlabel.errors.root import GtlabelError
+
+
+class UriError(GtlabelError, ValueError):
+    """A text that is not an S3 address."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text!r} is not an S3 address; write it as s3://bucket/key")
+        self.text = text
+
+
+class SettingsError(GtlabelError, ValueError):
+    """A setting that is missing, misspelled or impossible."""
+
+
+class MissingExtraError(GtlabelError):
+    """A part of gtlabel that was not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional part; install it with: pip install 'gtlabel[{extra}]'")
+        self.extra = extra
+
+
+class StorageError(GtlabelError):
+    """S3 refused, or did not have, what was asked for."""
+
+
+class BucketNotFoundError(StorageError, LookupError):
+    """There is no such bucket, or not in this region and account."""
+
+    def __init__(self, bucket: str) -> None:
+        super().__init__(f"the bucket {bucket!r} does not exist; check its name, --region and --profile")
+        self.bucket = bucket
+
+
+class ObjectNotFoundError(StorageError, LookupError):
+    """There is no such object."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(f"there is nothing at {uri}")
+        self.uri = uri
+
+
+class ObjectArchivedError(StorageError):
+    """The object is in an archive class, and cannot be read before it is restored."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(f"{uri} is archived; restore it to S3 Standard first")
+        self.uri = uri
+
+
+class StorageDeniedError(StorageError):
+    """The credentials may not do this to that object."""
+
+    def __init__(self, action: str, uri: str) -> None:
+        super().__init__(
+            f"these credentials lack {action} on {uri}; "
+            "`gtlabel policy COMMAND` prints the policy that a command needs"
+        )
+        self.action = action
+        self.uri = uri
+
+
+class PolicyError(GtlabelError, ValueError):
+    """A policy that cannot be written, for want of a value or because of one."""
+
+
+class TemplateError(GtlabelError):
+    """A worker template that cannot be found or used."""
+
+
+class ImageError(GtlabelError):
+    """Pictures that cannot be labeled."""
+
+
+class NoImagesError(ImageError, LookupError):
+    """A place without a single usable picture."""
+
+
+class NothingNewError(NoImagesError):
+    """Every picture is in an earlier job already."""
+
+    def __init__(self, known: int, source: str) -> None:
+        super().__init__(f"nothing is new: earlier jobs have all of the {known} pictures of {source}")
+        self.known = known
+
+
+class ClassListError(GtlabelError, ValueError):
+    """A list of classes that cannot be labeled with."""
+
+
+class ManifestError(GtlabelError):
+    """A manifest that cannot be used."""
+
+
+class ManifestLineError(ManifestError, ValueError):
+    """One line of a manifest that is not a record."""
+
+    def __init__(self, manifest: str, line: int, reason: str) -> None:
+        super().__init__(f"{manifest}, line {line}: {reason}")
+        self.manifest = manifest
+        self.line = line
+        self.reason = reason
+
+
+class MissingLabelError(ManifestError, LookupError):
+    """A record that does not hold the label asked for."""
+
+
+class DatasetError(GtlabelError):
+    """Labels that do not make a dataset."""
+
+
+class RequestError(GtlabelError, ValueError):
+    """A request that the service would refuse, found before it was sent.
+
+    Attributes:
+        problems: one sentence for each field that is wrong.
+    """
+
+    def __init__(self, operation: str, problems: list[str]) -> None:
+        super().__init__(f"{operation} would be refused: " + "; ".join(problems))
+        self.operation = operation
+        self.problems = problems

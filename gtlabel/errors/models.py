@@ -1,0 +1,127 @@
+"""Errors about training, what it leaves, and devices."""
+
+from __future__ import annotations
+
+from gtlabel.errors.root import GtlabelError
+
+
+class TrainingError(GtlabelError):
+    """A training job that could not be created, found or finished."""
+
+
+class TrainingRegionError(TrainingError, LookupError):
+    """A region where AWS does not offer the built-in algorithm."""
+
+    def __init__(self, region: str, supported: tuple[str, ...]) -> None:
+        super().__init__(
+            f"the built-in image classification is not offered in {region!r}; "
+            f"pick another --region: {', '.join(supported)}"
+        )
+        self.region = region
+        self.supported = supported
+
+
+class TrainingJobNameTakenError(TrainingError):
+    """The account already has a training job of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"a training job named {name!r} already exists; pick another with --name")
+        self.name = name
+
+
+class TrainingJobNotFoundError(TrainingError, LookupError):
+    """The account has no training job of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no training job named {name!r}")
+        self.name = name
+
+
+class TrainingEndedError(TrainingError):
+    """A training job that ended, or kept running, other than was waited for."""
+
+    def __init__(self, name: str, status: str, reason: str = "", *, timed_out: bool = False) -> None:
+        if timed_out:
+            sentence = f"the training job {name!r} was still {status} when the time was up; it goes on"
+        else:
+            sentence = f"the training job {name!r} ended as {status}"
+        super().__init__(f"{sentence}: {reason}" if reason else sentence)
+        self.name = name
+        self.status = status
+        self.timed_out = timed_out
+
+
+class RecordIOError(GtlabelError, ValueError):
+    """Bytes that are not RecordIO.
+
+    Attributes:
+        record: which one, counted from 0.
+    """
+
+    def __init__(self, record: int, reason: str) -> None:
+        super().__init__(f"RecordIO record {record} cannot be used: {reason}")
+        self.record = record
+
+
+class ArtifactError(GtlabelError, ValueError):
+    """A model artifact that does not hold what it should."""
+
+
+class ConversionError(ArtifactError):
+    """A network that cannot be converted."""
+
+
+class EvaluationError(GtlabelError, ValueError):
+    """A classifier's answers that cannot be judged."""
+
+
+class EdgeError(GtlabelError):
+    """The road to a device."""
+
+
+class BundleError(EdgeError):
+    """A bundle that does not hold what it promises."""
+
+
+class RecipeError(EdgeError, ValueError):
+    """A component recipe that Greengrass, or one of its nuclei, would refuse."""
+
+
+class ComponentVersionTakenError(EdgeError):
+    """The component version exists and holds something else."""
+
+    def __init__(self, name: str, version: str) -> None:
+        super().__init__(
+            f"version {version} of the component {name} exists with other content; use a higher --version"
+        )
+        self.name = name
+        self.version = version
+
+
+class DeviceNotFoundError(EdgeError, LookupError):
+    """A target that no device is behind."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(
+            f"there is no Greengrass core device {target!r}; start the nucleus on the device, "
+            "and compare the name and the region"
+        )
+        self.target = target
+
+
+class DeploymentEndedError(EdgeError):
+    """A deployment that a device did not bring to a good end.
+
+    Attributes:
+        timed_out: whether it may still be going on.
+    """
+
+    def __init__(
+        self, deployment: str, thing: str, status: str, reason: str, *, timed_out: bool = False
+    ) -> None:
+        verb = "is still" if timed_out else "ended as"
+        super().__init__(f"the deployment {deployment} {verb} {status} on {thing}: {reason}")
+        self.deployment = deployment
+        self.thing = thing
+        self.status = status
+        self.timed_out = timed_out
