@@ -310,7 +310,7 @@ def test_a_page_that_takes_too_long_to_look_at_is_stopped_too(impatient: Rendere
 
 
 def test_bombs_do_not_keep_others_from_their_pages() -> None:
-    shared = Renderer(seconds=1.0)
+    shared = Renderer()
     bomb = BOMBS["squaring"]
 
     def render_one() -> Rendered:
@@ -326,7 +326,7 @@ def test_bombs_do_not_keep_others_from_their_pages() -> None:
         time.sleep(0.1)
         began = time.monotonic()
         assert [render_one().content for _ in range(20)] == ["here"] * 20
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 1.9
         shared.close()
         for one in again:
             with pytest.raises(TemplateError, match="the renderer was closed"):

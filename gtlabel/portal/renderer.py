@@ -177,6 +177,11 @@ class Renderer:
                 raise _closed() from None
             self._suspect(digest)
             return _spent("memory", f"the template took more than {self._memory // 2**20} MB")
+        except _StillbornError as error:
+            self._replace(child)
+            if self._closed:
+                raise _closed() from None
+            raise TemplateError("the process that renders worker templates does not start") from error
         except BaseException:
             self._replace(child)
             raise
@@ -237,6 +242,10 @@ class _GoneError(Exception):
     """A child has ended, or says what it must not."""
 
 
+class _StillbornError(Exception):
+    """A child has not come to life; no template is to blame."""
+
+
 class _Child:
     """A process of `gtlabel.portal.renderchild`; one thread talks to it, any may kill it."""
 
@@ -263,6 +272,7 @@ class _Child:
         Raises:
             _OverdueError: if it does not say anything for too long.
             _GoneError: if it has ended.
+            _StillbornError: if it did not start.
             MissingExtraError: if it lacks python-liquid.
         """
         self._wait_until_ready()
@@ -297,7 +307,7 @@ class _Child:
         try:
             said = self._receive(time.monotonic() + _START_SECONDS)
         except (_OverdueError, _GoneError) as error:
-            raise TemplateError("the process that renders worker templates does not start") from error
+            raise _StillbornError from error
         if "failed" in said:
             raise _missing()
         self._ready = True
