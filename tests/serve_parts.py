@@ -6,13 +6,16 @@ import json
 import os
 import re
 import signal
+import socket
+import socketserver
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -132,28 +135,130 @@ def add_worker(name: str, *where: str) -> str:
     return found[0]
 
 
-def answer_all(server: Server, job: str, token: str, truth: Mapping[str, str], most: int = 1000) -> int:
-    """Answer as one worker, rightly, until there is nothing more for them; return how often."""
-    count = 0
-    deadline = time.monotonic() + 30
-    while count < most and time.monotonic() < deadline:
+def take(server: Server, job: str, token: str) -> dict[str, Any]:
+    """Take a task as soon as there is one."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
         status, task = server.ask("lease", token, job=job)
         assert status == 200, task
+        if task["lease"] is not None:
+            return task
+        time.sleep(0.05)
+    raise AssertionError(f"no task of {job} came: {task}")
+
+
+def answer_all(
+    server: Server,
+    job: str,
+    token: str,
+    truth: Mapping[str, str],
+    most: int = 1000,
+    *,
+    next_too: bool = False,
+) -> int:
+    """Answer as one worker, rightly, until there is nothing more for them; return how often.
+
+    Args:
+        server: where.
+        job: the name of the job.
+        token: the worker's.
+        truth: what is right.
+        most: the most answers to give.
+        next_too: whether to ask for the next task with each answer.
+    """
+    count, task = 0, {"lease": None}
+    deadline = time.monotonic() + 30
+    while count < most and time.monotonic() < deadline:
+        if task["lease"] is None:
+            status, task = server.ask("lease", token, job=job)
+            assert status == 200, task
         if task["lease"] is None:
             if task["job_status"] not in ("Initializing", "InProgress"):
                 break
             time.sleep(0.05)
             continue
         said = {"crowd-image-classifier": {"label": truth[task["source_ref"]]}}
-        status, accepted = server.ask("submit", token, lease=task["lease"], answer=said)
+        more = {"next": True, "job": job} if next_too else {}
+        status, accepted = server.ask("submit", token, lease=task["lease"], answer=said, **more)
         assert (status, accepted["accepted"]) == (200, True)
+        task = accepted.get("next", {"lease": None})
         count += 1
     return count
 
 
-def log_of(path: Path) -> str:
-    """A log file as text."""
-    return path.read_text(encoding="utf-8")
+def wait_until(happened: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for something."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@contextmanager
+def relay(port: int, url: str) -> Iterator[None]:
+    """Answer on a port with what another server says."""
+    there = urlsplit(url)
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection((there.hostname, there.port)) as other:
+                back = threading.Thread(target=_pass_on, args=(other, self.request), daemon=True)
+                back.start()
+                _pass_on(self.request, other)
+                back.join(10)
+
+    class Relay(socketserver.ThreadingTCPServer):
+        allow_reuse_address = True
+        daemon_threads = True
+        block_on_close = False
+
+    with Relay(("127.0.0.1", port), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join(10)
+
+
+def certify(name: str, folder: Path) -> tuple[Path, Path]:
+    """Make a certificate for a host that signs itself: its file, and that of its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while chunk := source.recv(65536):
+            target.sendall(chunk)
+        target.shutdown(socket.SHUT_WR)
 
 
 def _read(process: subprocess.Popen[str], log: list[str]) -> None:

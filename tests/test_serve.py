@@ -21,7 +21,19 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from emulator_parts import IMAGES, TEAM, TRUTH, create_job, put_inputs, run
 from programs import need
-from serve_parts import KEYS, Server, add_worker, answer_all, environ, refused, serving
+from serve_parts import (
+    KEYS,
+    Server,
+    add_worker,
+    answer_all,
+    certify,
+    environ,
+    refused,
+    relay,
+    serving,
+    take,
+    wait_until,
+)
 
 from gtlabel.aws import Aws
 from gtlabel.emulator.server import Address
@@ -52,22 +64,64 @@ def free_port() -> int:
         return port
 
 
+def plain(server: Server) -> Aws:
+    """Clients of somebody on the same machine."""
+    return Aws(boto3.Session("x", "x", region_name="us-east-1"), server.url)
+
+
+def start_job(aws: Aws, server: Server, name: str) -> None:
+    """Put a job's inputs into S3, start it, and wait until workers can take tasks."""
+    put_inputs(aws.s3)
+    create_job(plain(server), name)
+    wait_for_job(server.url, name)
+
+
+def wait_for_job(url: str, name: str, status: str = "InProgress", seconds: float = 20) -> dict[str, Any]:
+    """The description of a job once it is as far as it should be."""
+    sagemaker, deadline = client(url), time.monotonic() + seconds
+    while True:
+        found = sagemaker.list_labeling_jobs(NameContains=name)["LabelingJobSummaryList"]
+        if found and found[0]["LabelingJobStatus"] == status:
+            described: dict[str, Any] = sagemaker.describe_labeling_job(LabelingJobName=name)
+            return described
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+
+
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def state(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """The option that names the state of the servers `alone`, `proxied` and `team`."""
+    return "--state", str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(scope="module")
+def alone(state: tuple[str, str]) -> Iterator[Server]:
     """A server whose S3 nobody asks for anything."""
-    with serving("--state", str(tmp_path_factory.mktemp("alone") / "state")) as server:
+    with serving("--state", f"{state[1]}/alone") as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that takes others for everybody's, so that requests must be signed."""
-    config = tmp_path_factory.mktemp("aws") / "credentials"
+def team(state: tuple[str, str], gtlabel_server: Address) -> Iterator[Server]:
+    """A server whose S3 is the emulator's."""
+    with serving("--state", f"{state[1]}/team", env=environ(gtlabel_server.url)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def ana(state: tuple[str, str], team: Server) -> str:
+    """The token of somebody who joined while the server ran."""
+    return add_worker("ana", "--state", f"{state[1]}/team")
+
+
+@pytest.fixture(scope="module")
+def proxied(state: tuple[str, str]) -> Iterator[Server]:
+    """A server behind a proxy, so that requests must be signed."""
+    config = Path(state[1]) / "credentials"
     config.write_text("[guests]\naws_access_key_id = AKIAGUEST\naws_secret_access_key = guest-secret\n")
-    state = str(tmp_path_factory.mktemp("proxied") / "state")
     options = ("--behind-proxy", "--hostname", "labels.example.com", "--client-profile", "guests")
     env = environ(AWS_SHARED_CREDENTIALS_FILE=str(config))
-    with serving("--state", state, *options, env=env) as server:
+    with serving("--state", f"{state[1]}/proxied", *options, env=env) as server:
         yield server
 
 
@@ -87,13 +141,7 @@ def test_a_customer_s_program_runs_unchanged_and_outlives_a_restart(
     with serving(*state, env=env, port=port) as server:
         customer = subprocess.Popen(
             [*command, "--workers", "1", "--poll", "0.1"],
-            # As patient as who runs a server expects of a program while it is started again.
-            env={
-                **env,
-                "AWS_ENDPOINT_URL_SAGEMAKER": server.url,
-                "AWS_RETRY_MODE": "standard",
-                "AWS_MAX_ATTEMPTS": "10",
-            },
+            env={**env, "AWS_ENDPOINT_URL_SAGEMAKER": server.url},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -101,8 +149,11 @@ def test_a_customer_s_program_runs_unchanged_and_outlives_a_restart(
         token = add_worker("ana", *state)
         wait_for_job(server.url, "bins")
         assert answer_all(server, "bins", token, TRUTH, most=2) == 2
+        # It looks twice a minute otherwise, and so would hardly look now.
+        customer.send_signal(signal.SIGSTOP)
         assert server.end() == 0
     with serving(*state, env=env, port=port) as server:
+        customer.send_signal(signal.SIGCONT)
         described = client(server.url).describe_labeling_job(LabelingJobName="bins")
         assert described["LabelCounters"]["HumanLabeled"] == 2
         assert answer_all(server, "bins", token, TRUTH) == 2
@@ -126,43 +177,32 @@ def test_the_customer_s_program_knows_nothing_of_gtlabel() -> None:
     assert "endpoint_url=" not in text
 
 
-def wait_for_job(url: str, name: str, status: str = "InProgress", seconds: float = 20) -> dict[str, Any]:
-    """The description of a job once it is as far as it should be."""
-    sagemaker, deadline = client(url), time.monotonic() + seconds
-    while True:
-        found = sagemaker.list_labeling_jobs(NameContains=name)["LabelingJobSummaryList"]
-        if found and found[0]["LabelingJobStatus"] == status:
-            described: dict[str, Any] = sagemaker.describe_labeling_job(LabelingJobName=name)
-            return described
-        assert time.monotonic() < deadline, found
-        time.sleep(0.05)
-
-
 # ---- the process -------------------------------------------------------------------------------------------
 
 
-def test_it_is_ready_soon_says_how_it_is_used_and_loads_nothing_of_the_emulated_aws(tmp_path: Path) -> None:
-    state = ("--state", str(tmp_path / "state"))
-    with serving(*state, python=("-X", "importtime")) as server:
-        client(server.url).list_workteams()
-        assert server.ask("lease", "gtl_none", job="bins")[0] == 401
-        assert server.end() == 0
-    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in server.log if "|" in line}
-    assert {"uvicorn", "starlette", "sqlalchemy"} <= loaded
-    assert loaded & {"moto", "flask", "werkzeug", "cheroot", "pandas", "sklearn"} == set()
-    with serving(*state) as server:
-        # 2 seconds on a machine that does nothing else; here other tests run beside it.
-        assert server.seconds < 6
-        assert server.end(signal.SIGINT) == 0
-    said = "".join(server.log)
-    assert f"export AWS_ENDPOINT_URL_SAGEMAKER={server.url}" in said
+def test_it_is_ready_soon_and_says_how_it_is_used(alone: Server) -> None:
+    # 2 seconds on a machine that does nothing else; here other tests run beside it.
+    assert alone.seconds < 6
+    said = "".join(alone.log)
+    assert f"export AWS_ENDPOINT_URL_SAGEMAKER={alone.url}" in said
     assert f"export GTLABEL_TEAM={TEAM}" in said
 
 
-def test_a_folder_is_one_server_s(tmp_path: Path) -> None:
-    state = ("--state", str(tmp_path / "state"))
-    with serving(*state):
-        assert "is in use by process" in refused(*state)
+def test_it_loads_nothing_of_the_emulated_aws(tmp_path: Path) -> None:
+    where = ("--state", str(tmp_path / "state"), "--account", "210987654321")
+    with serving(*where, python=("-X", "importtime")) as server:
+        [team] = client(server.url).list_workteams()["Workteams"]
+        assert team["WorkteamArn"] == TEAM.replace("123456789012", "210987654321")
+        assert server.ask("lease", "gtl_none", job="bins")[0] == 401
+        assert server.end(signal.SIGINT) == 0
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in server.log if "|" in line}
+    assert {"uvicorn", "starlette", "sqlalchemy"} <= loaded
+    assert loaded & {"moto", "flask", "werkzeug", "cheroot", "pandas", "sklearn"} == set()
+
+
+def test_a_folder_is_one_server_s(alone: Server, state: tuple[str, str]) -> None:
+    assert "is in use by process" in refused("--state", f"{state[1]}/alone")
+    assert alone.send("GET", "/gtlabel/health")[0] == 200
 
 
 def test_it_never_is_its_own_s3(tmp_path: Path) -> None:
@@ -318,83 +358,126 @@ def test_workers_show_their_token(
     assert (named.get("www-authenticate") == "Bearer") == (status == 401)
 
 
-def test_nothing_secret_is_ever_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    state = ("--state", str(tmp_path / "state"))
-    token = add_worker("ana", *state)
-    with serving(*state, "--behind-proxy", "--hostname", "labels.example.com") as server:
-        wrong = f"{token[:-6]}wrong-"
-        for shown in (token, wrong, wrong, wrong, wrong, wrong):
-            server.ask("lease", shown, job="nothing")
-        client(server.url).list_workteams()
-        for secret in ("guessed-secret", ""):
-            with pytest.raises(Exception):  # noqa: B017
-                client(server.url, secret=secret).list_workteams()
-        server.send("POST", "/", b"{", {"X-Amz-Target": "SageMaker.CreateWorkteam"})
-        assert server.end() == 0
-    said = "".join(server.log)
+def test_nothing_secret_is_ever_logged(proxied: Server, state: tuple[str, str]) -> None:
+    token = add_worker("ben", "--state", f"{state[1]}/proxied")
+    wrong = f"{token[:-6]}wrong-"
+    for shown in (token, wrong, wrong, wrong, wrong, wrong):
+        proxied.ask("lease", shown, job="nothing")
+    client(proxied.url).list_workteams()
+    with pytest.raises(ClientError):
+        client(proxied.url, secret="guessed-secret").list_workteams()
+    proxied.send("POST", "/", b"{", {"X-Amz-Target": "SageMaker.CreateWorkteam"})
+    said = "".join(proxied.log)
+    assert "a token that is none" in said
     for secret in (token, token.rpartition("_")[2], wrong, KEYS["AWS_SECRET_ACCESS_KEY"], "guessed-secret"):
         assert secret not in said
+
+
+def test_who_listens_to_everybody_speaks_tls(tmp_path: Path) -> None:
+    certificate, key = certify("localhost", tmp_path)
+    where = ("--host", "0.0.0.0", "--hostname", "localhost", "--state", str(tmp_path / "state"))
+    with serving(*where, "--tls-cert", str(certificate), "--tls-key", str(key)) as server:
+        assert server.url.startswith("https://localhost:")
+        assert (
+            client(server.url, verify=str(certificate)).list_labeling_jobs()["LabelingJobSummaryList"] == []
+        )
+        with pytest.raises(ClientError, match="does not match"):
+            client(server.url, verify=str(certificate), secret="guessed").list_labeling_jobs()
+
+
+# ---- a worker's day ----------------------------------------------------------------------------------------
+
+
+def test_a_worker_takes_tasks_puts_them_aside_and_goes_on(gtlabel_aws: Aws, team: Server, ana: str) -> None:
+    start_job(gtlabel_aws, team, "day")
+    task = take(team, "day", ana)
+    assert task["input"]["taskObject"] == task["source_ref"]
+    assert set(task["input"]["labels"]) == set(TRUTH.values())
+    lease = {"lease": task["lease"]}
+    assert team.ask("heartbeat", ana, **lease)[1]["expires"] >= task["expires"]
+    assert team.ask("stop", ana, **lease)[1]["stopped"]
+    [held] = team.ask("held", ana)[1]["tasks"]
+    assert (held["lease"], held["job"], held["stopped"]) == (task["lease"], "day", True)
+    assert team.ask("resume", ana, **lease)[1]["lease"] == task["lease"]
+    said = {"crowd-image-classifier": {"label": TRUTH[task["source_ref"]]}}
+    status, accepted = team.ask("submit", ana, **lease, answer=said, next=True, job="day", active_seconds=1)
+    assert (status, accepted["accepted"]) == (200, True)
+    assert accepted["next"]["source_ref"] != task["source_ref"]
+    assert team.ask("release", ana, lease=accepted["next"]["lease"])[1] == {"released": True}
+    assert answer_all(team, "day", ana, TRUTH, next_too=True) == len(TRUTH) - 1
+    wait_for_job(team.url, "day", "Completed")
+
+
+def test_a_task_is_its_worker_s_and_a_job_its_team_s(
+    gtlabel_aws: Aws, team: Server, ana: str, state: tuple[str, str]
+) -> None:
+    start_job(gtlabel_aws, team, "whose")
+    where = ("--state", f"{state[1]}/team")
+    eve, guest = add_worker("eve", *where), add_worker("guest", "--group", "others", *where)
+    task = take(team, "whose", ana)
+    status, refusal = team.ask("decline", eve, lease=task["lease"])
+    assert (status, refusal["error"][:17]) == (409, "there is no lease")
+    status, refusal = team.ask("lease", guest, job="whose")
+    assert status == 403
+    assert "guest is not in there" in refusal["error"]
+    status, refusal = team.ask("lease", ana, job="unknown")
+    assert status == 404
 
 
 # ---- trouble -----------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_acknowledged_that_the_disk_does_not_take(
-    gtlabel_aws: Aws, gtlabel_server: Address, tmp_path: Path
+    gtlabel_aws: Aws, team: Server, ana: str
 ) -> None:
-    put_inputs(gtlabel_aws.s3)
-    state = ("--state", str(tmp_path / "state"))
-    token = add_worker("ana", *state)
-    with serving(*state, env=environ(gtlabel_server.url)) as server:
-        create_job(Aws(boto3.Session("x", "x", region_name="us-east-1"), server.url), "bins")
-        wait_for_job(server.url, "bins")
-        status, task = server.ask("lease", token, job="bins")
-        assert status == 200
-        said = {"crowd-image-classifier": {"label": TRUTH[task["source_ref"]]}}
-        # From now on no file of the process may grow, as on a disk that is full.
-        was = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-        status, refusal = server.ask("submit", token, lease=task["lease"], answer=said)
-        assert status in (503, 507)
-        assert "nothing was stored" in refusal["error"]
-        with pytest.raises(ClientError, match="database") as error:
-            client(server.url).stop_labeling_job(LabelingJobName="bins")
-        assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
-        counters = client(server.url).describe_labeling_job(LabelingJobName="bins")["LabelCounters"]
-        assert counters["HumanLabeled"] == 0
-        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, was)
-        assert server.ask("submit", token, lease=task["lease"], answer=said)[0] == 200
-        assert answer_all(server, "bins", token, TRUTH) == len(TRUTH) - 1
-        assert wait_for_job(server.url, "bins", "Completed")["LabelCounters"]["HumanLabeled"] == len(IMAGES)
+    start_job(gtlabel_aws, team, "full")
+    task = take(team, "full", ana)
+    said = {"crowd-image-classifier": {"label": TRUTH[task["source_ref"]]}}
+    # From now on no file of the process may grow, as on a disk that is full.
+    was = resource.prlimit(team.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    status, refusal = team.ask("submit", ana, lease=task["lease"], answer=said)
+    assert status in (503, 507)
+    assert "nothing was stored" in refusal["error"]
+    with pytest.raises(ClientError, match="database") as error:
+        client(team.url).stop_labeling_job(LabelingJobName="full")
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+    with pytest.raises(ClientError, match="nothing was stored") as error:
+        client(team.url).create_workteam(
+            WorkteamName="more",
+            Description="more people",
+            MemberDefinitions=[{"OidcMemberDefinition": {"Groups": ["gtlabel"]}}],
+        )
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+    counters = client(team.url).describe_labeling_job(LabelingJobName="full")["LabelCounters"]
+    assert counters["HumanLabeled"] == 0
+    resource.prlimit(team.process.pid, resource.RLIMIT_FSIZE, was)
+    assert team.ask("submit", ana, lease=task["lease"], answer=said)[0] == 200
+    assert answer_all(team, "full", ana, TRUTH) == len(TRUTH) - 1
+    assert wait_for_job(team.url, "full", "Completed")["LabelCounters"]["HumanLabeled"] == len(IMAGES)
 
 
 def test_trouble_with_the_bucket_that_passes_costs_no_job(
     gtlabel_aws: Aws, gtlabel_server: Address, tmp_path: Path
 ) -> None:
     put_inputs(gtlabel_aws.s3)
-    state = ("--state", str(tmp_path / "state"))
-    token, port = add_worker("ana", *state), free_port()
+    port = free_port()
     # Nobody answers at that address yet.
-    with serving(*state, env=environ(f"http://127.0.0.1:{port}")) as server:
-        create_job(Aws(boto3.Session("x", "x", region_name="us-east-1"), server.url), "bins")
-        time.sleep(2)
+    with serving("--state", str(tmp_path / "state"), env=environ(f"http://127.0.0.1:{port}")) as server:
+        create_job(plain(server), "bins")
+        wait_until(lambda: "is tried again" in "".join(server.log))
         assert wait_for_job(server.url, "bins", "Initializing")
-    with serving(*state, env=environ(gtlabel_server.url)) as server:
-        wait_for_job(server.url, "bins")
-        assert answer_all(server, "bins", token, TRUTH) == len(TRUTH)
-        create_job(Aws(boto3.Session("x", "x", region_name="us-east-1"), server.url), "more")
-        wait_for_job(server.url, "more")
-        gtlabel_aws.s3.delete_objects(
-            Bucket="trash",
-            Delete={
-                "Objects": [
-                    {"Key": item["Key"]}
-                    for item in gtlabel_aws.s3.list_objects_v2(Bucket="trash")["Contents"]
-                ]
-            },
-        )
-        gtlabel_aws.s3.delete_bucket(Bucket="trash")
-        answer_all(server, "more", token, TRUTH)
-        failed = wait_for_job(server.url, "more", "Failed")
+        with relay(port, gtlabel_server.url):
+            wait_for_job(server.url, "bins", seconds=30)
+
+
+def test_a_bucket_that_is_gone_fails_the_job_and_says_so(gtlabel_aws: Aws, team: Server, ana: str) -> None:
+    start_job(gtlabel_aws, team, "gone")
+    s3 = gtlabel_aws.s3
+    for item in s3.list_objects_v2(Bucket="trash")["Contents"]:
+        s3.delete_object(Bucket="trash", Key=item["Key"])
+    s3.delete_bucket(Bucket="trash")
+    answer_all(team, "gone", ana, TRUTH)
+    failed = wait_for_job(team.url, "gone", "Failed")
     assert "the bucket 'trash' does not exist" in failed["FailureReason"]
 
 
@@ -411,7 +494,7 @@ def test_another_server_on_the_database_takes_over_when_the_leader_dies(
         where = ("--database", url.replace("+psycopg", ""))
         with serving(*where, env=env) as first, serving(*where, env=env) as second:
             token = add_worker("ana", *where)
-            create_job(Aws(boto3.Session("x", "x", region_name="us-east-1"), first.url), "bins")
+            create_job(plain(first), "bins")
             wait_for_job(second.url, "bins")
             assert answer_all(first, "bins", token, TRUTH, most=2) == 2
             assert answer_all(second, "bins", token, TRUTH, most=1) == 1

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from xml.sax.saxutils import escape
 
 from sqlalchemy.exc import DBAPIError
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gtlabel.emulator.api import ApiError, Context, Operations
 from gtlabel.emulator.protocol import Reply, Request, Wire
@@ -77,6 +77,24 @@ class AwsFront:
             return self._wire.refuse(ApiError("InternalFailure", sentence, 500))
 
 
+class AwsFirst:
+    """Hands what an AWS client sends to one application, wherever it sends it, and the rest to another.
+
+    Args:
+        aws: for AWS clients.
+        others: for people and their browsers.
+    """
+
+    def __init__(self, aws: ASGIApp, others: ASGIApp) -> None:
+        self._aws = aws
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on."""
+        app = self._aws if scope["type"] == "http" and _is_aws(scope) else self._others
+        await app(scope, receive, send)
+
+
 def stranger(request: Request) -> Reply:
     """What to say to a request for something else, in the protocol that its client understands."""
     target = request.headers.get("x-amz-target", "")
@@ -100,6 +118,13 @@ def stranger(request: Request) -> Reply:
     code = f"<Error><Code>NotImplemented</Code><Message>{escape(sentence)}</Message></Error>"
     body = code if service == "s3" else f"<ErrorResponse>{code}</ErrorResponse>"
     return Reply(501, {"Content-Type": "application/xml"}, f'<?xml version="1.0"?>{body}'.encode())
+
+
+def _is_aws(scope: Scope) -> bool:
+    for name, value in scope["headers"]:
+        if name == b"x-amz-target" or (name == b"authorization" and value.startswith(b"AWS4-")):
+            return True
+    return b"X-Amz-Signature=" in scope["query_string"]
 
 
 def _service(request: Request) -> str | None:
