@@ -12,17 +12,57 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 
-from gtlabel.engine.entries import Answer, Answered, Batch, Chosen, Line, Prepared, Pulse, Tally
+from gtlabel.engine import entries
+from gtlabel.engine.entries import Answer, Answered, Batch, Chosen, Line, Pulse, Tally
 from gtlabel.engine.jobs import Job, Status, from_micros, to_micros
 from gtlabel.engine.queue import next_tick
 from gtlabel.engine.register import job_of, set_status
 from gtlabel.engine.schema import announcements, answers, batches, jobs, results, tasks
+from gtlabel.engine.statements import Prepared
 from gtlabel.engine.store import Store
 
 _CHUNK = 1000
 _SECOND = 1_000_000
+
+
+def _in(state: str) -> Select[Any]:
+    here = (tasks.c.job == bindparam("job"), tasks.c.state == literal_column(f"'{state}'"))
+    return select(tasks.c.object).where(*here)
+
+
+# These two are asked again after every few answers.
+_UNFINISHED = Prepared(
+    select(jobs)
+    .where(jobs.c.status.in_([literal_column(f"'{status}'") for status in Status if not status.ended]))
+    .order_by(jobs.c.id)
+)
+_PULSE = Prepared(
+    select(
+        exists(_in("waiting")),
+        exists(_in("chosen")),
+        _in("open").with_only_columns(func.count()).scalar_subquery(),
+        func.count(),
+        func.min(tasks.c.answered),
+    ).where(
+        tasks.c.job == bindparam("job"),
+        tasks.c.state == literal_column("'answered'"),
+        tasks.c.batch.is_(None),
+    )
+)
 
 
 class Ledger:
@@ -34,10 +74,8 @@ class Ledger:
 
     def unfinished(self) -> list[Job]:
         """The jobs that something is still to be done for, oldest first."""
-        running = (Status.INITIALIZING, Status.IN_PROGRESS, Status.STOPPING)
-        query = select(jobs).where(jobs.c.status.in_(running)).order_by(jobs.c.id)
         with self._store.read() as connection:
-            return [job_of(row) for row in connection.execute(query)]
+            return [job_of(row) for row in _UNFINISHED.all(connection)]
 
     def replace_tasks(self, job: Job, rows: Iterable[dict[str, Any]]) -> None:
         """Put the images of a job in place of those that an interrupted reading left.
@@ -80,20 +118,10 @@ class Ledger:
 
     def pulse(self, job: Job) -> Pulse:
         """Whether the job wants anything."""
-
-        def here(state: str) -> Select[Any]:
-            return select(tasks.c.object).where(tasks.c.job == job.number, tasks.c.state == state)
-
-        unbatched = here("answered").where(tasks.c.batch.is_(None))
-        summary = unbatched.with_only_columns(func.count(), func.min(tasks.c.answered))
         with self._store.read() as connection:
-            waiting, chosen = (
-                connection.execute(here(state).limit(1)).first() is not None
-                for state in ("waiting", "chosen")
-            )
-            out = connection.execute(here("open").with_only_columns(func.count())).scalar_one()
-            answered, since = connection.execute(summary).one()
-        return Pulse(waiting, chosen, out, answered, None if since is None else from_micros(since))
+            waiting, chosen, out, answered, since = _PULSE.one(connection, job=job.number)
+        oldest = None if since is None else from_micros(since)
+        return Pulse(bool(waiting), bool(chosen), out, answered, oldest)
 
     def choose(self, job: Job, count: int) -> None:
         """Decide which images the next iteration sends out; nobody gets them before `send`."""
@@ -122,7 +150,7 @@ class Ledger:
             # Sorted here: a database that sorts by number reads the whole job to do it.
             return sorted((Chosen(*row) for row in connection.execute(query)), key=lambda each: each.object)
 
-    def prepare(self, job: Job, prepared: Sequence[Prepared]) -> None:
+    def prepare(self, job: Job, prepared: Sequence[entries.Prepared]) -> None:
         """Write down what the job's function made of chosen images."""
 
         def keep(connection: Connection) -> None:
