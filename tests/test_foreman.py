@@ -19,6 +19,7 @@ import pytest
 from botocore.awsrequest import AWSResponse, HeadersDict
 from botocore.config import Config
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
+from databases import new_database
 from engine_parts import CLASS_LIST, CLASSES, KEY, MANIFEST, Clock, PowerCut, Shop, answer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -401,6 +402,25 @@ def test_a_streaming_job_lives_as_long_as_it_is_sent_something() -> None:
         shop.turn().clock.pass_seconds(timedelta(days=9).total_seconds())
     assert shop.turn().job.status is Status.IN_PROGRESS
     assert shop.board.counters(KEY) == Counters(human_labeled=7)
+
+
+def test_of_two_processes_on_one_database_one_moves_the_jobs_on() -> None:
+    database = new_database()
+    first, second = Store(database), Store(database)
+    shop = Shop(3, store=first, workers_per_object=1)
+    other = Shop(store=second, bucket=shop.bucket)
+    assert (first.leading(), second.leading()) == (True, False)
+    shop.board.create_job(shop.spec)
+    assert not other.foreman.turn()
+    assert other.job.status is Status.INITIALIZING
+    shop.turn()
+    while task := other.board.lease(KEY, "ann"):
+        other.say(task)
+    first.close()
+    # Whoever is left takes over, and finishes what the other began.
+    assert other.finish().job.status is Status.COMPLETED
+    assert len(other.records()) == 3
+    second.close()
 
 
 # ---- asked again -------------------------------------------------------------------------------------------

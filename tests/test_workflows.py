@@ -16,6 +16,7 @@ from gtlabel.engine.custom import task_input
 from gtlabel.engine.foreman import Foreman
 from gtlabel.engine.functions import Functions
 from gtlabel.engine.jobs import Counters, JobKey, Kind, Status
+from gtlabel.engine.store import Store
 
 ROLE = "arn:aws:iam::123456789012:role/gtlabel"
 UNHANDLED = (
@@ -334,6 +335,35 @@ def test_batches_wait_for_the_function_beside_each_other() -> None:
     assert shop.job.status is Status.COMPLETED
     assert sorted(sizes) == [10, 20, 50, 50]
     assert all(record["bin"] == 1 for record in shop.records())
+
+
+def test_both_functions_work_on_every_database(store: Store) -> None:
+    def pre(event: Any, _context: Any) -> Any:
+        if event["dataObject"]["source-ref"].endswith("/3.jpg"):
+            raise ValueError("no such bin")
+        return {
+            "taskInput": {"a": 1},
+            "isHumanAnnotationRequired": "/4." not in event["dataObject"]["source-ref"],
+        }
+
+    def after(_event: Any, _context: Any) -> Any:
+        return [consolidated(str(number), {"bin": number}) for number in range(6)]
+
+    own = {"pre": pre, "post": after}
+    shop = Workflow(7, functions=own, pre="pre", post="post", store=store).start()
+    while task := shop.board.lease(KEY, "ann"):
+        assert task_input(task) == {"a": 1}
+        shop.board.submit(task.lease, {"bin": "Paper"})
+        if task.object == 6:
+            shop.board.raise_need(KEY, [6], 2)
+    other = shop.lease("bob")
+    assert other.object == 6
+    shop.board.submit(other.lease, {"bin": "Paper"})
+    assert shop.turn().job.status is Status.COMPLETED
+    reasons = [record.get("bin-metadata", {}).get("failure-reason", "")[-30:] for record in shop.records()]
+    assert [record.get("bin") for record in shop.records()] == [0, 1, 2, None, None, 5, None]
+    assert [bool(reason) for reason in reasons] == [False] * 3 + [True] + [False] * 2 + [True]
+    assert shop.board.counters(KEY) == Counters(human_labeled=4, failed=2)
 
 
 # ---- what pages get without a function ---------------------------------------------------------------------
