@@ -11,6 +11,9 @@ _log = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 0.5
 _END_SECONDS = 10.0
+# News come with every few answers, and a turn for each would take half of a core from those who answer.
+_REST = 3
+_LONGEST_REST_SECONDS = 0.25
 
 
 class Rounds(threading.Thread):
@@ -39,6 +42,7 @@ class Rounds(threading.Thread):
             self._news.clear()
             if self._ended:
                 return
+            began = time.monotonic()
             try:
                 leads = self._leads()
                 if leads and not led:
@@ -50,6 +54,7 @@ class Rounds(threading.Thread):
                 # The jobs of others must go on whatever is wrong with one, and so must this thread.
                 logging.exception("a labeling job could not be moved on; it is tried again")
                 time.sleep(_IDLE_SECONDS)
+            time.sleep(min(_REST * (time.monotonic() - began), _LONGEST_REST_SECONDS))
 
     def end(self) -> None:
         """Stop after what is being done now."""
