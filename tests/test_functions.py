@@ -275,3 +275,23 @@ def test_a_custom_workflow_runs_from_the_request_to_its_manifest(workplace: Addr
             f"ann saw {word.upper()}",
             f"bob saw {word.upper()}",
         }
+
+
+def test_an_account_that_is_emptied_while_a_function_runs_begins_anew(workplace: Address) -> None:
+    aws = clients(workplace)
+    for text in (b"one", b"two"):
+        aws.s3.create_bucket(Bucket="trash")
+        aws.s3.put_object(Bucket="trash", Key="in.manifest", Body=b'{"source":"%s"}\n' % text)
+        aws.s3.put_object(Bucket="trash", Key="page.liquid", Body=PAGE.encode())
+        aws.sagemaker.create_labeling_job(**custom_request("before", "after"))
+        until = time.monotonic() + 20
+        while not (task := lease(workplace))["lease"]:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert task["input"] == {"text": text.decode().upper()}
+        post(f"{workplace.url}/gtlabel/worker/submit", {"lease": task["lease"], "answer": {"said": "x"}})
+        post(f"{workplace.url}/moto-api/reset")
+
+
+def lease(workplace: Address) -> dict[str, Any]:
+    return post(f"{workplace.url}/gtlabel/worker/lease", {"job": "Texts", "worker": "ann"})

@@ -144,6 +144,7 @@ class Emulator:
         with self._turning:
             self.executor.reset()
             self.streams.reset()
+            self.foreman.forget()
             self.people.reset()
             self.shelf.clear()
             self.store.clear()

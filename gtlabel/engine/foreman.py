@@ -108,12 +108,16 @@ class Foreman:
         """
         if not self._board.store.leading():
             # Whatever is in hand here may be done by the other by the time that this one leads again.
-            self._desks.clear()
+            self.forget()
             return False
         busy = self._board.expire()
         for job in self._ledger.unfinished():
             busy = self._advance(job) or busy
         return busy
+
+    def forget(self) -> None:
+        """Look everything up again at the next turn: somebody else changed or emptied the database."""
+        self._desks.clear()
 
     def close(self) -> None:
         """Let go of threads; a turn afterwards is an error."""
