@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, insert, literal_column, select, update
 
+from gtlabel.engine import drafts
 from gtlabel.engine.intake import check_content
 from gtlabel.engine.jobs import Job, Kind, Receipt, Status, Task, from_micros
 from gtlabel.engine.places import end_lease, expire_leases, lock_task, need_of, settle, sits
@@ -210,13 +211,15 @@ def take_answer(
         "content": said.content,
         "accepted": held.accepted,
         "submitted": said.now,
-        "active_seconds": _active(said.active_seconds, (said.now - held.accepted) / SECOND),
+        "active_seconds": active(said.active_seconds, (said.now - held.accepted) / SECOND),
     }
     counts = job.status is Status.IN_PROGRESS and (
-        held.state == "leased" or _is_place_free(connection, task, held.worker)
+        held.state in ("leased", "held") or _is_place_free(connection, task, held.worker)
     )
     done = False
     if counts:
+        if held.state == "held":
+            drafts.drop(connection, held.id)
         end_lease(connection, held.id, "done", held.worker, said.now)
         done = settle(connection, job, task, said.now)
     else:
@@ -367,7 +370,7 @@ def _task(job: Job, row: TaskRow, lease: str, accepted: int, expires: int, *, pa
     )
 
 
-def _active(given: float | None, elapsed: float) -> float:
+def active(given: float | None, elapsed: float) -> float:
     """Seconds really spent: what the page says, within what is possible."""
     if given is None:
         return round(elapsed, 3)

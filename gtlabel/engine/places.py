@@ -6,8 +6,12 @@ lease of an image holds the lock of its task.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from sqlalchemy import (
     Connection,
+    Row,
     bindparam,
     case,
     delete,
@@ -19,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from gtlabel.engine import drafts
 from gtlabel.engine.jobs import Job
 from gtlabel.engine.queue import TaskRow, next_tick
 from gtlabel.engine.register import hold_job
@@ -34,12 +39,14 @@ _ASKED = ("waiting", "chosen", "open", *_DONE_WITH)
 _this = (tasks.c.job == bindparam("of_job"), tasks.c.object == bindparam("of_object"))
 _here = (leases.c.job == bindparam("of_job"), leases.c.object == bindparam("of_object"))
 _leased = leases.c.state == literal_column("'leased'")
+# A held one is answered, but not for good.
+_live = leases.c.state.in_([literal_column("'leased'"), literal_column("'held'")])
 _LOCK = Prepared(select(tasks).where(*_this).with_for_update())
 _LOCK_UNLESS_HELD = Prepared(select(tasks).where(*_this).with_for_update(skip_locked=True))
 _COUNT = Prepared(
     select(
         func.coalesce(func.sum(case((leases.c.state == literal_column("'done'"), 1), else_=0)), 0),
-        func.coalesce(func.sum(case((_leased, 1), else_=0)), 0),
+        func.coalesce(func.sum(case((_live, 1), else_=0)), 0),
     ).where(*_here)
 )
 _FINISH = Prepared(
@@ -138,12 +145,14 @@ def settle(connection: Connection, job: Job, task: TaskRow, now: int) -> bool:
 
 def is_anything_due(connection: Connection, now: int) -> bool:
     """Whether something was kept or offered too long."""
+    if drafts.is_any_due(connection, now):
+        return True
     return any(query.one(connection, now=now) is not None for query in (_OVERDUE, _OLD))
 
 
 def expire_leases(connection: Connection, now: int) -> bool:
-    """Take back what is overdue; say if there was any."""
-    changed = False
+    """Take back what is overdue, and make answers of drafts that are; say if there was any."""
+    changed = finish_drafts(connection, drafts.due(connection, now), now)
     for lease, number, object_ in _OVERDUE.all(connection, now=now):
         job = hold_job(connection, number)
         task = _LOCK_UNLESS_HELD.one(connection, of_job=number, of_object=object_)
@@ -152,6 +161,23 @@ def expire_leases(connection: Connection, now: int) -> bool:
             continue
         end_lease(connection, lease, "expired", None, now)
         settle(connection, job, TaskRow(*task), now)
+        changed = True
+    return changed
+
+
+def finish_drafts(connection: Connection, found: Sequence[Row[Any]], now: int) -> bool:
+    """Make answers of drafts; say if there was any."""
+    changed = False
+    for draft in found:
+        job = hold_job(connection, draft.job)
+        task = lock_task(connection, draft.job, draft.object)
+        # Another process may have been quicker, before the task was ours.
+        held = connection.execute(select(leases.c.state).where(leases.c.id == draft.lease)).scalar()
+        if held != "held":
+            continue
+        drafts.finish(connection, draft)
+        end_lease(connection, draft.lease, "done", draft.worker, draft.submitted)
+        settle(connection, job, task, now)
         changed = True
     return changed
 
@@ -190,6 +216,7 @@ def withdraw(connection: Connection, job: int, now: int) -> None:
 
     Those with an answer count as answered, the others wait as if never sent.
     """
+    finish_drafts(connection, drafts.of_job(connection, job), now)
     live = update(leases).where(leases.c.job == job, leases.c.state == "leased")
     connection.execute(live.values(state="expired", seat=None, ended=now, paused=None))
     answered = exists().where(answers.c.job == tasks.c.job, answers.c.object == tasks.c.object)

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 # Goes up when tables change, so that a database made before says so and is not misread.
-VERSION = 2
+VERSION = 3
 
 metadata = MetaData()
 
@@ -145,6 +145,36 @@ surplus = Table(
     Column("active_seconds", Float, nullable=False),
     Column("next", String(64)),
     Index("ix_surplus_object", "job", "object"),
+)
+
+# Answers that can still be changed: see gtlabel.engine.drafts.
+drafts = Table(
+    "drafts",
+    metadata,
+    Column("lease", String(64), ForeignKey("leases.id"), primary_key=True),
+    Column("job", Integer, nullable=False),
+    Column("object", Integer, nullable=False),
+    Column("worker", String(256), nullable=False),
+    Column("content", Text, nullable=False),
+    Column("accepted", BigInteger, nullable=False),
+    Column("submitted", BigInteger, nullable=False),
+    Column("active_seconds", Float, nullable=False),
+    # When it becomes final by itself.
+    Column("until", BigInteger, nullable=False),
+    Index("ix_drafts_until", "until"),
+    Index("ix_drafts_worker", "worker", "submitted"),
+    Index("ix_drafts_job", "job"),
+)
+
+# What drafts said before they were changed. Append-only, as answers are.
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("lease", String(64), ForeignKey("leases.id"), nullable=False),
+    Column("content", Text, nullable=False),
+    Column("submitted", BigInteger, nullable=False),
+    Column("active_seconds", Float, nullable=False),
 )
 
 # A batch is decided before its files are written, so that writing them again gives the same files.

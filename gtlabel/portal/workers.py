@@ -6,6 +6,8 @@
                                                      or {"lease": null, "job_status", "workers_per_object"}
     submit     {"lease", "answer", "active_seconds"} -> {"accepted": true}
                and "next": true                      -> {"accepted": true, "next": as lease}
+               or "hold": true                       -> {"accepted": true, "final_at"}
+    revise     {"lease", "answer", "active_seconds"} -> {"accepted": true, "final_at"}
     decline    {"lease"}                             -> {"declined": true}
     release    {"lease"}                             -> {"released": true}
     heartbeat  {"lease"}                             -> {"expires"}
@@ -16,8 +18,9 @@
 `job` is a name; `account` and `region` beside it say where, if not at the usual place. `input` is what the
 template knows as `task.input`. `submit` with `next` takes the answer and hands out the next image of the job
 in one transaction; where there is none, `next` is `{"lease": null}`, with the rest if the request names the
-job. `stop` puts a task aside, to go on later, while its time runs on. A server that asks for a token takes
-the worker from it, and `worker` is not looked at.
+job. With `hold` the answer is stored and can be changed by `revise` until `final_at`, or until its worker has
+held ten newer ones. `stop` puts a task aside, to go on later, while its time runs on. A server that asks for
+a token takes the worker from it, and `worker` is not looked at.
 
 What cannot be done is answered by `{"error": sentence}`: 400 for a word that is not understood or names no
 class, 401 without a token that is known, 403 for a worker who may not, 404 for a job that does not exist,
@@ -33,10 +36,12 @@ import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from gtlabel.engine.board import Board, JobKey, Status, Task
 from gtlabel.engine.custom import task_input
+from gtlabel.engine.holding import Holding
 from gtlabel.errors import (
     AnswerError,
     DatabaseFullError,
@@ -181,12 +186,11 @@ def _lease(board: Board, body: Mapping[str, Any], caller: Caller) -> _Asked:
 
 
 def _submit(board: Board, body: Mapping[str, Any], caller: Caller) -> _Asked:
-    said, seconds = body.get("answer"), body.get("active_seconds")
-    if not isinstance(said, dict):
-        raise _NotUnderstoodError('"answer" must be the JSON object that the worker page gives')
-    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float)):
-        raise _NotUnderstoodError('"active_seconds" must be a number of seconds')
-    lease = _text(body, "lease")
+    (said, seconds), lease = _said(body), _text(body, "lease")
+    if body.get("hold") is True:
+        return _Asked(
+            _told_until, soon=lambda: Holding(board).submit_soon(lease, said, seconds, worker=caller.worker)
+        )
     if body.get("next") is not True:
         return _Asked(
             lambda _: {"accepted": True},
@@ -200,6 +204,26 @@ def _submit(board: Board, body: Mapping[str, Any], caller: Caller) -> _Asked:
         return {"accepted": True, "next": {"lease": None} if key is None else _nothing(board, key)}
 
     return _Asked(told, soon=lambda: board.step_soon(lease, said, seconds, worker=caller.worker), looks=True)
+
+
+def _revise(board: Board, body: Mapping[str, Any], caller: Caller) -> _Asked:
+    (said, seconds), lease = _said(body), _text(body, "lease")
+    return _Asked(
+        _told_until, soon=lambda: Holding(board).revise_soon(lease, said, seconds, worker=caller.worker)
+    )
+
+
+def _said(body: Mapping[str, Any]) -> tuple[dict[str, Any], float | None]:
+    said, seconds = body.get("answer"), body.get("active_seconds")
+    if not isinstance(said, dict):
+        raise _NotUnderstoodError('"answer" must be the JSON object that the worker page gives')
+    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float)):
+        raise _NotUnderstoodError('"active_seconds" must be a number of seconds')
+    return said, seconds
+
+
+def _told_until(until: datetime) -> dict[str, Any]:
+    return {"accepted": True, "final_at": until.isoformat()}
 
 
 def _decline(board: Board, body: Mapping[str, Any], caller: Caller) -> _Asked:
@@ -245,6 +269,7 @@ def _held(board: Board, body: Mapping[str, Any], caller: Caller) -> _Asked:
 _ACTIONS: dict[str, Callable[[Board, Mapping[str, Any], Caller], _Asked]] = {
     "lease": _lease,
     "submit": _submit,
+    "revise": _revise,
     "decline": _decline,
     "release": _release,
     "heartbeat": _heartbeat,
