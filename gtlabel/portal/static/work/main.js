@@ -136,7 +136,7 @@ function submit(task, answer) {
   const seconds = task.stopwatch.stop();
   const isRevision = Boolean(task.answer);
   const hold = settings.fast;
-  const body = {lease: task.lease, answer, active_seconds: seconds, ...(isRevision ? {} : {hold, next: true})};
+  const body = {lease: task.lease, answer, active_seconds: seconds, ...(isRevision ? {} : hold ? {hold} : {next: true})};
   chip(spoken(answer) ?? 'Submitted');
   if (hold) remember({...task, answer, stopwatch: null, answeredAt: Date.now()});
   if (!isRevision) state.done++;
