@@ -16,6 +16,8 @@ from gtlabel.emulator.protocol import Reply, Request, Wire
 from gtlabel.errors import StoreError
 from gtlabel.portal.app import read_body
 
+_log = logging.getLogger(__name__)
+
 _HERE = "`gtlabel serve` answers SageMaker's labeling operations only"
 
 
@@ -66,9 +68,11 @@ class AwsFront:
         except ApiError as error:
             return self._wire.refuse(error)
         except StoreError as error:
+            _log.error("%s: %s", name, error)
             return self._wire.refuse(ApiError("ServiceUnavailable", str(error), 503))
         except DBAPIError as error:
             sentence = f"the database does not work ({error.orig}), so nothing was stored; try again"
+            _log.error("%s: %s", name, sentence)
             return self._wire.refuse(ApiError("ServiceUnavailable", sentence, 503))
         except Exception as error:
             # The boundary of the server: whatever goes wrong inside is logged, and the client is told.
