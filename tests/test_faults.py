@@ -14,14 +14,14 @@ import postgres
 import pytest
 from engine_parts import Shop
 from programs import need
-from sqlalchemy import update
+from sqlalchemy import create_engine, text, update
 
 from gtlabel.engine.board import Status
 from gtlabel.engine.foreman import Foreman
 from gtlabel.engine.patience import passes
 from gtlabel.engine.schema import jobs
 from gtlabel.engine.store import Store
-from gtlabel.errors import StoreError
+from gtlabel.errors import LeadLostError, StoreError
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
@@ -66,6 +66,27 @@ def test_kills_of_two_servers_on_one_database_lose_no_answer_and_buy_none_twice(
 def test_a_disk_without_room_is_told_to_workers_and_costs_no_answer() -> None:
     said = program("faults.py", "--only", "files may not grow")
     assert "so nothing was stored" in said
+
+
+def test_who_has_lost_the_lead_writes_nothing_even_before_noticing() -> None:
+    need(postgres.programs(), "two servers share PostgreSQL; apt-get install postgresql")
+    with postgres.running() as url:
+        first, second = Store(url), Store(url)
+        assert (first.leading(), second.leading()) == (True, False)
+        with pytest.raises(LeadLostError, match="another process"):
+            second.lead(lambda _: None)
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            end = "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted"
+            connection.execute(text(end))
+        engine.dispose()
+        with pytest.raises(LeadLostError):
+            first.lead(lambda connection: connection.execute(update(jobs).values(status="Failed")))
+        assert second.leading()
+        assert second.lead(lambda _: "written") == "written"
+        assert not first.leading()
+        first.close()
+        second.close()
 
 
 def test_a_database_that_cannot_be_written_ends_no_job(tmp_path: Path) -> None:

@@ -63,6 +63,13 @@ class Database(ABC):
         """Whether this process, and no other, is to do what must be done once."""
         return True
 
+    def must_lead(self, connection: Connection) -> None:  # noqa: B027 - most lead always
+        """Have a transaction come to nothing unless this process leads, and keep the lead until its end.
+
+        Raises:
+            LeadLostError: if this process does not lead, or does not any more.
+        """
+
     def close(self) -> None:
         """Let go of it."""
         self.engine.dispose()

@@ -66,7 +66,7 @@ _PULSE = Prepared(
 
 
 class Ledger:
-    """What the foreman reads and writes; one foreman per database."""
+    """What the foreman reads and writes; there is one per database, so only the process that leads writes."""
 
     def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
         self._store = store
@@ -82,7 +82,7 @@ class Ledger:
 
         They are written in chunks, so that workers of other jobs need not wait for a long manifest.
         """
-        self._store.write(
+        self._store.lead(
             lambda connection: connection.execute(delete(tasks).where(tasks.c.job == job.number))
         )
         remaining = iter(rows)
@@ -101,7 +101,7 @@ class Ledger:
             here = (jobs.c.id == job.number, jobs.c.status == Status.INITIALIZING)
             connection.execute(update(jobs).where(*here).values(change))
 
-        self._store.write(start)
+        self._store.lead(start)
 
     def tally(self, job: Job) -> Tally:
         """Where the job's images are."""
@@ -139,12 +139,15 @@ class Ledger:
             connection.execute(picked.values(state="chosen", iteration=iteration))
             connection.execute(update(jobs).where(jobs.c.id == job.number).values(iteration=iteration))
 
-        self._store.write(pick)
+        self._store.lead(pick)
 
     def chosen(self, job: Job) -> list[Chosen]:
         """The images about to be sent out, in manifest order."""
         query = select(tasks.c.object, tasks.c.line, tasks.c.input).where(
-            tasks.c.job == job.number, tasks.c.state == "chosen"
+            tasks.c.job == job.number,
+            tasks.c.state == "chosen",
+            # Who led before may still hold the job as it was, and must not file these under an earlier one.
+            tasks.c.iteration == job.iteration,
         )
         with self._store.read() as connection:
             # Sorted here: a database that sorts by number reads the whole job to do it.
@@ -167,7 +170,7 @@ class Ledger:
                     row = {"job": job.number, "object": each.object, "batch": 0, "label": ""}
                     connection.execute(insert(results).values(**row, metadata=each.failure))
 
-        self._store.write(keep)
+        self._store.lead(keep)
 
     def is_lost(self, job: Job) -> bool:
         """Whether every image of the newest iteration failed before it was sent out."""
@@ -192,7 +195,7 @@ class Ledger:
                 )
             )
 
-        self._store.write(out)
+        self._store.lead(out)
 
     def form_batch(self, job: Job, size: int) -> Batch:
         """Put the images that wait longest for consolidation into a batch; there must be some."""
@@ -226,7 +229,7 @@ class Ledger:
             connection.execute(_many_tasks(job, together).values(batch=number))
             return _batch_of(batch)
 
-        return self._store.write(form)
+        return self._store.lead(form)
 
     def unfinished_batches(self, job: Job) -> list[Batch]:
         """Batches that were formed and not recorded: what a crash interrupted."""
@@ -301,7 +304,7 @@ class Ledger:
             now = to_micros(self._clock())
             connection.execute(update(jobs).where(jobs.c.id == job.number).values(modified=now))
 
-        self._store.write(keep)
+        self._store.lead(keep)
 
     def lines(self, job: Job) -> Iterator[Line]:
         """The whole manifest in its order, a page in memory at a time."""
@@ -332,7 +335,7 @@ class Ledger:
             set_status(connection, job.number, status, now, reason)
             return True
 
-        return self._store.write(end)
+        return self._store.lead(end)
 
     def _insert(self, job: Job, chunk: list[dict[str, Any]]) -> None:
         here = (
@@ -345,7 +348,7 @@ class Ledger:
             connection.execute(delete(tasks).where(*here))
             connection.execute(insert(tasks), chunk)
 
-        self._store.write(put)
+        self._store.lead(put)
 
 
 def _announce(connection: Connection, job: Job, numbers: Sequence[int]) -> None:

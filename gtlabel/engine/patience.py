@@ -66,8 +66,8 @@ def passes(error: BaseException | None) -> bool:
     """Whether an error is of a kind that goes away.
 
     That is throttling, a server in trouble, a lost connection, credentials that ran out, a function that this
-    server was not given, and a database that is full or gone: no job is to blame for that, and its answers are
-    paid for. Our own errors are judged by what caused them.
+    server was not given, and a database that is full or gone: no job is to blame for that, and its answers
+    are paid for. Our own errors are judged by what caused them.
     """
     from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 

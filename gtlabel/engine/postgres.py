@@ -15,12 +15,15 @@ from gtlabel.errors import (
     DatabaseFullError,
     DatabaseReadOnlyError,
     DatabaseUnavailableError,
+    LeadLostError,
     MissingExtraError,
 )
 
-# Advisory locks of ours: who makes tables, and whose foreman works. Any numbers that others hardly take.
+# Advisory locks of ours: who makes tables, whose foreman works, and whether one that did is still writing.
+# Any numbers that others hardly take.
 _TABLES_LOCK = 7_223_372_001
 _LEADER_LOCK = 7_223_372_002
+_LED_LOCK = 7_223_372_003
 
 # A broken network is noticed after some seconds and not after hours
 # (https://www.postgresql.org/docs/15/libpq-connect.html#LIBPQ-KEEPALIVES).
@@ -44,6 +47,11 @@ _lock_in_order = (
     .where(leases.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(tasks.c.job, tasks.c.object)
     .with_for_update(of=tasks)
+)
+
+_HOLDS = text(
+    "select exists (select from pg_locks where locktype = 'advisory' and granted and pid = :session"
+    " and (classid::bigint << 32) + objid::bigint = :key)"
 )
 
 
@@ -72,6 +80,8 @@ class Postgres(Database):
         self.writing = self.engine
         self.reading = self.engine.execution_options(isolation_level="REPEATABLE READ")
         self._leader: Connection | None = None
+        # The server's own number of the session that holds the lock.
+        self._session = 0
         self._electing = threading.Lock()
 
         @event.listens_for(self.engine, "connect")
@@ -124,17 +134,19 @@ class Postgres(Database):
             try:
                 if self._leader is None:
                     self._leader = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-                    return self._is_taken(text("select pg_try_advisory_lock(:key)"))
+                    self._session = self._leader.execute(text("select pg_backend_pid()")).scalar_one()
                 # It is counted how often a session took the lock, so whoever has it must not ask again.
-                held = text(
-                    "select exists (select from pg_locks where locktype = 'advisory' and granted"
-                    " and pid = pg_backend_pid() and (classid::bigint << 32) + objid::bigint = :key)"
-                )
-                return self._is_taken(held) or self._is_taken(text("select pg_try_advisory_lock(:key)"))
+                return self._holds(self._leader) or self._took(self._leader)
             except SQLAlchemyError:
                 # Whoever cannot be sure does not lead; the next call connects anew.
                 self._resign()
                 return False
+
+    def must_lead(self, connection: Connection) -> None:
+        """Go on only while this process leads; the next leader waits for the end of the transaction."""
+        connection.execute(text("select pg_advisory_xact_lock_shared(:key)"), {"key": _LED_LOCK})
+        if not self._holds(connection):
+            raise LeadLostError(self.name)
 
     def close(self) -> None:
         """Let go of all connections, and of the lead with them."""
@@ -142,9 +154,17 @@ class Postgres(Database):
             self._resign()
         super().close()
 
-    def _is_taken(self, question: Any) -> bool:
-        assert self._leader is not None
-        return bool(self._leader.execute(question, {"key": _LEADER_LOCK}).scalar())
+    def _holds(self, connection: Connection) -> bool:
+        held = {"key": _LEADER_LOCK, "session": self._session}
+        return bool(connection.execute(_HOLDS, held).scalar())
+
+    def _took(self, leader: Connection) -> bool:
+        took = text("select pg_try_advisory_lock(:key)")
+        if not leader.execute(took, {"key": _LEADER_LOCK}).scalar():
+            return False
+        # What the last leader is still writing is written before this one looks.
+        leader.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _LED_LOCK})
+        return True
 
     def _resign(self) -> None:
         if self._leader is not None:

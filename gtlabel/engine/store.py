@@ -89,6 +89,22 @@ class Store:
             raise RuntimeError("a write cannot wait for another write; do both in one")
         return self._writer.add(work, lease).result()
 
+    def lead(self, work: Callable[[Connection], _T]) -> _T:
+        """`write`, for what only the process that leads may do.
+
+        A process may lose the lead in the middle of what it does, and only notice later. Nothing that it
+        writes then takes effect, so it cannot be in the way of the next one.
+
+        Raises:
+            LeadLostError: if another process leads, or nobody does.
+        """
+
+        def led(connection: Connection) -> _T:
+            self._database.must_lead(connection)
+            return work(connection)
+
+        return self.write(led)
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one committed state; within a write, one that sees what it wrote.

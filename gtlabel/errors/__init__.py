@@ -51,7 +51,8 @@
     │   │   ├── DatabaseVersionError  made by another gtlabel
     │   │   ├── DatabaseFullError
     │   │   ├── DatabaseReadOnlyError
-    │   │   └── DatabaseUnavailableError
+    │   │   ├── DatabaseUnavailableError
+    │   │   └── LeadLostError         another process moves the jobs on
     │   ├── LeaseError                an answer that cannot be taken
     │   │   ├── WorkerNotAdmittedError
     │   │   └── AnswerError           one that is no answer to the question (ValueError)
@@ -120,6 +121,7 @@ from gtlabel.errors.engine import (
     FunctionError,
     FunctionNotFoundError,
     InviteError,
+    LeadLostError,
     LeaseError,
     NotSignedInError,
     NotTheOwnerError,
@@ -197,6 +199,7 @@ __all__ = [
     "JobNameTakenError",
     "JobNotFoundError",
     "LabelingJobError",
+    "LeadLostError",
     "LeaseError",
     "ManifestError",
     "ManifestLineError",

@@ -64,6 +64,13 @@ class DatabaseUnavailableError(StoreError):
     """It cannot be reached, or does not work."""
 
 
+class LeadLostError(StoreError):
+    """Another process moves the jobs on now; it does what this one was about to do."""
+
+    def __init__(self, database: str) -> None:
+        super().__init__(database, "is led by another process, so nothing was stored")
+
+
 class LeaseError(EngineError):
     """An answer, or another word about a task, that cannot be taken."""
 

@@ -90,6 +90,11 @@ class Server:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def ended(self) -> int | None:
+        """The code that it ended with by itself; None while it runs, or after it was told to end."""
+        return None if self._process is None else self._process.poll()
+
     def start(self) -> float:
         """Start it and return how many seconds it took until it answered.
 
@@ -117,6 +122,7 @@ class Server:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self._process = None
 
     def signal_kill(self) -> None:
         """`kill -9`, without waiting for the end."""
@@ -131,6 +137,7 @@ class Server:
                 self._process.wait(20)
             except subprocess.TimeoutExpired:
                 self.kill()
+            self._process = None
 
     def _answers(self) -> bool:
         try:

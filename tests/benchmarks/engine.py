@@ -67,6 +67,8 @@ class Bench:
         self.store = store
         self.board = Board(store)
         self.key = JobKey("123456789012", "us-east-1", name)
+        # Only who leads may move jobs on.
+        store.leading()
         ledger = Ledger(store, lambda: datetime.now(UTC))
         spec = JobSpec(
             key=self.key,

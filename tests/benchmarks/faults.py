@@ -140,8 +140,11 @@ def files_limited(trial: Trial) -> Mend:
 
 
 def read_only(trial: Trial) -> Mend:
-    """The files of the database become immutable."""
-    files = [str(file) for file in trial.state.glob("engine.sqlite*")]
+    """The files of the database become immutable, but for the one that SQLite keeps mapped as memory.
+
+    Whatever a process writes to a mapped file that nothing can be written to, the kernel kills it.
+    """
+    files = [str(trial.state / name) for name in ("engine.sqlite", "engine.sqlite-wal")]
     subprocess.run(["chattr", "+i", *files], check=True)
     return lambda: subprocess.run(["chattr", "-i", *files], check=True)
 
@@ -303,14 +306,14 @@ async def endure(
     shift = await place.shift(slots)
     trial = Trial(place, shift, place.servers[0].state, folder / "clock", cluster)
     working = asyncio.create_task(shift.run())
-    await acknowledged(shift, 60, working)
+    await acknowledged(place, shift, 60, working)
     async with trial.struck(noticed=fault.noticed):
         mend = await asyncio.to_thread(fault.strike, trial)
     await asyncio.to_thread(mend)
     mended = time.perf_counter()
-    await acknowledged(shift, 1, working)
+    await acknowledged(place, shift, 1, working)
     recovered = time.perf_counter() - mended
-    await acknowledged(shift, 60, working)
+    await acknowledged(place, shift, 60, working)
     shift.end()
     await asyncio.wait_for(working, _END_SECONDS)
     place.close()
@@ -327,12 +330,14 @@ async def endure(
     return Result(fault, trial, len(stored), *witness.lost_and_doubled(leases), recovered, findings)
 
 
-async def acknowledged(shift: Shift, more: int, working: asyncio.Task[None]) -> None:
+async def acknowledged(place: Site, shift: Shift, more: int, working: asyncio.Task[None]) -> None:
     """Wait until so many more answers were acknowledged."""
     begun, before = time.perf_counter(), shift.book.acknowledged
     while shift.book.acknowledged < before + more:
-        if working.done() or time.perf_counter() - begun > _END_SECONDS:
-            raise SystemExit(f"the shift does not go on; it heard {shift.book.complaints}")
+        ended = [server.ended for server in place.servers if server.ended is not None]
+        if ended or working.done() or time.perf_counter() - begun > _END_SECONDS:
+            heard = f"servers that ended: {ended}; heard: {shift.book.complaints}"
+            raise SystemExit(f"the shift does not go on; {heard}")
         await asyncio.sleep(0.01)
 
 
