@@ -68,6 +68,21 @@ def test_a_disk_without_room_is_told_to_workers_and_costs_no_answer() -> None:
     assert "so nothing was stored" in said
 
 
+def test_nothing_is_stored_in_a_file_that_lies_elsewhere(tmp_path: Path) -> None:
+    file, away = tmp_path / "engine.sqlite", tmp_path / "away"
+    shop = Shop(4, store=Store(f"sqlite:///{file}"), workers_per_object=1).start()
+    task = shop.lease()
+    file.rename(away)
+    with pytest.raises(StoreError, match="put it back"):
+        shop.say(task)
+    file.write_bytes(b"")
+    with pytest.raises(StoreError, match="put it back"):
+        shop.say(task)
+    away.replace(file)
+    shop.say(task)
+    assert shop.board.counters(shop.job.key).human_labeled == 1
+
+
 def test_who_has_lost_the_lead_writes_nothing_even_before_noticing() -> None:
     need(postgres.programs(), "two servers share PostgreSQL; apt-get install postgresql")
     with postgres.running() as url:

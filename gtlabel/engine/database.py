@@ -63,6 +63,13 @@ class Database(ABC):
         """Whether this process, and no other, is to do what must be done once."""
         return True
 
+    def must_be_there(self) -> None:  # noqa: B027 - a server has it
+        """Have a transaction come to nothing when what it wrote could not be found again.
+
+        Raises:
+            DatabaseUnavailableError: if so.
+        """
+
     def must_lead(self, connection: Connection) -> None:  # noqa: B027 - most lead always
         """Have a transaction come to nothing unless this process leads, and keep the lead until its end.
 

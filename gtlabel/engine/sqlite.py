@@ -67,6 +67,35 @@ class Sqlite(Database):
         self.writing = self.engine.execution_options(**{_WRITES: True})
         self.reading = self.engine
         _tune(self.engine)
+        self._file = file
+        # What the file is to the kernel, whatever it is called; known once there is one.
+        self._identity: tuple[int, int] | None = None
+
+        @event.listens_for(self.engine, "do_connect")
+        def connecting(*_: Any) -> None:
+            # SQLite would make an empty file where there is none, and go on with that.
+            if self._identity is not None:
+                self.must_be_there()
+
+    def must_be_there(self) -> None:
+        """Have a transaction come to nothing when the file does not lie at its place any more.
+
+        SQLite writes to the file that it has open, deleted or not, and all of that would be lost.
+        """
+        if self._file is None:
+            return
+        try:
+            found = self._file.stat()
+            identity = (found.st_dev, found.st_ino)
+        except OSError:
+            identity = None
+        self._identity = self._identity or identity
+        if identity is None or identity != self._identity:
+            raise DatabaseUnavailableError(
+                self.name,
+                "was moved, deleted or replaced while the server had it, so nothing was stored; "
+                "put it back, or start the server again",
+            )
 
     def fault(self, error: BaseException) -> Fault | None:
         """What an error says about the file and its disk."""

@@ -163,6 +163,7 @@ class Writer:
             if len(group) == 1 and outcomes[0][1] is not None:
                 transaction.rollback()
             else:
+                self._database.must_be_there()
                 transaction.commit()
         finally:
             self._at_work = None

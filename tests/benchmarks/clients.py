@@ -323,7 +323,7 @@ class Book:
 
     def complain(self, status: int, said: Mapping[str, Any]) -> None:
         """Note an answer of the server that is neither what was asked for nor silence."""
-        sentence = f"{status} {said.get('error', said.get('message', ''))}"[:200]
+        sentence = f"{status} {said.get('error', said.get('message', ''))}"
         self.complaints[sentence] = self.complaints.get(sentence, 0) + 1
 
 

@@ -42,7 +42,7 @@ _COLUMNS = (
     ("kill", 6),
     ("s", 8),
     ("whom", 12),
-    ("moment", 26),
+    ("moment", 32),
     ("in flight", 11),
     ("acked", 9),
     ("lost", 6),
