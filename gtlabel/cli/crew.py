@@ -1,4 +1,4 @@
-"""`gtlabel serve worker`: who may answer on a server of one's own.
+"""`gtlabel serve worker`: who may come in to a server of one's own.
 
 The commands write into the server's database, beside the server when it runs, which sees it about a second
 later. So whoever may read the state folder, or knows the database's password, is the owner.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,11 +17,12 @@ import typer
 
 from gtlabel.cli.options import Output
 from gtlabel.cli.output import Format, put, put_fields, put_json, put_table, say
+from gtlabel.cli.premises import address_of, opened
 
 if TYPE_CHECKING:
-    from gtlabel.engine.crew import Crew, Token, Worker
+    from gtlabel.engine.crew import Token, Worker
 
-app = typer.Typer(no_args_is_help=True, help="Say who may answer, and give them what lets them in.")
+app = typer.Typer(no_args_is_help=True, help="Say who may come in, and give them what lets them in.")
 
 # The group of the team that a server starts with.
 _USUAL_GROUP = "gtlabel"
@@ -38,8 +40,22 @@ Groups = Annotated[
     typer.Option("--group", help="A group that work teams ask for; may be given several times."),
 ]
 Email = Annotated[str | None, typer.Option("--email", help="Their e-mail address; nobody is written to.")]
-Owner = Annotated[
-    bool | None, typer.Option("--owner/--no-owner", help="Whether they may manage jobs and workers, too.")
+
+
+class RoleName(StrEnum):
+    """What somebody may do, as the command line spells it."""
+
+    WORKER = "worker"
+    OWNER = "owner"
+
+
+TheirRole = Annotated[
+    RoleName | None,
+    typer.Option("--role", help="worker answers; owner sees all jobs and people in the portal, too."),
+]
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help="Where people find the portal, if not where the server says it is."),
 ]
 Label = Annotated[str, typer.Option("--label", help="What the token is for, to tell it from others.")]
 TokenFile = Annotated[
@@ -54,25 +70,53 @@ def add(
     name: Name,
     group: Groups = None,
     email: Email = None,
-    owner: Owner = None,
+    role: TheirRole = None,
     label: Label = "",
     token_file: TokenFile = None,
+    invited: Annotated[
+        bool, typer.Option("--invite", help="Print a link to the portal in place of a token.")
+    ] = False,
+    url: Url = None,
     state: State = None,
     database: Database = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """Take somebody in, and print a token for them, which is shown this once.
+    """Take somebody in, and print a token for their programs, or a link for their browser, shown this once.
 
     Without --group they are in the group of the team that the server started with.
 
-    Example: gtlabel serve worker add ana --group trash --state ~/labels --token-file ana.token
+    Example: gtlabel serve worker add ana --group trash --invite --state ~/labels
     """
     from gtlabel.engine.crew import Role
 
-    with _opened(context, state, database, new=True) as (crew, by), _kept(token_file) as keep:
-        role = Role.OWNER if owner else Role.WORKER
-        worker = crew.add(name, email=email or "", groups=group or [_USUAL_GROUP], role=role, by=by)
+    if invited and (token_file is not None or label):
+        raise typer.BadParameter("a link has no label and no file", param_hint="--invite")
+    with opened(context, state, database, new=True) as (crew, by), _kept(token_file) as keep:
+        address = address_of(context, url, state, database) if invited else ""
+        as_role = Role((role or RoleName.WORKER).value)
+        worker = crew.add(name, email=email or "", groups=group or [_USUAL_GROUP], role=as_role, by=by)
+        if invited:
+            _tell_link(worker.name, address, crew.invite(name, by=by), output)
+            return
         _hand_out(keep, crew.give_token(name, label=label, by=by), worker, output)
+
+
+@app.command()
+def invite(
+    context: typer.Context,
+    name: Name,
+    url: Url = None,
+    state: State = None,
+    database: Database = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Print a link that lets somebody into the portal once, within three days; their earlier links are void.
+
+    Example: gtlabel serve worker invite ana --state ~/labels
+    """
+    with opened(context, state, database) as (crew, by):
+        address = address_of(context, url, state, database)
+        _tell_link(crew.worker(name).name, address, crew.invite(name, by=by), output)
 
 
 @app.command("list")
@@ -83,7 +127,7 @@ def list_workers(
 
     Example: gtlabel serve worker list --state ~/labels
     """
-    with _opened(context, state, database) as (crew, _):
+    with opened(context, state, database) as (crew, _):
         found = [_told(worker, crew.tokens(worker.name)) for worker in crew.workers()]
     if output is Format.JSON:
         put_json(found)
@@ -116,7 +160,7 @@ def show(
 
     Example: gtlabel serve worker show ana --state ~/labels
     """
-    with _opened(context, state, database) as (crew, _):
+    with opened(context, state, database) as (crew, _):
         worker = crew.worker(name)
         found = _told(worker, crew.tokens(name))
     if output is Format.JSON:
@@ -144,7 +188,7 @@ def change(
     name: Name,
     group: Groups = None,
     email: Email = None,
-    owner: Owner = None,
+    role: TheirRole = None,
     state: State = None,
     database: Database = None,
     output: Output = Format.TEXT,
@@ -155,9 +199,10 @@ def change(
     """
     from gtlabel.engine.crew import Role
 
-    role = None if owner is None else Role.OWNER if owner else Role.WORKER
-    with _opened(context, state, database) as (crew, by):
-        worker = crew.change(name, email=email, groups=group, role=role, by=by)
+    with opened(context, state, database) as (crew, by):
+        worker = crew.change(
+            name, email=email, groups=group, role=None if role is None else Role(role.value), by=by
+        )
     _tell(worker, output, f"{worker.name} is in {', '.join(worker.groups) or 'no group'}, as {worker.role}")
 
 
@@ -173,7 +218,7 @@ def deactivate(
 
     Example: gtlabel serve worker deactivate ana --state ~/labels
     """
-    with _opened(context, state, database) as (crew, by):
+    with opened(context, state, database) as (crew, by):
         worker = crew.deactivate(name, by=by)
     _tell(worker, output, f"{worker.name} may not come in any more")
 
@@ -190,7 +235,7 @@ def activate(
 
     Example: gtlabel serve worker activate ana --state ~/labels
     """
-    with _opened(context, state, database) as (crew, by):
+    with opened(context, state, database) as (crew, by):
         worker = crew.activate(name, by=by)
     _tell(worker, output, f"{worker.name} may come in again")
 
@@ -209,7 +254,7 @@ def token(
 
     Example: gtlabel serve worker token ana --label laptop --state ~/labels
     """
-    with _opened(context, state, database) as (crew, by), _kept(token_file) as keep:
+    with opened(context, state, database) as (crew, by), _kept(token_file) as keep:
         worker = crew.worker(name)
         _hand_out(keep, crew.give_token(name, label=label, by=by), worker, output)
 
@@ -234,7 +279,7 @@ def revoke(
     """
     if (which is None) != everything:
         raise typer.BadParameter("name a token, or give --all", param_hint="TOKEN")
-    with _opened(context, state, database) as (crew, by):
+    with opened(context, state, database) as (crew, by):
         worker = crew.worker(name)
         good = crew.revoke(name, which, by=by)
         if everything:
@@ -260,7 +305,7 @@ def log(
 
     Example: gtlabel serve worker log --last 20 --state ~/labels
     """
-    with _opened(context, state, database) as (crew, _):
+    with opened(context, state, database) as (crew, _):
         lines = [asdict(line) for line in crew.log(last)]
     if output is Format.JSON:
         put_json([{**line, "at": line["at"].isoformat()} for line in lines])
@@ -270,33 +315,6 @@ def log(
         for line in lines
     ]
     put_table(["at", "who", "what", "whom", "detail"], rows)
-
-
-@contextmanager
-def _opened(
-    context: typer.Context, state: Path | None, database: str | None, *, new: bool = False
-) -> Iterator[tuple[Crew, str]]:
-    """The people of the server that is meant, and the name that what is done to them is logged under."""
-    from gtlabel.emulator.service import Service, database_url
-    from gtlabel.emulator.state import prepare
-    from gtlabel.engine.crew import Crew
-    from gtlabel.engine.store import Store
-    from gtlabel.errors import SettingsError, WorkerError
-
-    # What stands between `serve` and `worker` means the same.
-    server = context.parent.parent.params if context.parent and context.parent.parent else {}
-    state, database = state or server.get("state"), database or server.get("database")
-    if state is None and database is None:
-        raise SettingsError("say whose workers are meant: give --state or --database as to `gtlabel serve`")
-    if database is None and state is not None:
-        if not new and not state.is_dir():
-            raise WorkerError(f"there is no folder {state}; give the --state of `gtlabel serve`")
-        prepare(state)
-    store = Store(database_url(Service(state=state, database=database)), guest=True)
-    try:
-        yield Crew(store), _operator()
-    finally:
-        store.close()
 
 
 @contextmanager
@@ -333,6 +351,16 @@ def _hand_out(keep: Any, made: str, worker: Worker, output: Format) -> None:
         put(made)
 
 
+def _tell_link(name: str, address: str, secret: str, output: Format) -> None:
+    from gtlabel.emulator.doorway import link
+
+    if output is Format.JSON:
+        put_json({"name": name, "link": link(address, secret)})
+        return
+    say(f"this lets {name} into the portal, once, within three days; it is not shown again")
+    put(link(address, secret))
+
+
 def _tell(worker: Worker, output: Format, sentence: str) -> None:
     if output is Format.JSON:
         put_json(_told(worker))
@@ -355,15 +383,3 @@ def _told(worker: Worker, tokens: list[Token] | None = None) -> dict[str, Any]:
 
 def _moment(moment: Any) -> str | None:
     return None if moment is None else moment.isoformat(timespec="seconds")
-
-
-def _operator() -> str:
-    import getpass
-    import os
-    import socket
-
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = f"uid {os.getuid()}"
-    return f"{user}@{socket.gethostname()}"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gtlabel.cli import crew
 from gtlabel.cli.options import LONGEST_FUNCTION, FunctionNames, FunctionSeconds
 from gtlabel.cli.output import put, say
+
+if TYPE_CHECKING:
+    from gtlabel.emulator.service import Ready
 
 app = typer.Typer(help="Run a Ground Truth of your own: the same labeling jobs, your team, your bucket.")
 app.add_typer(crew.app, name="worker")
@@ -21,7 +26,8 @@ _HELP = (
     "AWS_ENDPOINT_URL_SAGEMAKER (not by AWS_ENDPOINT_URL: S3 stays where it is).\n\n"
     "Others on the network need TLS, or a proxy that ends it and hands on the Host header. Their requests "
     "must be signed by the server's own key, or by that of a --client-profile, which need not be a key of "
-    "AWS. Workers show their tokens: see `gtlabel serve worker --help`.\n\n"
+    "AWS. Workers label in a browser at the same address, after the link of an invite, or in programs by "
+    "a token: see `gtlabel serve worker --help`.\n\n"
     "Example: gtlabel serve --state ~/labels\n\n"
     "Example: gtlabel serve --database postgresql://gtlabel@db/labels --behind-proxy "
     "--hostname labels.example.com"
@@ -60,6 +66,14 @@ def serve(
     tls_key: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="The key of that certificate.")
     ] = None,
+    allow_asset_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-asset-host",
+            metavar="HOST",
+            help="A host that worker templates may load scripts and styles from; none by default.",
+        ),
+    ] = None,
     function: FunctionNames = None,
     function_seconds: FunctionSeconds = LONGEST_FUNCTION,
     region: Annotated[
@@ -91,7 +105,7 @@ def serve(
         return
     import logging
 
-    from gtlabel.emulator.service import Ready, Service
+    from gtlabel.emulator.service import Service
     from gtlabel.emulator.service import serve as run
     from gtlabel.engine.functions import read_functions
 
@@ -109,6 +123,7 @@ def serve(
         behind_proxy=behind_proxy,
         tls_cert=tls_cert,
         tls_key=tls_key,
+        asset_hosts=tuple(allow_asset_host or ()),
         functions=read_functions(function or ()),
         function_seconds=function_seconds,
     )
@@ -118,5 +133,20 @@ def serve(
         say("labeling jobs are answered there; use it, from another terminal, with:")
         for name, value in started.environ.items():
             say(f"  export {name}={value}")
+        _tell_way_in(started, state)
 
     run(service, on_ready=ready)
+
+
+def _tell_way_in(started: Ready, state: Path | None) -> None:
+    where = f" --state {shlex.quote(str(state))}" if state else ""
+    say(f"people label in a browser at {started.portal}")
+    if started.owner is None:
+        say(
+            "nobody is owner there yet; take one in with: gtlabel serve worker add NAME --role owner --invite"
+        )
+    elif started.invite and sys.stderr.isatty():
+        say(f"open this to come in as its owner; it works once, within three days: {started.invite}")
+    else:
+        # What lets somebody in belongs into no log, and whatever is no terminal may be one.
+        say(f"to come in as its owner, make an invite: gtlabel serve worker invite {started.owner}{where}")

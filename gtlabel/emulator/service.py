@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import signal
 import socket
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gtlabel.emulator.databases import database_url
 from gtlabel.emulator.hosts import is_everywhere, is_loopback
 from gtlabel.errors import EmulatorError, PortInUseError
 
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
 
 _GRACE_SECONDS = 5
 _BACKLOG = 1024
+# It becomes part of a policy, where a blank or a semicolon would begin something else.
+_ASSET_HOST = re.compile(
+    r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+(:\d{1,5})?", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ class Service:
         behind_proxy: whether a proxy that ends TLS stands before it.
         tls_cert: the file of its certificate, and of those it hangs on.
         tls_key: the file of the certificate's key.
+        asset_hosts: hosts that worker templates may load scripts and styles from.
         functions: `package.module:function` of each function that custom workflows can have, by name.
         function_seconds: how long one call of them may take.
     """
@@ -69,6 +76,7 @@ class Service:
     behind_proxy: bool = False
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    asset_hosts: tuple[str, ...] = ()
     functions: Mapping[str, str] = field(default_factory=dict)
     function_seconds: float = 900.0
 
@@ -90,10 +98,16 @@ class Ready:
     Attributes:
         url: where it answers on this machine.
         environ: what points boto3, the aws command line and gtlabel to it, through the proxy if there is one.
+        portal: where people find it.
+        owner: the name of somebody who may let others in; None if there is nobody.
+        invite: what lets the owner in, once, if this is the first start of all; it belongs into no log.
     """
 
     url: str
     environ: dict[str, str]
+    portal: str
+    owner: str | None = None
+    invite: str | None = None
 
 
 def serve(service: Service, *, on_ready: Callable[[Ready], None] | None = None) -> None:
@@ -120,15 +134,16 @@ def serve(service: Service, *, on_ready: Callable[[Ready], None] | None = None) 
         if service.state is not None:
             stack.enter_context(StateFolder(service.state))
         url = _url(service, listener.getsockname()[1])
-        workshop = Workshop(service, url, database_url(service))
+        workshop = Workshop(service, url, database_url(service.state, service.database))
         stack.callback(workshop.close)
 
         def ready() -> None:
             if on_ready:
-                on_ready(Ready(url, workshop.environ))
+                on_ready(workshop.ready(url))
 
         workshop.open()
-        asyncio.run(_answer(service, workshop.app, listener, ready))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_answer(service, workshop.app, listener, ready))
 
 
 def check(service: Service) -> None:
@@ -153,28 +168,21 @@ def check(service: Service) -> None:
             "say what this server is called by those who use it, with --hostname, "
             "such as --hostname labels.example.com"
         )
+    for host in service.asset_hosts:
+        if not _ASSET_HOST.fullmatch(host):
+            raise EmulatorError(
+                f"{host!r} is no host that templates could load from; give its name alone, "
+                "such as --allow-asset-host cdn.jsdelivr.net"
+            )
 
 
-def database_url(service: Service) -> str:
-    """The SQLAlchemy URL of a server's database.
-
-    Raises:
-        EmulatorError: if what was given is none.
-    """
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    if service.database is None:
-        return f"sqlite:///{Path(service.state or '').absolute() / 'engine.sqlite'}"
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the event loop: uvloop where it is installed, with which a request costs half."""
     try:
-        url = make_url(service.database)
-    except (ArgumentError, ValueError):
-        # What was given is not repeated, for there may be a password in it.
-        raise EmulatorError(
-            "what was given as --database is no URL of a database; "
-            "write it as postgresql://user@host/name or sqlite:////folder/file"
-        ) from None
-    return url.render_as_string(hide_password=False)
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 async def _answer(

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
-from gtlabel.emulator import taskuis
+from gtlabel.emulator import doorway, taskuis
 from gtlabel.emulator.api import Context
-from gtlabel.emulator.awsfront import AwsFront
+from gtlabel.emulator.awsfront import AwsFirst, AwsFront
 from gtlabel.emulator.clients import Clients
 from gtlabel.emulator.environment import team_arn
 from gtlabel.emulator.groundtruth import operations
 from gtlabel.emulator.hosts import LOOPBACK_NAMES, Guard
 from gtlabel.emulator.rounds import Rounds
 from gtlabel.emulator.secret import portal_secret
+from gtlabel.emulator.service import Ready
 from gtlabel.emulator.shelf import Shelf
 from gtlabel.emulator.sigv4 import SignatureCheck
 from gtlabel.emulator.staff import Staff
@@ -79,7 +80,8 @@ class Workshop:
         self._functions.check()
         self._store = Store(database)
         self._shelf = Shelf(database)
-        crew = Crew(self._store)
+        self._crew = crew = Crew(self._store)
+        self._known_as = known_as
         # AWS's model wants an issuer to be https.
         staff = Staff(crew, self._shelf, known_as.replace("http:", "https:"))
         self._board = Board(self._store, admits=staff.admits)
@@ -112,15 +114,16 @@ class Workshop:
             lambda _: clients.aws().s3,
             staff.admits,
             secure=service.behind_proxy or service.tls_cert is not None,
+            asset_hosts=service.asset_hosts,
         )
-        front = Mount("/", AwsFront(labeling, context, check))
-        app = portal(
+        others = portal(
             self._board,
             Doorkeeper(crew),
             (context.account, context.region),
-            also=[*([templates] if address else []), *shown, front],
+            also=[*([templates] if address else []), *shown],
             behind_proxy=service.behind_proxy,
         )
+        app = AwsFirst(AwsFront(labeling, context, check), others)
         self.app: ASGIApp = Guard(app, [*service.hostnames, service.host, *LOOPBACK_NAMES], _LARGEST_BODY)
         self.environ = {
             "AWS_ENDPOINT_URL_SAGEMAKER": known_as,
@@ -130,7 +133,19 @@ class Workshop:
 
     def open(self) -> None:
         """Begin to move jobs on."""
+        doorway.remember(self._shelf, self._known_as)
         self._rounds.start()
+
+    def ready(self, url: str) -> Ready:
+        """What whoever started it must know; the first time of all, what lets them in."""
+        invite = doorway.first_invite(self._crew)
+        return Ready(
+            url,
+            self.environ,
+            self._known_as,
+            doorway.owner_of(self._crew),
+            invite and doorway.link(self._known_as, invite),
+        )
 
     def close(self) -> None:
         """Stop moving jobs on, and let go of the database."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,9 +36,13 @@ from gtlabel.portal.site import Site
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
+_log = logging.getLogger(__name__)
+
 # How long somebody who showed a token is believed to hold it still.
 _FRESH_SECONDS = 0.5
 _TOKENS_REMEMBERED = 4096
+_NOT_STORED = (503, 507)
+_COMPLAINT_SECONDS = 10.0
 
 
 def portal(
@@ -71,6 +76,7 @@ def pages(
     admits: Callable[[Job, str], str | None],
     *,
     secure: bool,
+    asset_hosts: Sequence[str] = (),
 ) -> list[BaseRoute]:
     """The pages of workers and owners.
 
@@ -81,9 +87,19 @@ def pages(
         s3_of: gives the S3 client of a job.
         admits: says why a worker may not work on a job, or None if they may.
         secure: whether the portal is reached over TLS.
+        asset_hosts: hosts that templates may load scripts and styles from, over TLS.
     """
     pictures = Pictures(secret, s3_of)
-    site = Site(board, crew, shared_renderer(), pictures, secret, admits, secure=secure)
+    site = Site(
+        board,
+        crew,
+        shared_renderer(),
+        pictures,
+        secret,
+        admits,
+        secure=secure,
+        asset_hosts=[f"https://{host}" for host in asset_hosts],
+    )
     return [*OwnerSite(board, crew, site.visitors, pictures).routes(), *site.routes()]
 
 
@@ -105,6 +121,7 @@ class WorkerApi:
         self._home = home
         self._behind_proxy = behind_proxy
         self._known: dict[str, tuple[str, float]] = {}
+        self._complained = -_COMPLAINT_SECONDS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -116,7 +133,16 @@ class WorkerApi:
             status, said = await self._answer(scope, action, body)
         except Exception as error:  # noqa: BLE001 - told apart in `refusal`
             status, said = workers.refusal(error, action)
+        if status in _NOT_STORED:
+            self._complain(said["error"])
         await send_json(send, status, said)
+
+    def _complain(self, sentence: str) -> None:
+        """Log that nothing can be stored, once in a while: every worker is told each time."""
+        now = time.monotonic()
+        if now - self._complained > _COMPLAINT_SECONDS:
+            self._complained = now
+            _log.error(sentence)
 
     async def _answer(self, scope: Scope, action: str, body: bytes) -> workers.Answer:
         if scope["method"] != "POST":
