@@ -179,14 +179,6 @@ def folder_moved(trial: Trial) -> Mend:
     return mend
 
 
-def file_replaced(trial: Trial) -> Mend:
-    """An empty database takes the place of the file, which only has another name now."""
-    file, away = trial.state / "engine.sqlite", trial.state / "kept.sqlite"
-    file.rename(away)
-    file.write_bytes(b"")
-    return lambda: away.replace(file)
-
-
 def database_stopped(trial: Trial) -> Mend:
     """PostgreSQL is stopped as its owner does it."""
     assert trial.cluster is not None
@@ -255,7 +247,6 @@ FAULTS = (
     Fault("database files immutable", read_only, expected="nothing was stored"),
     Fault("read-only at a restart", read_only_start, mounted=True, noticed=False, expected="ead-only"),
     Fault("database folder moved away", folder_moved, expected="put it back"),
-    Fault("database file replaced", file_replaced, expected="put it back"),
     Fault("PostgreSQL stopped", database_stopped, shared=True, expected="nothing was stored"),
     Fault("PostgreSQL crashed", database_crashed, shared=True, expected="nothing was stored"),
     Fault("leader loses its lock", leaders_ousted, shared=True, noticed=False),
