@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from gtlabel.cli.output import Format, progress, put, put_json, put_table, say
 
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
+    from gtlabel.emulator.portal import Portal
 
 _WORKERS = 5
 
@@ -39,6 +41,10 @@ def up(
     vendor_team: Annotated[
         list[str] | None, typer.Option("--vendor-team", help="Subscribe to a vendor's team of this name.")
     ] = None,
+    portal_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port of the portal, where people label; 0: a free one.")
+    ] = 0,
+    no_portal: Annotated[bool, typer.Option("--no-portal", help="Have no portal.")] = False,
     function: FunctionNames = None,
     function_seconds: FunctionSeconds = LONGEST_FUNCTION,
     detach: Annotated[bool, typer.Option("--detach", help="Leave it running and return.")] = False,
@@ -46,7 +52,8 @@ def up(
 ) -> None:
     """Start the emulator and print its address.
 
-    It ends at Ctrl-C; without --state everything in it is gone then.
+    It ends at Ctrl-C; without --state everything in it is gone then. People label in its portal, at an
+    address of its own, once they are invited: see `gtlabel local invite`.
 
     Example: gtlabel local up --state ~/trash --detach
     """
@@ -54,11 +61,14 @@ def up(
         from gtlabel.emulator.child import detach as start
 
         given = [f"--function={each}" for each in function or ()]
+        given += ["--no-portal"] if no_portal else [f"--portal-port={portal_port}"]
         address = start(state, port, host, [*given, f"--function-seconds={function_seconds}"])
         _make_buckets(address.url, bucket)
         _subscribe(address.url, vendor_team)
         put(address.url)
         say('use it with: eval "$(gtlabel local env)"; stop it with: gtlabel local down')
+        if not no_portal:
+            _tell_way_in(_invite(address.url, "owner", "owner"))
         return
     import logging
     import os
@@ -66,6 +76,7 @@ def up(
 
     from gtlabel.emulator.server import serve
     from gtlabel.engine.functions import Functions, read_functions
+    from gtlabel.engine.roster import Role
 
     functions = Functions(read_functions(function or ()), seconds=function_seconds)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -82,7 +93,22 @@ def up(
         if sys.stderr.isatty():
             say('use it with: eval "$(gtlabel local env)"; stop it with Ctrl-C')
 
-    serve(host, port, state, functions=functions, on_ready=ready)
+    def portal_ready(portal: Portal) -> None:
+        if sys.stderr.isatty():
+            _tell_way_in({"portal": portal.url, "link": portal.invite("owner", Role.OWNER)})
+        else:
+            # What lets somebody in belongs into no log, and whatever is no terminal may be one.
+            say(f"people label at {portal.url}; let them in with: gtlabel local invite NAME")
+
+    serve(
+        host,
+        port,
+        state,
+        functions=functions,
+        on_ready=ready,
+        portal_port=None if no_portal else portal_port,
+        on_portal=portal_ready,
+    )
 
 
 @app.command()
@@ -97,6 +123,30 @@ def down(state: State = None, port: Port = None) -> None:
     emulator = find(port=port, state=state)
     stop(emulator)
     say(f"the emulator at {emulator.url} has stopped")
+
+
+@app.command()
+def invite(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What they are called, there and in answers.")],
+    role: Annotated[
+        str, typer.Option("--role", help="worker answers; owner sees all jobs and people, too.")
+    ] = "worker",
+    state: State = None,
+    port: Port = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Print a link that lets somebody into the portal once, within three days; their earlier links are void.
+
+    Example: gtlabel local invite ana
+    """
+    from gtlabel.emulator.state import find
+
+    found = _invite(find(port=port, state=state).url, name, role)
+    if output is Format.JSON:
+        put_json({"name": name, "link": found["link"]})
+        return
+    say(f"this lets {name} into the portal, once, within three days; it is not shown again")
+    put(found["link"])
 
 
 @app.command()
@@ -328,6 +378,21 @@ def _subscribe(url: str, names: list[str] | None) -> None:
 
     for name in names or ():
         say(f"vendor team: {Workers(lambda: Served(url)).subscribe(name)}")
+
+
+def _invite(url: str, name: str, role: str) -> dict[str, str]:
+    from gtlabel.emulator.actors import Served
+    from gtlabel.errors import WorkerError
+
+    status, answer = Served(url).ask("invite", {"name": name, "role": role})
+    if status != HTTPStatus.OK:
+        raise WorkerError(str(answer.get("error")))
+    return {key: str(value) for key, value in answer.items()}
+
+
+def _tell_way_in(found: dict[str, str]) -> None:
+    say(f"people label in a browser at {found['portal']}; let them in with: gtlabel local invite NAME")
+    say(f"open this to come in as the owner; it works once, within three days: {found['link']}")
 
 
 def _names(url: str, jobs: list[str], *, elsewhere: bool) -> list[str]:

@@ -43,7 +43,7 @@ class Address:
 def running(state: Path | None = None, port: int = 0) -> Iterator[Address]:
     """Run an emulator while this is entered, and end it whatever happens.
 
-    It also ends when this process is killed.
+    It also ends when this process is killed. It has no portal: nobody would know the address.
 
     Args:
         state: the folder in which everything survives; without one, it is all gone at the end.
@@ -54,7 +54,7 @@ def running(state: Path | None = None, port: int = 0) -> Iterator[Address]:
     """
     with tempfile.TemporaryDirectory(prefix="gtlabel-log-") as folder:
         log = Path(folder) / "emulator.log"
-        options = ["--until-stdin-closes"]
+        options = ["--until-stdin-closes", "--no-portal"]
         process = _start(state, port, log, options, stdin=subprocess.PIPE)
         try:
             url = _url_of(process, log)

@@ -4,6 +4,7 @@ worker/*    what a worker page says: see `gtlabel.portal.workers`
 device/*    what a device asks: see `gtlabel.emulator.devices`
 clock       the time: see `gtlabel.emulator.clock`
 human-task-ui/REGION/NAME  the template of a human task UI
+invite      a link that lets somebody into the portal: {"name", "role"}
 health      whether somebody is there
 """
 
@@ -15,6 +16,8 @@ from typing import Any
 
 from gtlabel.emulator import clock, devices, taskuis, vendors
 from gtlabel.emulator.emulator import Emulator
+from gtlabel.engine.roster import Role
+from gtlabel.errors import GtlabelError
 from gtlabel.portal import workers
 
 
@@ -40,9 +43,23 @@ def answer(emulator: Emulator, path: str, body: Mapping[str, Any]) -> tuple[int,
         return taskuis.handle(emulator.uis, rest)
     if kind == "vendor-team":
         return vendors.handle(vendors.Vendors(emulator.shelf), body)
+    if kind == "invite":
+        return _invite(emulator, body)
     if kind == "clock":
         answered = clock.handle(emulator.clock, body)
         # Who moved it finds done what became due.
         emulator.turn(wait=True)
         return answered
     return 404, {"error": f"there is nothing at /gtlabel/{path}"}
+
+
+def _invite(emulator: Emulator, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    if emulator.portal is None:
+        return 409, {"error": "this emulator has no portal; start it without --no-portal"}
+    try:
+        link = emulator.portal.invite(str(body.get("name", "")), Role(body.get("role", "worker")))
+    except ValueError:
+        return 400, {"error": f"nobody can be a {body.get('role')!r}; a role is worker or owner"}
+    except GtlabelError as error:
+        return 400, {"error": str(error)}
+    return 200, {"name": body.get("name"), "link": link, "portal": emulator.portal.url}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from gtlabel.emulator.shelf import Shelf
 from gtlabel.emulator.streaming import Streams
 from gtlabel.emulator.taskuis import TaskUis
 from gtlabel.engine.board import Board
+from gtlabel.engine.crew import Crew
 from gtlabel.engine.foreman import Foreman
 from gtlabel.engine.functions import Functions
 from gtlabel.engine.membership import call_back
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
     from gtlabel.aws import Aws
+    from gtlabel.emulator.portal import Portal
     from gtlabel.engine.jobs import JobKey
 
 _QUIET_SECONDS = 0.2
@@ -49,6 +52,7 @@ class Emulator:
 
     Attributes:
         put: writes an object into S3 where that is this process, and labeling jobs need not ask for it.
+        portal: the pages on which people label, where there are any.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Emulator:
         self._turning = threading.Lock()
         self._clients: dict[Context, Aws] = {}
         self.put: Put | None = None
+        self.portal: Portal | None = None
         self.functions = functions or Functions()
         self._temporary = TemporaryDirectory(prefix="gtlabel-") if state is None else None
         self.root = Path(self._temporary.name) if self._temporary else Path(state or "")
@@ -95,6 +100,13 @@ class Emulator:
         self.executor.recover()
         stacks.install(self.aws)
         self._operations = self._assembled()
+
+    @cached_property
+    def crew(self) -> Crew:
+        """Who was invited into the portal; until somebody asks, nobody pays for the tables."""
+        crew = Crew(self.store)
+        self.people.invited = crew
+        return crew
 
     def _files_of(self, key: JobKey) -> S3Client:
         """The client that a labeling job reads and writes with."""
@@ -148,6 +160,9 @@ class Emulator:
             self.people.reset()
             self.shelf.clear()
             self.store.clear()
+            self.crew.clear()
+            if self.portal:
+                self.portal.renew()
             self.clock.reset()
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 Whoever is in the pool of a team, by that user name, address or `sub`, answers under their own `sub`, so that
 worker responses lead back to them as they do on AWS (contract/ground-truth.md 5.3), and answers no more when
 they are disabled or taken out of the team. Nobody signs in here: a name that no pool knows is taken for
-somebody all the same, as simulated people have such.
+somebody all the same, as simulated people have such. Whoever is invited into the portal has their name there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from uuid import NAMESPACE_URL, uuid5
 from gtlabel.emulator.api import ApiError, Context
 from gtlabel.emulator.shelf import Shelf
 from gtlabel.emulator.teambook import TeamBook
+from gtlabel.engine.crew import Crew
 from gtlabel.engine.jobs import Job
 from gtlabel.engine.output import Identity
 
@@ -33,12 +34,16 @@ class People:
     Args:
         shelf: where the teams are kept.
         clients: gives the clients of an account and region.
+
+    Attributes:
+        invited: whoever was invited into the portal, if there is one.
     """
 
     def __init__(self, shelf: Shelf, clients: Callable[[Context], Aws]) -> None:
         self._shelf = shelf
         self._clients = clients
         self._teams = TeamBook(shelf)
+        self.invited: Crew | None = None
 
     def identify(self, job: Job, worker: str) -> Identity | None:
         """The person in the pool of the job's team whom a worker's name means; None when it has none such.
@@ -63,6 +68,9 @@ class People:
 
     def admits(self, job: Job, worker: str) -> str | None:
         """Why a worker may not answer a job, or None if they may; it costs microseconds."""
+        known_here = self.invited.by_name(worker) if self.invited else None
+        if known_here is not None and not known_here.active:
+            return f"{worker} is deactivated; ask the owner"
         team = self._teams.of(job)
         pool = _pool_of(team) if team else None
         if team is None or pool is None:

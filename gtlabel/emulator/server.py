@@ -25,6 +25,7 @@ from gtlabel.emulator.api import Context
 from gtlabel.emulator.child import Address, running
 from gtlabel.emulator.environment import ROLE, role_policy, role_trust
 from gtlabel.emulator.environment import environ as environ_of
+from gtlabel.emulator.portal import Portal
 from gtlabel.emulator.state import StateFolder
 from gtlabel.engine.functions import Functions
 from gtlabel.errors import EmulatorError, PortInUseError
@@ -60,6 +61,8 @@ def serve(
     *,
     functions: Functions | None = None,
     on_ready: Callable[[str], None] | None = None,
+    portal_port: int | None = None,
+    on_portal: Callable[[Portal], None] = lambda _portal: None,
 ) -> None:
     """Answer until SIGTERM or SIGINT; call it from the main thread.
 
@@ -69,6 +72,9 @@ def serve(
         state: the folder in which everything survives; without one, it is all gone at the end.
         functions: the functions of custom workflows; they find this server where they look for AWS.
         on_ready: called once with the URL, when the first request may come.
+        portal_port: the port of the pages on which people label; 0 takes a free one, and without one there
+            are none.
+        on_portal: called once, from another thread, when the pages are there.
 
     Raises:
         PortInUseError: if something else listens there.
@@ -88,6 +94,12 @@ def serve(
             functions.check()
             front = Front(folder.path, url, durable=state is not None, functions=functions)
             server.wsgi_app = front
+            portal = None
+            if portal_port is not None:
+                portal = Portal(
+                    front.emulator, host, portal_port, lambda: on_portal(portal) if portal else None
+                )
+                front.emulator.portal = portal
             keeper = _Housekeeper(front)
             try:
                 serving = threading.Thread(target=_serve, args=(server, stop), name="server", daemon=True)
@@ -96,9 +108,13 @@ def serve(
                 folder.announce(url)
                 if on_ready:
                     on_ready(url)
+                if portal:
+                    portal.start()
                 stop.wait()
             finally:
                 # First those who still talk to this server, then the server, then the state.
+                if portal:
+                    portal.end()
                 keeper.end()
                 front.emulator.executor.close()
                 server.stop()
@@ -168,6 +184,9 @@ class Front:
     def _own(self, path: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         from gtlabel.emulator import doors
 
+        if path == "invite" and "HTTP_ORIGIN" in environ:
+            # Browsers say where a page is from that asks; programs do not.
+            return _send_json(start_response, 403, {"error": "no page of a browser makes invites here"})
         try:
             length = int(environ.get("CONTENT_LENGTH") or 0)
             body = json.loads(environ["wsgi.input"].read(length) or b"{}")

@@ -16,26 +16,18 @@ and jobs must agree about it, so keep it once there are jobs.
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import re
 import signal
-import socket
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gtlabel.emulator.databases import database_url
 from gtlabel.emulator.hosts import is_everywhere, is_loopback
-from gtlabel.errors import EmulatorError, PortInUseError
+from gtlabel.emulator.webserver import WebServer, listen
+from gtlabel.errors import EmulatorError
 
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
-_GRACE_SECONDS = 5
-_BACKLOG = 1024
 # It becomes part of a policy, where a blank or a semicolon would begin something else.
 _ASSET_HOST = re.compile(
     r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+(:\d{1,5})?", re.IGNORECASE
@@ -130,7 +122,7 @@ def serve(service: Service, *, on_ready: Callable[[Ready], None] | None = None) 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
     with ExitStack() as stack:
-        listener = stack.enter_context(_listen(service.host, service.port))
+        listener = stack.enter_context(listen(service.host, service.port))
         if service.state is not None:
             stack.enter_context(StateFolder(service.state))
         url = _url(service, listener.getsockname()[1])
@@ -142,8 +134,14 @@ def serve(service: Service, *, on_ready: Callable[[Ready], None] | None = None) 
                 on_ready(workshop.ready(url))
 
         workshop.open()
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_answer(service, workshop.app, listener, ready))
+        server = WebServer(
+            workshop.app,
+            listener,
+            tls_cert=service.tls_cert,
+            tls_key=service.tls_key,
+            closing=workshop.closing,
+        )
+        server.run(ready)
 
 
 def check(service: Service) -> None:
@@ -174,61 +172,6 @@ def check(service: Service) -> None:
                 f"{host!r} is no host that templates could load from; give its name alone, "
                 "such as --allow-asset-host cdn.jsdelivr.net"
             )
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes the event loop: uvloop where it is installed, with which a request costs half."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
-
-
-async def _answer(
-    service: Service, app: ASGIApp, listener: socket.socket, on_ready: Callable[[], None]
-) -> None:
-    import uvicorn
-
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=True,
-        # Whose the address is that a proxy names is for the portal to say.
-        proxy_headers=False,
-        lifespan="off",
-        ws="none",
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-        ssl_certfile=service.tls_cert,
-        ssl_keyfile=str(service.tls_key) if service.tls_key else None,
-    )
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            on_ready()
-
-    await Server(config).serve([listener])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise EmulatorError(f"{host} is no address of this machine: {error.strerror}") from error
-    listener = socket.socket(found[0], socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(found[4])
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PortInUseError(host, port) from None
-        raise EmulatorError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
-    return listener
 
 
 def _url(service: Service, port: int) -> str:

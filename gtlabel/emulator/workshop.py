@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -55,6 +56,7 @@ class Workshop:
     Attributes:
         environ: what points boto3, the aws command line and gtlabel to it.
         app: answers what is asked there.
+        closing: what streams ends when this is set.
 
     Raises:
         EmulatorError: if S3 would be the server itself, or nobody could ever sign a request.
@@ -63,6 +65,7 @@ class Workshop:
 
     def __init__(self, service: Service, url: str, database: str) -> None:
         known_as = service.public_url or url
+        self.closing = threading.Event()
         clients = Clients(service.profile, service.region)
         clients.must_not_lead_to(url, service.hostnames)
         context = Context(service.account, clients.region)
@@ -115,6 +118,7 @@ class Workshop:
             staff.admits,
             secure=service.behind_proxy or service.tls_cert is not None,
             asset_hosts=service.asset_hosts,
+            closing=self.closing,
         )
         others = portal(
             self._board,

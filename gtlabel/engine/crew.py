@@ -146,6 +146,10 @@ class Crew:
         """Who somebody is, as of a second ago at most."""
         return self._roster.book().workers.get(sub)
 
+    def by_name(self, name: str) -> Worker | None:
+        """Who is called that, in exactly these letters, as of a second ago at most."""
+        return next((one for one in self._roster.book().workers.values() if one.name == name), None)
+
     def refusal(self, sub: str, groups: Sequence[str]) -> str | None:
         """Why somebody may not work for a team that asks these groups; None if they may.
 
@@ -373,6 +377,16 @@ class Crew:
     def note(self, who: str, what: str, whom: str, detail: str = "") -> None:
         """Add a line to the access log, with nothing secret in it."""
         self._store.write(lambda connection: note(connection, self._now(), who, what, whom, detail))
+
+    def clear(self) -> None:
+        """Forget everybody, and what was done to them."""
+
+        def empty(connection: Connection) -> None:
+            for table in reversed(metadata.sorted_tables):
+                if table is not changes:
+                    connection.execute(table.delete())
+
+        self._change(empty)
 
     def _now(self) -> int:
         return to_micros(self._clock())

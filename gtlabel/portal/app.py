@@ -12,6 +12,7 @@ import asyncio
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -24,7 +25,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from gtlabel.engine.board import Board
-from gtlabel.engine.crew import Crew
+from gtlabel.engine.crew import Crew, Worker
 from gtlabel.engine.doorkeeper import Doorkeeper
 from gtlabel.engine.jobs import Job, JobKey
 from gtlabel.portal import workers
@@ -77,6 +78,8 @@ def pages(
     *,
     secure: bool,
     asset_hosts: Sequence[str] = (),
+    seat: Callable[[Worker], str] = lambda worker: worker.sub,
+    closing: threading.Event | None = None,
 ) -> list[BaseRoute]:
     """The pages of workers and owners.
 
@@ -88,6 +91,8 @@ def pages(
         admits: says why a worker may not work on a job, or None if they may.
         secure: whether the portal is reached over TLS.
         asset_hosts: hosts that templates may load scripts and styles from, over TLS.
+        seat: who somebody is to the board.
+        closing: set when the server ends, so that what streams does, too.
     """
     pictures = Pictures(secret, s3_of)
     site = Site(
@@ -99,8 +104,10 @@ def pages(
         admits,
         secure=secure,
         asset_hosts=[f"https://{host}" for host in asset_hosts],
+        seat=seat,
     )
-    return [*OwnerSite(board, crew, site.visitors, pictures).routes(), *site.routes()]
+    owners = OwnerSite(board, crew, site.visitors, pictures, closing or threading.Event())
+    return [*owners.routes(), *site.routes()]
 
 
 class WorkerApi:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -46,9 +47,13 @@ class OwnerSite:
         crew: who may come in.
         visitors: who is at the browser.
         pictures: shows disputed images.
+        closing: set when the server ends.
     """
 
-    def __init__(self, board: Board, crew: Crew, visitors: Visitors, pictures: Pictures) -> None:
+    def __init__(
+        self, board: Board, crew: Crew, visitors: Visitors, pictures: Pictures, closing: threading.Event
+    ) -> None:
+        self._closing = closing
         self._board = board
         self._crew = crew
         self._visitors = visitors
@@ -147,7 +152,7 @@ class OwnerSite:
 
     async def _stream(self, request: Request) -> AsyncIterator[str]:
         last, silent = "", 0.0
-        while not await request.is_disconnected():
+        while not self._closing.is_set() and not await request.is_disconnected():
             try:
                 # The session may end, or the role, while the page stays open.
                 await self._owner(request)

@@ -87,7 +87,8 @@ class Site:
         secret: what nonces of tasks are made of; all processes of a portal have the same.
         admits: says why a worker may not work on a job, or None if they may.
         secure: whether the portal is reached over TLS.
-        asset_hosts: hosts that templates may load scripts and styles from.
+        asset_hosts: where templates may load scripts and styles from, as a policy names it.
+        seat: who somebody is to the board.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Site:
         *,
         secure: bool = False,
         asset_hosts: Sequence[str] = (),
+        seat: Callable[[Worker], str] = lambda worker: worker.sub,
     ) -> None:
         self._board = board
         self._crew = crew
@@ -109,6 +111,7 @@ class Site:
         self._secret = secret
         self._admits = admits
         self._asset_hosts = asset_hosts
+        self._seat = seat
         self._desk = Desk(board.store)
         self._pages = Pages(board.store)
         self._patience = Patience()
@@ -173,7 +176,7 @@ class Site:
         status, nonce = 200, ""
         try:
             worker = await self.visitors.worker(request)
-            task, job = await asyncio.to_thread(self._desk.task, lease, worker.sub)
+            task, job = await asyncio.to_thread(self._desk.task, lease, self._seat(worker))
             nonce = self.nonce(lease)
             template = await asyncio.to_thread(self._template, job)
             rendered = await self._renderer.render_async(
@@ -232,7 +235,7 @@ class Site:
         if action == "lease":
             job = await asyncio.to_thread(self._desk.job, int(asked.pop("job", 0)))
             asked |= {"job": job.key.name, "account": job.key.account, "region": job.key.region}
-        status, said = await workers.answer(self._board, action, asked, workers.Caller(worker.sub))
+        status, said = await workers.answer(self._board, action, asked, workers.Caller(self._seat(worker)))
         for given in (said, said.get("next")):
             if isinstance(given, dict) and given.get("lease"):
                 given.update(await asyncio.to_thread(self._about, given["lease"], worker))
@@ -252,14 +255,14 @@ class Site:
 
     def _jobs_of(self, worker: Worker) -> list[dict[str, Any]]:
         paused: dict[str, int] = {}
-        for task in self._board.held(worker.sub):
+        for task in self._board.held(self._seat(worker)):
             if task.paused:
                 paused[task.job.name] = paused.get(task.job.name, 0) + 1
         found = []
         for job in self._desk.running():
-            if self._admits(job, worker.sub) is not None:
+            if self._admits(job, self._seat(worker)) is not None:
                 continue
-            standing = self._desk.standing(job, worker.sub)
+            standing = self._desk.standing(job, self._seat(worker))
             human = job.spec.request.get("HumanTaskConfig", {})
             found.append(
                 {
@@ -278,7 +281,7 @@ class Site:
     def _held(self, worker: Worker, number: int) -> list[dict[str, Any]]:
         job = self._desk.job(number)
         tasks = []
-        for task in self._board.held(worker.sub):
+        for task in self._board.held(self._seat(worker)):
             if task.job != job.key:
                 continue
             if task.paused:
@@ -295,7 +298,7 @@ class Site:
 
     def _about(self, lease: str, worker: Worker) -> dict[str, Any]:
         """What the shell must know of a task beside what the API says."""
-        _, job = self._desk.task(lease, worker.sub)
+        _, job = self._desk.task(lease, self._seat(worker))
         return {
             "nonce": self.nonce(lease),
             "title": title_of(job),
