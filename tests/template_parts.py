@@ -1,4 +1,4 @@
-"""A worker at a page: templates rendered, framed and served as the portal does, and hands to answer them with."""
+"""A worker at a page: templates rendered, framed and served as the portal does, and hands to answer with."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _PICTURES = Path(__file__).parent.parent / "samples" / "trash" / "images"
 # The same frames as in the portal, and a list of what they said in place of the portal's API.
 _SHELL = b"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Shell</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="stylesheet" href="/static/portal.css"><script type="module" src="/shell.js"></script></head>
+<link rel="icon" href="data:,"><link rel="stylesheet" href="/static/portal.css"><script type="module" src="/shell.js"></script></head>
 <body class="work"><h1 class="hidden-text">Shell</h1><main class="stack">
-<iframe title="Task" id="frame-0"></iframe><iframe title="Next task" id="frame-1"></iframe></main></body></html>"""
+<iframe title="Task" id="frame-0"></iframe><iframe title="Next task" id="frame-1"></iframe></main></body>"""
 _SHELL_SCRIPT = b"""import {Frames} from '/static/work/frames.js';
 window.heard = [];
 const hear = (task, said) => window.heard.push({...said, lease: task.lease});

@@ -13,17 +13,28 @@ from functools import cache
 from pathlib import Path
 
 _STATIC = Path(__file__).parent / "static"
+# Pages may be long and anybody's, so no pattern here looks at one place again and again.
 # AWS's own elements, which ours stand in for.
 _AWS_SCRIPT = re.compile(
-    r"<script\b[^>]*\bsrc\s*=\s*[\"']?https://assets\.crowd\.aws/crowd-html-elements[\w.-]*\.js[\"']?[^>]*>"
-    r"\s*(</script\s*>)?",
+    r"<script\b[^<>]*\bsrc\s*+=\s*+[\"']?+\s*+(?:https?:)?//assets\.crowd\.aws/crowd-html-elements[\w.-]*\.js"
+    r"[^<>]*+>\s*+(?:</script\s*+>)?",
     re.IGNORECASE,
 )
+# HTML knows no closed elements but its own: all that follows one would stand inside of it.
+_CLOSED = re.compile(
+    r"<(crowd-[a-z-]++)((?:\s++[^\s\"'>/=]++(?:\s*+=\s*+(?:\"[^\"]*+\"|'[^']*+'"
+    r"|(?:[^\s\"'=<>`/]|/(?!>))++))?+)*+)\s*+/>",
+    re.IGNORECASE,
+)
+_OPENED = r"<\1\2></\1>"
 # A page that was given colors was made for white paper.
 _OWN_COLORS = re.compile(
-    r"\b(background|background-color|bgcolor|color)\s*[:=]|rel\s*=\s*[\"']?stylesheet", re.IGNORECASE
+    r"\b(background|background-color|bgcolor|color)\s*+[:=]|rel\s*+=\s*+[\"']?stylesheet", re.IGNORECASE
 )
-_PAPER = "html{color-scheme:%s}body{margin:0;font:16px/1.5 system-ui,sans-serif}"
+_PAPER = (
+    "html{color-scheme:%s}body{margin:0;font:16px/1.5 system-ui,sans-serif}"
+    "short-instructions,full-instructions{display:block}"
+)
 
 
 @cache
@@ -52,7 +63,7 @@ def frame_document(page: str, *, nonce: str, origin: str, title: str) -> str:
         f"<title>{named}</title><style>{_PAPER % scheme}</style>"
         f"<script>window.__gtlabel = {settings};</script>"
         f'<script src="/static/crowd.js"></script>\n'
-        f"{_AWS_SCRIPT.sub('', page)}"
+        f"{_CLOSED.sub(_OPENED, _AWS_SCRIPT.sub('', page))}"
     )
 
 

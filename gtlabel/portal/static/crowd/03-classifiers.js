@@ -17,6 +17,8 @@ ${VIEWER_LOOK}
 .annotation-area { flex: 1; display: flex; min-width: 0; }
 .stage { flex: 1; display: flex; flex-direction: column; min-width: 0; }
 .stage .header { font-size: 19px; line-height: 1.3; margin: 12px 14px; font-weight: 650; overflow-wrap: anywhere; }
+.stage .header:empty { display: none; }
+.awsui-app-layout__navigation .summary { margin-top: 10px; overflow-wrap: anywhere; }
 .target { padding: 0 14px 14px; overflow: auto; flex: 1; }
 .category-picker-wrapper { width: 300px; flex: none; padding: 14px; overflow: auto;
   border-left: 1px solid var(--line); }
@@ -29,6 +31,7 @@ legend { font-weight: 650; padding: 0 0 8px; }
   box-shadow: inset 0 0 0 1px var(--accent); }
 .option:has(input:focus-visible) { outline: 3px solid var(--accent); outline-offset: 2px; }
 .option:has(input:disabled) { opacity: .55; }
+.option[hidden] { display: none; }
 .option input { width: 20px; height: 20px; flex: none; margin: 0; }
 .option input:focus-visible { outline: none; }
 .option .text { min-width: 0; overflow-wrap: anywhere; unicode-bidi: isolate; }
@@ -38,12 +41,15 @@ kbd { margin-left: auto; border: 1px solid var(--line); border-radius: 4px; padd
 .filter { width: 100%; min-height: 44px; padding: 6px 10px; margin: 0 0 8px; border: 1px solid var(--line);
   border-radius: 6px; }
 .comment { width: 100%; min-height: 96px; padding: 8px; border: 1px solid var(--line); border-radius: 6px; }
+.said { color: var(--soft); margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; }
+.summary-toggle { display: none; }
 @media (max-width: 760px) {
   .awsui-app-layout, .annotation-area { flex-direction: column; }
   .awsui-app-layout { height: auto; min-height: calc(100vh - var(--crowd-footer, 68px)); }
   .awsui-app-layout__navigation, .category-picker-wrapper { width: auto; border: 0; }
-  .awsui-app-layout__navigation { padding: 6px 14px; border-bottom: 1px solid var(--line); }
-  .awsui-app-layout__navigation .summary { display: none; }
+  .awsui-app-layout__navigation { padding: 6px 14px; border-bottom: 1px solid var(--line); overflow: visible; }
+  .summary-toggle { display: inline-flex; }
+  .awsui-app-layout__navigation .summary:not(.open) { display: none; }
   .viewport { flex: none; height: 46vh; }
   kbd { display: none; }
 }
@@ -54,6 +60,7 @@ class Classifier extends Control {
   static look = CLASSIFIER_LOOK;
   isMulti = false;
   isImage = false;
+  isRaw = false;
 
   get categories() {
     return this.names ?? [];
@@ -63,6 +70,8 @@ class Classifier extends Control {
     const given = readValue(value) ?? [];
     this.names = (Array.isArray(given) ? given : [given]).map((entry) => String(entry?.name ?? entry));
     if (this.isBuilt) this.drawOptions();
+    // A script may name the classes when the page is there already.
+    if (this.isBuilt && this.isRead && !this.isTouched) this.restore(this.initial());
   }
 
   /** The chosen class, which listeners of `change` expect as a plain string; a list in multi-select. */
@@ -89,8 +98,18 @@ class Classifier extends Control {
       this.exclusion.checked = Boolean(answer?.labels) && wanted.size === 0;
       this.exclude();
     }
-    if (this.comment) this.comment.value = answer?.workerComment ?? '';
+    if (this.comment) {
+      this.comment.value = answer?.workerComment ?? '';
+      this.said.textContent = this.comment.value;
+    }
+    this.alarm.textContent = '';
     this.validate();
+  }
+
+  /** What is chosen before anybody chose; AWS's elements know no such thing. */
+  initial() {
+    const given = this.getAttribute('initial-value');
+    return given === null ? undefined : relaxedOrText(given);
   }
 
   attributeChangedCallback(name, _before, value) {
@@ -120,7 +139,8 @@ class Classifier extends Control {
     this.picker = make('div', {class: 'category-picker-wrapper'}, this.options, this.alarm);
     const stage = make('section', {class: 'stage', 'aria-labelledby': 'header'}, this.heading);
     if (this.isImage) {
-      this.viewer = new Viewer(header || 'The picture to classify');
+      this.viewer = new Viewer(header || 'The picture to classify',
+        {isRaw: this.isRaw, changed: () => this.validate(), steer: (event) => this.steer(event)});
       stage.append(this.viewer.element, this.viewer.bar);
       this.viewer.load(this.getAttribute('src'), this.getAttribute('overlay'));
     } else {
@@ -145,21 +165,34 @@ class Classifier extends Control {
         {type: 'button', onclick: () => this.instructions.showModal()}, 'View full instructions'));
       this.shadowRoot.append(this.instructions);
     }
-    if (short) this.navigation.append(make('div', {class: 'summary'}, make('slot', {name: 'short-instructions'})));
+    if (short) this.addSummary(short.getAttribute('header'));
     const comment = this.querySelector(':scope > worker-comment');
     if (comment) this.addComment(comment);
-    const initial = this.getAttribute('initial-value');
-    if (initial !== null && this.picked().length === 0) this.restore(relaxedOrText(initial));
+    this.isRead = true;
+    if (!this.isTouched) this.restore(this.initial());
+  }
+
+  /** The short instructions stand beside the task; a phone, which has no room, shows them on demand. */
+  addSummary(header) {
+    const heading = header ? make('div', {role: 'heading', 'aria-level': '2'}, header) : null;
+    const summary = make('div', {class: 'summary', id: 'summary'}, heading, make('slot', {name: 'short-instructions'}));
+    const toggle = make('button', {type: 'button', class: 'summary-toggle', 'aria-expanded': 'false',
+      'aria-controls': 'summary',
+      onclick: () => toggle.setAttribute('aria-expanded', String(summary.classList.toggle('open')))}, 'In short');
+    this.navigation.append(toggle, summary);
   }
 
   addComment(region) {
     const title = region.getAttribute('header') || 'Add a comment';
     this.comment = make('textarea', {class: 'comment', 'aria-label': title,
-      placeholder: region.getAttribute('placeholder')});
+      placeholder: region.getAttribute('placeholder'), oninput: () => {
+        this.said.textContent = this.comment.value;
+      }});
+    this.said = make('p', {class: 'said'});
     const dialog = dialogOf(title, make('slot', {name: 'worker-comment'}), this.comment);
     const text = region.getAttribute('link-text') || 'Add a comment';
-    this.picker.append(
-      make('button', {type: 'button', class: 'link', onclick: () => dialog.showModal()}, text), dialog);
+    this.picker.append(make('button', {type: 'button', class: 'link', onclick: () => dialog.showModal()}, text),
+      this.said, dialog);
   }
 
   drawOptions() {
@@ -192,7 +225,6 @@ class Classifier extends Control {
         const wanted = event.target.value.toLowerCase();
         for (const input of this.inputs()) {
           input.closest('.option').hidden = !input.value.toLowerCase().includes(wanted);
-          input.closest('.option').style.display = input.closest('.option').hidden ? 'none' : '';
         }
       }});
   }
@@ -205,6 +237,7 @@ class Classifier extends Control {
     this.exclusion = make('input', {type: 'checkbox', class: 'exclusion', disabled: this.disabled,
       onchange: (event) => {
         event.stopPropagation();
+        this.isTouched = true;
         this.exclude();
         this.alarm.textContent = '';
         this.changed();
@@ -223,9 +256,9 @@ class Classifier extends Control {
 
   choose(event) {
     event.stopPropagation();
+    this.isTouched = true;
     this.alarm.textContent = '';
     this.changed();
-    this.lastChosen = event.target;
   }
 
   inputs() {
@@ -234,6 +267,11 @@ class Classifier extends Control {
 
   picked() {
     return this.inputs().filter((input) => input.checked).map((input) => input.value);
+  }
+
+  /** Uses a key while the picture has the focus; false leaves it to others. */
+  steer() {
+    return false;
   }
 
   /** Uses a key; false if it means nothing here. */
@@ -251,7 +289,14 @@ class Classifier extends Control {
   validate() {
     const isAnswered = this.picked().length > 0 || Boolean(this.exclusion?.checked);
     const sentence = this.isMulti ? 'Choose at least one option.' : 'Choose an option.';
-    this.blame(isAnswered ? '' : sentence, this.options);
+    this.blame(this.notSeen() || (isAnswered ? '' : sentence), this.options);
+  }
+
+  /** Nobody says anything about a picture that they have not seen. */
+  notSeen() {
+    const state = this.isImage ? this.viewer?.state : 'loaded';
+    if (state === 'loaded') return '';
+    return state === 'failed' ? 'The picture does not load; decline the task.' : 'The picture has not come yet.';
   }
 
   complain() {

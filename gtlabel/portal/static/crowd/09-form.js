@@ -53,7 +53,7 @@ class CrowdForm extends HTMLElement {
 
   /** Submits unless a control objects or a listener of `submit` prevents it; says whether it did. */
   requestSubmit() {
-    const refused = this.controls().find((control) => !control.disabled && !control.checkValidity());
+    const refused = this.controls().find((control) => !isDisabled(control) && !control.checkValidity());
     if (refused) {
       if (refused.complain) refused.complain();
       else refused.reportValidity();
@@ -72,7 +72,6 @@ class CrowdForm extends HTMLElement {
 
   reset() {
     this.inner.reset();
-    for (const control of this.controls()) control.restore?.(undefined);
   }
 
   /** What takes part in the answer, in the order of the page. */
@@ -86,7 +85,7 @@ class CrowdForm extends HTMLElement {
     const answer = {};
     for (const control of this.controls()) {
       const name = control.getAttribute('name');
-      const value = name && !control.disabled ? valueOf(control) : undefined;
+      const value = name && !isDisabled(control) ? valueOf(control) : undefined;
       if (value === undefined) continue;
       const known = Object.hasOwn(answer, name) ? answer[name] : undefined;
       const merged = isObject(known) && isObject(value) ? {...known, ...value} : value;
@@ -102,6 +101,7 @@ class CrowdForm extends HTMLElement {
       const value = answer?.[control.getAttribute('name')];
       if (control.restore) control.restore(value);
       else if (control.type === 'checkbox' || control.type === 'radio') control.checked = Boolean(value?.[control.value]);
+      else if (control.multiple) for (const option of control.options) option.selected = value?.includes(option.value);
       else if (!SILENT_TYPES.includes(control.type)) control.value = value ?? '';
     }
   }
@@ -122,13 +122,19 @@ function isObject(value) {
   return value !== null && typeof value === 'object' && !Array.isArray(value);
 }
 
+/** A disabled control, or one in a disabled set of fields, has no part in the answer, as in forms of HTML. */
+function isDisabled(control) {
+  return control.disabled || control.matches(':disabled');
+}
+
 /** What a control gives; undefined when it has nothing to say. */
 function valueOf(control) {
   if ('_submittableValue' in control) return control._submittableValue;
   if (control.type === 'checkbox' || control.type === 'radio') return {[control.value]: control.checked};
   if (SILENT_TYPES.includes(control.type)) return undefined;
   if (control.localName === 'select' && control.multiple) {
-    return [...control.selectedOptions].map((option) => option.value);
+    const chosen = [...control.selectedOptions].map((option) => option.value);
+    return chosen.length ? chosen : undefined;
   }
   return control.value === '' ? undefined : control.value;
 }

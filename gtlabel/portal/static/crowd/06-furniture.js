@@ -1,9 +1,27 @@
 // What a page is furnished with, and what has no part in the answer: buttons, cards, alerts, tabs, dialogs.
 
-class Button extends CrowdElement {
+// Some names of the iron-icons set, by signs that every system font has.
+const ICONS = {
+  add: '+', 'add-circle': '⊕', 'arrow-back': '←', 'arrow-downward': '↓', 'arrow-forward': '→', 'arrow-upward': '↑',
+  block: '⊘', check: '✓', clear: '×', close: '×', create: '✎', delete: '✕', done: '✓', error: '!', favorite: '♥',
+  flag: '⚑', help: '?', 'help-outline': '?', home: '⌂', info: 'i', 'info-outline': 'i', mail: '✉', menu: '≡',
+  'more-horiz': '…', 'more-vert': '⋮', refresh: '↻', remove: '−', 'report-problem': '⚠', search: '⌕', send: '➤',
+  settings: '⚙', star: '★', 'thumb-down': '👎', 'thumb-up': '👍', undo: '↶', visibility: '👁', warning: '⚠',
+};
+
+/** An icon by its name or address; null if neither says anything. */
+function iconOf(icon) {
+  if (/^(https?:|data:image\/|\/)/i.test(icon ?? '')) return make('img', {class: 'icon', src: icon, alt: ''});
+  const sign = ICONS[(icon ?? '').split(':').at(-1)];
+  return sign ? make('span', {class: 'icon', 'aria-hidden': 'true'}, sign) : null;
+}
+
+/** What all buttons are: pressed unless disabled. */
+class PlainButton extends CrowdElement {
   static delegates = true;
-  static observedAttributes = ['disabled', 'loading', 'href'];
-  static look = ':host { display: inline-block; margin: 2px; } .icon { width: 20px; height: 20px; }';
+  static observedAttributes = ['disabled'];
+  static look = `:host { display: inline-block; margin: 2px; max-width: 100%; }
+.icon { min-width: 20px; max-width: 20px; text-align: center; }`;
 
   get disabled() {
     return this.has('disabled');
@@ -13,68 +31,133 @@ class Button extends CrowdElement {
     this.toggleAttribute('disabled', Boolean(value));
   }
 
+  get isStuck() {
+    return this.disabled;
+  }
+
+  makeInner() {
+    return make('button', {type: 'button'});
+  }
+
   build() {
-    const address = this.getAttribute('href');
-    const variant = {primary: 'primary', link: 'link'}[this.getAttribute('variant')];
-    this.inner = isAddress(address)
-      ? make('a', {class: 'button', href: address, target: this.getAttribute('target'), rel: 'noopener noreferrer'})
-      : make('button', {type: 'button', class: variant});
+    this.inner = this.makeInner();
     this.fill();
     this.shadowRoot.append(this.inner);
     this.attributeChangedCallback();
-    this.addEventListener('click', (event) => this.press(event));
+    this.addEventListener('click', (event) => {
+      if (this.isStuck) {
+        event.stopImmediatePropagation();
+        event.preventDefault();
+      } else {
+        this.press();
+      }
+    });
+  }
+
+  attributeChangedCallback() {
+    if (this.inner) this.inner.disabled = this.disabled;
+  }
+
+  press() {}
+}
+
+class Button extends PlainButton {
+  static observedAttributes = ['disabled', 'loading'];
+  static look = `${PlainButton.look}
+.only .text { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+.wait { display: none; width: 16px; height: 16px; border: 2px solid; border-top-color: transparent; border-radius: 50%; }
+[aria-busy=true] .wait { display: block; }
+a.link { border-color: transparent; color: var(--accent); text-decoration: underline; background: none; }
+a.primary { background: var(--call); border-color: var(--call); color: var(--on-call); font-weight: 600; }
+[aria-disabled=true] { opacity: .5; cursor: default; }
+@media (prefers-reduced-motion: no-preference) {
+  .wait { animation: turn 1s linear infinite; }
+  @keyframes turn { to { transform: rotate(1turn); } }
+}`;
+
+  get isStuck() {
+    return this.disabled || this.has('loading');
+  }
+
+  makeInner() {
+    const href = this.getAttribute('href');
+    if (!isAddress(href)) return super.makeInner();
+    return make('a', {class: 'button', href, target: this.getAttribute('target'), rel: 'noopener noreferrer'});
   }
 
   fill() {
-    const picture = this.getAttribute('icon-url');
-    const icon = isAddress(picture) ? make('img', {class: 'icon', src: picture, alt: ''}) : null;
-    const parts = [icon, make('slot')];
+    const variant = {primary: 'primary', link: 'link', icon: 'only'}[this.getAttribute('variant')];
+    if (variant) this.inner.classList.add(variant);
+    const icon = iconOf(this.getAttribute('icon-url')) ?? iconOf(this.getAttribute('icon'));
+    const parts = [icon, make('span', {class: 'text'}, make('slot'))];
     if (this.getAttribute('icon-align') === 'right') parts.reverse();
-    this.inner.append(...parts.filter(Boolean));
+    this.inner.append(make('span', {class: 'wait'}), ...parts.filter(Boolean));
   }
 
   attributeChangedCallback() {
     if (!this.inner) return;
+    // Who waits keeps the focus: a button that is loading is no disabled one.
     const isBusy = this.has('loading');
-    this.inner.disabled = this.disabled || isBusy;
+    this.inner.disabled = this.disabled && !isBusy;
     this.inner.setAttribute('aria-busy', String(isBusy));
+    this.inner.setAttribute('aria-disabled', String(this.isStuck));
   }
 
-  press(event) {
-    if (this.disabled || this.has('loading')) {
-      event.stopImmediatePropagation();
-      event.preventDefault();
-      return;
-    }
+  press() {
     const action = this.getAttribute('form-action');
     if (action === 'submit') formOf(this)?.requestSubmit();
     if (action === 'reset') formOf(this)?.reset();
   }
 }
 
-class IconButton extends Button {
+/** A sign to click on; `title` says what for. */
+class IconButton extends PlainButton {
   fill() {
-    const title = this.getAttribute('label') || this.getAttribute('title') || this.getAttribute('icon') || 'Button';
-    this.inner.title = title;
-    this.inner.setAttribute('aria-label', title);
-    this.inner.append(this.getAttribute('label') || ICONS[this.getAttribute('icon')] || '•');
+    const icon = this.getAttribute('icon');
+    this.inner.setAttribute('aria-label', this.title || this.sign || icon || 'Button');
+    this.inner.append(iconOf(icon) ?? (this.sign || '…'));
+  }
+
+  get sign() {
+    return '';
   }
 }
-
-const ICONS = {add: '+', remove: '−', close: '×', clear: '×', check: '✓', done: '✓', search: '⌕', help: '?', info: 'i'};
 
 define('crowd-button', Button);
 define('crowd-icon-button', IconButton);
 define('crowd-fab', class extends IconButton {
-  static look = `${Button.look} button { border-radius: 28px; min-width: 56px; min-height: 56px; font-size: 18px; }`;
+  static look = `${PlainButton.look} button { border-radius: 28px; min-width: 56px; min-height: 56px; font-size: 18px;
+  background: var(--accent); border-color: var(--accent); color: var(--paper); }
+button:hover:enabled { background: var(--accent); filter: brightness(1.1); }`;
+
+  get sign() {
+    return this.getAttribute('label') ?? '';
+  }
 });
 
 define('crowd-badge', class extends CrowdElement {
   static look = `:host { display: inline-block; background: var(--accent); color: var(--paper); border-radius: 11px;
-  padding: 0 8px; font-size: 13px; line-height: 22px; }`;
+  padding: 0 8px; font-size: 13px; line-height: 22px; text-align: center; }
+:host(.pinned) { position: absolute; z-index: 1; } img.icon { width: 16px; vertical-align: middle; }`;
 
   build() {
-    this.shadowRoot.append(this.getAttribute('label') || ICONS[this.getAttribute('icon')] || '', make('slot'));
+    const icon = iconOf(this.getAttribute('icon'));
+    this.shadowRoot.append(icon ?? this.getAttribute('label') ?? '', make('slot'));
+    afterParsing(() => this.pin());
+  }
+
+  /** Stands on the upper right corner of the element that it belongs to, wherever that goes. */
+  pin() {
+    const target = document.getElementById(this.getAttribute('for') ?? '');
+    if (!target) return;
+    this.classList.add('pinned');
+    const place = () => {
+      const corner = target.getBoundingClientRect();
+      const from = (this.offsetParent ?? document.body).getBoundingClientRect();
+      this.style.left = `${corner.right - from.left - this.offsetWidth / 2}px`;
+      this.style.top = `${corner.top - from.top - this.offsetHeight / 2}px`;
+    };
+    for (const element of [target, document.body]) new ResizeObserver(place).observe(element);
   }
 });
 
@@ -117,7 +200,7 @@ define('crowd-alert', class extends CrowdElement {
 
 class Modal extends CrowdElement {
   static look = ':host { display: inline-block; margin: 4px 0; }';
-  usual = 'Open';
+  usual = 'Click to open modal';
 
   build() {
     const text = this.getAttribute('link-text') || this.usual;
@@ -144,7 +227,7 @@ class Modal extends CrowdElement {
 define('crowd-modal', Modal);
 define('crowd-instructions', class extends Modal {
   static look = `${Modal.look} ${tabLook()}`;
-  usual = 'View instructions';
+  usual = 'Click for instructions';
 
   build() {
     slotRegions(this);
@@ -190,10 +273,12 @@ function tabList(panels) {
     list.append(make('button', {type: 'button', role: 'tab', onclick: () => show(index)}, title));
   });
   list.addEventListener('keydown', (event) => {
-    const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
-    if (!step) return;
     const tabs = [...list.children];
-    const next = (tabs.indexOf(event.target) + step + tabs.length) % tabs.length;
+    const here = tabs.indexOf(event.target);
+    const to = {ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: -1}[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    const next = (to + tabs.length) % tabs.length;
     show(next);
     tabs[next].focus();
   });
@@ -202,7 +287,7 @@ function tabList(panels) {
 }
 
 function tabLook() {
-  return `.tabs { display: flex; gap: 4px; border-bottom: 1px solid var(--line); margin-bottom: 12px; }
+  return `.tabs { display: flex; flex-wrap: wrap; gap: 4px; border-bottom: 1px solid var(--line); margin-bottom: 12px; }
 .tabs button { border: 0; border-radius: 6px 6px 0 0; background: none; }
 .tabs button[aria-selected=true] { box-shadow: inset 0 -3px 0 var(--accent); font-weight: 650; }`;
 }
@@ -229,7 +314,8 @@ define('crowd-tab', class extends CrowdElement {
 define('crowd-toast', class extends CrowdElement {
   static observedAttributes = ['opened', 'text'];
   static look = `:host { display: none; position: fixed; bottom: 84px; left: 16px; padding: 12px 18px; z-index: 10;
-  border-radius: 6px; background: var(--ink); color: var(--paper); } :host([opened]) { display: block; }`;
+  border-radius: 6px; background: var(--ink); color: var(--paper); max-width: calc(100% - 32px); }
+:host([opened]:not([opened=false])) { display: block; }`;
 
   build() {
     this.setAttribute('role', 'status');

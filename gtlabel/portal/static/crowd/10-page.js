@@ -12,9 +12,9 @@ function tellShell(type, content = {}) {
   return true;
 }
 
-/** The element that keys mean: a classifier or a drawing one. */
+/** The element that keys mean, a classifier or a drawing one: the one with the focus, or else the first. */
 function mainElement() {
-  return document.querySelector(FULL_PAGE);
+  return document.activeElement?.closest(FULL_PAGE) ?? document.querySelector(FULL_PAGE);
 }
 
 const ORDERS = {
@@ -27,7 +27,7 @@ const ORDERS = {
   },
   settings({fast, hotkeys}) {
     Object.assign(settings, {fast: Boolean(fast), hotkeys: Boolean(hotkeys)});
-    mainElement()?.classList.toggle('quiet', !settings.hotkeys);
+    for (const element of document.querySelectorAll(FULL_PAGE)) element.classList.toggle('quiet', !settings.hotkeys);
   },
 };
 
@@ -71,8 +71,8 @@ document.addEventListener('keydown', (event) => {
 
 // A sandboxed frame opens nothing by itself; the shell does, after a click.
 document.addEventListener('click', (event) => {
-  const link = event.composedPath().find((node) => node.localName === 'a' && node.href);
-  if (!link || link.getAttribute('href').startsWith('#')) return;
+  const link = event.composedPath().find((node) => node instanceof HTMLAnchorElement && node.href);
+  if (!link || event.defaultPrevented || link.getAttribute('href').startsWith('#')) return;
   if (tellShell('link', {href: link.href})) event.preventDefault();
 });
 
@@ -83,9 +83,9 @@ document.addEventListener('error', (event) => {
 
 for (const [name, type] of definitions) customElements.define(name, type);
 
-// 11 of AWS's sample templates wait for this event before they touch an element.
+// Many templates wait for this event before they touch an element.
 afterParsing(() => setTimeout(() => {
   ORDERS.settings(settings);
-  document.dispatchEvent(new CustomEvent('all-crowd-elements-ready'));
+  document.dispatchEvent(new CustomEvent('all-crowd-elements-ready', {bubbles: true}));
   tellShell('ready');
 }));

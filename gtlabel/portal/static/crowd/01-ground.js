@@ -79,7 +79,7 @@ class RelaxedReader {
     this.place++;
     while (!this.take('}')) {
       const quoted = this.next() === '"' || this.next() === "'";
-      const key = quoted ? this.string() : this.match(/[A-Za-z_$][\w$-]*/y);
+      const key = quoted ? this.string() : this.match(/[\w$][\w$-]*/y);
       if (!this.take(':')) this.fail();
       members.push([key, this.value(depth + 1)]);
       if (!this.take(',') && this.next() !== '}') this.fail();
@@ -145,7 +145,7 @@ function afterParsing(work) {
 
 /** Whether an address may be shown or opened: no script hides in it. */
 function isAddress(text) {
-  return /^(https?:|data:image\/|blob:|\/|\.|#)/i.test(text ?? '');
+  return /^\s*(https?:|data:image\/|blob:|\/|\.|#)/i.test(text ?? '');
 }
 
 const LOOK = `
@@ -210,6 +210,17 @@ class Control extends CrowdElement {
     this.internals = this.attachInternals();
   }
 
+  connectedCallback() {
+    // Browsers refuse clicks on whatever bears the attribute, also where it says "false".
+    if (this.getAttribute('disabled') === 'false') this.removeAttribute('disabled');
+    super.connectedCallback();
+  }
+
+  /** The form is reset: what the page said at first counts again. */
+  formResetCallback() {
+    this.restore(this.initial());
+  }
+
   get name() {
     return this.getAttribute('name');
   }
@@ -240,6 +251,11 @@ class Control extends CrowdElement {
 
   reportValidity() {
     return this.internals.reportValidity();
+  }
+
+  /** What labels of HTML call it: they reach the element, and not the field in its shadow. */
+  calledByLabels() {
+    return [...this.internals.labels].map((label) => label.textContent.trim()).join(' ');
   }
 
   /** Says that a worker changed something. */

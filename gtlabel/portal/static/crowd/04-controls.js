@@ -1,4 +1,9 @@
-// The generic controls: what people type, tick, toggle and slide.
+// The generic controls: what people type, tick and toggle.
+
+const FIELD_TYPES = ['text', 'password', 'number', 'date', 'time', 'datetime-local', 'month', 'week', 'email', 'tel',
+  'url', 'search', 'color', 'range', 'hidden'];
+// A pattern that describes one character, as AWS's means it: a class, or a class of its own name.
+const EACH_CHARACTER = /^\^?(\[(?:[^\]\\]|\\.)+\]|\\[dws])[+*]?\$?$/i;
 
 const FIELD_LOOK = `
 :host { display: block; margin: 8px 0; }
@@ -7,6 +12,7 @@ label span { display: block; margin: 0 0 4px; }
 input, textarea { width: 100%; min-height: 44px; padding: 8px 10px; border: 1px solid var(--line);
   border-radius: 6px; }
 .counter { color: var(--soft); font-size: 13px; text-align: right; }
+textarea { display: block; resize: vertical; field-sizing: content; }
 `;
 
 class Field extends Control {
@@ -15,7 +21,8 @@ class Field extends Control {
   static look = FIELD_LOOK;
 
   makeField() {
-    return make('input', {type: this.getAttribute('type') || 'text'});
+    const type = (this.getAttribute('type') ?? '').toLowerCase();
+    return make('input', {type: FIELD_TYPES.includes(type) ? type : 'text'});
   }
 
   build() {
@@ -35,9 +42,10 @@ class Field extends Control {
       this.count();
       this.changed();
     });
+    field.addEventListener('beforeinput', (event) => this.ignore(event));
     // The field's own event does not leave the shadow; whoever listens was told by `changed`.
     field.addEventListener('change', (event) => event.stopPropagation());
-    this.nameField();
+    afterParsing(() => this.nameField());
     this.shadowRoot.append(make('label', {}, this.caption, field), this.alarm);
     if (this.has('char-counter')) {
       this.counter = make('div', {class: 'counter', 'aria-hidden': 'true'});
@@ -48,10 +56,20 @@ class Field extends Control {
     if (this.has('auto-focus')) afterParsing(() => field.focus());
   }
 
-  /** A field without a label is called what its placeholder or name says. */
+  /** A field without a label of its own is called what the page, its placeholder or its name says. */
   nameField() {
-    const name = this.getAttribute('label') ? null : (this.getAttribute('placeholder') || this.name);
+    const name = this.getAttribute('label') ? ''
+      : (this.calledByLabels() || this.getAttribute('placeholder') || this.name);
     if (name) this.field.setAttribute('aria-label', name);
+  }
+
+  /** Where a pattern says which characters there may be, others are not even typed. */
+  ignore(event) {
+    const [, characters] = EACH_CHARACTER.exec(this.getAttribute('allowed-pattern') ?? '') ?? [];
+    if (!characters || !event.data || !this.has('auto-validate')) return;
+    if ([...event.data].every((character) => new RegExp(characters, 'u').test(character))) return;
+    event.preventDefault();
+    this.alarm.textContent = this.sentence('This character is not allowed here.');
   }
 
   attributeChangedCallback(name, _before, value) {
@@ -84,6 +102,11 @@ class Field extends Control {
 
   restore(answer) {
     this.value = answer ?? '';
+    this.alarm.textContent = '';
+  }
+
+  initial() {
+    return this.getAttribute('value');
   }
 
   count() {
@@ -130,7 +153,7 @@ define('crowd-text-area', class extends Field {
   makeField() {
     const field = make('textarea', {rows: this.getAttribute('rows') || 2});
     const most = Number(this.getAttribute('max-rows'));
-    if (most) field.style.maxHeight = `${most * 1.5}em`;
+    if (most) field.style.maxHeight = `calc(${most} * 1.45em + 18px)`;
     return field;
   }
 });
@@ -144,6 +167,7 @@ input[role=switch] { appearance: none; width: 40px; height: 24px; border-radius:
 input[role=switch]::after { content: ''; position: absolute; inset: 3px auto 3px 3px; width: 18px; border-radius: 9px;
   background: #fff; }
 input[role=switch]:checked { background: var(--accent); }
+input[role=switch][aria-invalid=true] { background: var(--bad); }
 input[role=switch]:checked::after { left: 19px; }
 `;
 
@@ -159,12 +183,14 @@ class Tick extends Control {
       disabled: this.disabled, onchange: (event) => {
         event.stopPropagation();
         this.clearPeers();
+        this.drawValidity();
         this.changed();
       }});
     this.shadowRoot.append(make('label', {}, this.field, make('span', {}, make('slot'))));
     afterParsing(() => {
-      if (!this.textContent.trim()) this.field.setAttribute('aria-label', this.value);
+      if (!this.textContent.trim()) this.field.setAttribute('aria-label', this.calledByLabels() || this.value);
     });
+    this.drawValidity();
     this.validate();
   }
 
@@ -188,8 +214,12 @@ class Tick extends Control {
   }
 
   set checked(value) {
-    if (this.field) this.field.checked = Boolean(value);
-    else this.toggleAttribute('checked', Boolean(value));
+    if (this.field) {
+      this.field.checked = Boolean(value);
+      this.drawValidity();
+    } else {
+      this.toggleAttribute('checked', Boolean(value));
+    }
     this.validate();
   }
 
@@ -209,9 +239,16 @@ class Tick extends Control {
     this.checked = answer?.[this.value] ?? false;
   }
 
+  initial() {
+    return {[this.value]: this.has('checked')};
+  }
+
+  /** Overridden where being off may be wrong. */
+  drawValidity() {}
+
   validate() {
     if (!this.field) return;
-    const isMissing = this.required && this.kind === 'checkbox' && !this.checked;
+    const isMissing = this.kind === 'checkbox' && this.required && !this.checked;
     this.blame(isMissing ? 'Please check this box.' : '', this.field);
   }
 
@@ -227,6 +264,12 @@ define('crowd-radio-button', class extends Tick {
 });
 define('crowd-toggle-button', class extends Tick {
   role = 'switch';
+
+  /** A toggle that is marked invalid looks so for as long as it is off. */
+  drawValidity() {
+    const isInvalid = this.has('invalid') && !this.checked;
+    this.field.setAttribute('aria-invalid', String(isInvalid));
+  }
 });
 define('crowd-radio-group', class extends CrowdElement {
   build() {
@@ -246,72 +289,4 @@ define('crowd-radio-group', class extends CrowdElement {
     next.field.focus();
     next.field.click();
   }
-});
-
-class Slider extends Control {
-  static delegates = true;
-  static observedAttributes = ['value', 'disabled', 'min', 'max', 'step'];
-  static look = `
-:host { display: inline-block; min-width: 240px; margin: 4px 0; }
-.row { display: flex; align-items: center; gap: 10px; min-height: 44px; }
-input { flex: 1; min-width: 160px; min-height: 24px; }
-input[type=number] { flex: none; width: 80px; min-width: 0; min-height: 44px; border: 1px solid var(--line);
-  border-radius: 6px; padding: 4px 8px; }
-`;
-
-  build() {
-    const range = {min: this.getAttribute('min') ?? 0, max: this.getAttribute('max') ?? 100,
-      step: this.getAttribute('step') ?? 1, 'aria-label': this.getAttribute('label') || this.name || 'Value'};
-    this.field = make('input', {type: 'range', ...range, disabled: this.disabled,
-      oninput: (event) => this.follow(event, this.field)});
-    this.field.value = this.getAttribute('value') ?? range.min;
-    this.shown = this.has('editable')
-      ? make('input', {type: 'number', ...range, oninput: (event) => this.follow(event, this.shown)})
-      : make('output');
-    this.field.addEventListener('change', (event) => event.stopPropagation());
-    this.show();
-    this.shadowRoot.append(make('div', {class: 'row'}, this.field, this.shown), make('slot'));
-  }
-
-  follow(event, from) {
-    event.stopPropagation();
-    this.field.value = from.value;
-    this.show();
-    this.changed();
-  }
-
-  show() {
-    if (this.shown.localName === 'output') this.shown.textContent = this.field.value;
-    else this.shown.value = this.field.value;
-  }
-
-  attributeChangedCallback(name, _before, value) {
-    if (!this.field) return;
-    if (name === 'disabled') this.field.disabled = this.disabled;
-    else this.field[name] = value;
-    this.show();
-  }
-
-  get value() {
-    return Number(this.field ? this.field.value : (this.getAttribute('value') ?? this.getAttribute('min') ?? 0));
-  }
-
-  set value(value) {
-    if (this.field) this.restore(value);
-    else this.setAttribute('value', value);
-  }
-
-  get _submittableValue() {
-    return this.value;
-  }
-
-  restore(answer) {
-    this.field.value = answer ?? this.getAttribute('value') ?? this.field.min;
-    this.show();
-  }
-}
-
-define('crowd-slider', Slider);
-define('crowd-slider-label', class extends CrowdElement {
-  static look = ':host { display: inline-block; color: var(--soft); font-size: 13px; margin-right: 12px; }';
 });
