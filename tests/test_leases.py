@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from databases import new_database
 from engine_parts import CLASSES, KEY, START, Shop, answer
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from gtlabel.engine.board import Board
 from gtlabel.engine.jobs import Counters, Receipt, Status, Task, to_micros
@@ -375,6 +379,54 @@ def test_a_job_that_is_not_done_within_thirty_days_is_stopped(a_shop: Shops) -> 
     shop.clock.pass_seconds(86_400)
     assert shop.turn().job.status is Status.STOPPED
     assert ["bin" in record for record in shop.records()].count(True) == 1
+
+
+def test_a_step_costs_the_same_however_many_images_there_are_and_were_seen() -> None:
+    few, many = _instructions(60, 20), _instructions(3_000, 2_000)
+    # Trees of pages get a little deeper, and no more than that.
+    assert many < 1.5 * few
+
+
+def test_what_steps_cost_can_be_measured() -> None:
+    program = Path(__file__).parent / "benchmarks" / "engine.py"
+    small = ["--objects", "100", "--steps", "100", "--depth", "4", "--answers", "100"]
+    done = subprocess.run(
+        [sys.executable, program, *small], capture_output=True, text=True, timeout=60, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert [line.split(",")[1].split()[0] for line in lines[:3]] == ["fresh", "seen", "done"]
+    assert all("ms CPU each" in line for line in lines)
+
+
+def _instructions(images: int, seen: int) -> float:
+    """How many instructions SQLite runs for a step of somebody who has seen so many of so many images."""
+    shop = Shop(images, workers_per_object=2, max_concurrent=images)
+    shop.start()
+    # The first few are there to try the job out; the others are sent when those are done.
+    for worker in ("kim", "lee"):
+        while task := shop.board.lease(KEY, worker):
+            shop.say(task)
+    shop.turn()
+    task = shop.lease("ann")
+    for _ in range(seen):
+        task = _next(shop, task)
+    run = itertools.count()
+    shop.store.write(lambda connection: _driver(connection).set_progress_handler(lambda: next(run) < 0, 10))
+    for _ in range(10):
+        task = _next(shop, task)
+    shop.store.write(lambda connection: _driver(connection).set_progress_handler(None, 0))
+    shop.store.close()
+    return next(run)
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.dbapi_connection
+
+
+def _next(shop: Shop, task: Task) -> Task:
+    following = shop.board.step(task.lease, answer("Compost"))
+    assert following is not None
+    return following
 
 
 def _work_together(boards: Sequence[Board], shop: Shop) -> None:

@@ -6,8 +6,8 @@ Fills a job, lets workers step with `--depth` requests waiting at any time, and 
 milliseconds a step, and the times that requests took. Every commit is flushed to disk.
 
 Two more cases for each size: `seen` is a worker who has answered the first half of the images, all of which
-still wait for others; `done` is the last tenth of a job whose other images are labeled. What a step costs must
-not depend on either, nor on the number of images.
+still wait for others; `done` is the last tenth of a job whose other images are labeled. What a step costs
+must not depend on either, nor on the number of images.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ NEED = 3
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What some steps took: per second, CPU milliseconds each, and the slowest of a hundred in milliseconds."""
+    """What steps took: how many a second, CPU milliseconds each, and milliseconds of the middle and slow ones."""
 
     steps: int
     per_second: float
@@ -117,9 +117,10 @@ class Bench:
 
         gc.collect()
         start, cpu = time.perf_counter(), time.process_time()
-        for task in held:
-            if task is not None:
-                ask(task)
+        given = [task for task in held if task is not None]
+        assert given, "there is nothing left to do for these workers"
+        for task in given:
+            ask(task)
         over.wait()
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         taken.sort()
@@ -223,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _watch_memory(store: Store, answers: int, depth: int) -> None:
-    bench = Bench(store, "memory", answers // NEED + depth + 1)
+    bench = Bench(store, "memory", answers // 2 + 2 * depth)
     crowd = [f"worker-{n}" for n in range(depth)]
     for part in range(10):
         cost = bench.steps([f"{worker}-{part % NEED}" for worker in crowd], answers // 10)
