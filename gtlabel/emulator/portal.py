@@ -10,19 +10,22 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from gtlabel.emulator import doorway
 from gtlabel.emulator.api import Context
 from gtlabel.emulator.secret import portal_secret
 from gtlabel.emulator.webserver import WebServer, listen
 from gtlabel.engine.roster import Role
-from gtlabel.errors import EmulatorNotReadyError, WorkerNameTakenError
+from gtlabel.errors import EmulatorNotReadyError, PortInUseError, WorkerNameTakenError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from gtlabel.emulator.emulator import Emulator
+    from gtlabel.emulator.shelf import Shelf
 
 # The largest answer of a worker is far below it.
 _LARGEST_BODY = 4 << 20
@@ -53,7 +56,7 @@ class Portal(threading.Thread):
         self._emulator = emulator
         self._host = host
         self._on_ready = on_ready
-        self._listener = listen(host, port)
+        self._listener = _listen(emulator.shelf, host, port)
         self._ready = threading.Event()
         self._app: ASGIApp | None = None
         self._server = WebServer(self._answer, self._listener)
@@ -64,6 +67,7 @@ class Portal(threading.Thread):
     def run(self) -> None:
         """Answer until `end`."""
         try:
+            doorway.remember(self._emulator.shelf, self.url)
             self.renew()
             self._server.run(self._tell)
         except Exception:
@@ -121,6 +125,15 @@ class Portal(threading.Thread):
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._app is not None:
             await self._app(scope, receive, send)
+
+
+def _listen(shelf: Shelf, host: str, port: int) -> socket.socket:
+    """Take a port: of free ones that of last time, where browsers are signed in."""
+    latest = urlsplit(doorway.remembered(shelf) or "").port
+    if port == 0 and latest is not None:
+        with suppress(PortInUseError):
+            return listen(host, latest)
+    return listen(host, port)
 
 
 def _names(host: str) -> list[str]:

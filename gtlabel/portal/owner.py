@@ -28,15 +28,15 @@ from gtlabel.engine.crew import Crew, Role, Worker
 from gtlabel.engine.desk import Desk
 from gtlabel.engine.jobs import Job
 from gtlabel.engine.overview import Overview
-from gtlabel.errors import GtlabelError, NotTheOwnerError, WorkerError
+from gtlabel.errors import NotTheOwnerError, WorkerError
 from gtlabel.portal.pictures import Pictures
-from gtlabel.portal.site import api, own_page, page, title_of
+from gtlabel.portal.replies import API_HEADERS, api, own_page, page, trouble
+from gtlabel.portal.site import title_of
 from gtlabel.portal.visitors import Visitors
 
 _EVENT_SECONDS = 1.0
 # A proxy ends a connection that says nothing for long.
 _SILENCE_SECONDS = 15.0
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class OwnerSite:
@@ -66,7 +66,7 @@ class OwnerSite:
         """What the pages answer to; they stand before the workers' own."""
         return [
             Route("/owner", page(self._shown("owner.html"))),
-            Route("/owner/jobs/{number:int}", page(self._shown("owner-job.html"))),
+            Route("/owner/jobs/{number:int}", page(self.job_page)),
             Route("/owner/people", page(self._shown("people.html"))),
             Route("/api/owner/events", api(self.events)),
             Route("/api/owner/jobs/{number:int}", api(self.job)),
@@ -82,20 +82,26 @@ class OwnerSite:
 
         return shown
 
+    async def job_page(self, request: Request) -> Response:
+        """The page of one job."""
+        await self._owner(request)
+        await asyncio.to_thread(self._desk.job, request.path_params["number"])
+        return own_page("owner-job.html")
+
     async def events(self, request: Request) -> Response:
         """How far all jobs are: once at the start, and whenever it changes."""
         await self._owner(request)
         return StreamingResponse(
             self._stream(request),
             media_type="text/event-stream",
-            headers={**_HEADERS, "X-Accel-Buffering": "no"},
+            headers={**API_HEADERS, "X-Accel-Buffering": "no"},
         )
 
     async def job(self, request: Request) -> Response:
         """One job in full."""
         await self._owner(request)
         job = await asyncio.to_thread(self._desk.job, request.path_params["number"])
-        return JSONResponse(await asyncio.to_thread(self._view, job), headers=_HEADERS)
+        return JSONResponse(await asyncio.to_thread(self._view, job), headers=API_HEADERS)
 
     async def stop(self, request: Request) -> Response:
         """Stops a job; what was answered is kept."""
@@ -103,7 +109,7 @@ class OwnerSite:
         await self._owner(request)
         job = await asyncio.to_thread(self._desk.job, request.path_params["number"])
         stopped = await asyncio.to_thread(self._board.stop, job.key)
-        return JSONResponse({"stopping": stopped}, headers=_HEADERS)
+        return JSONResponse({"stopping": stopped}, headers=API_HEADERS)
 
     async def people(self, request: Request) -> Response:
         """Everybody; or takes somebody in and invites them."""
@@ -118,7 +124,7 @@ class OwnerSite:
             )
             return await self._invited(request, name, owner)
         workers = await asyncio.to_thread(self._crew.workers)
-        return JSONResponse({"people": [_told(worker) for worker in workers]}, headers=_HEADERS)
+        return JSONResponse({"people": [_told(worker) for worker in workers]}, headers=API_HEADERS)
 
     async def change(self, request: Request) -> Response:
         """Invites somebody again, or changes whether they may come in."""
@@ -137,12 +143,12 @@ class OwnerSite:
         if what == "deactivate" and name == owner.name:
             raise WorkerError("you cannot shut yourself out; another owner can")
         await asyncio.to_thread(changes[what])
-        return JSONResponse(_told(await asyncio.to_thread(self._crew.worker, name)), headers=_HEADERS)
+        return JSONResponse(_told(await asyncio.to_thread(self._crew.worker, name)), headers=API_HEADERS)
 
     async def _invited(self, request: Request, name: str, owner: Worker) -> Response:
         invite = await asyncio.to_thread(lambda: self._crew.invite(name, by=owner.name))
         link = f"{self._visitors.origin(request)}/join/{invite}"
-        return JSONResponse({"name": name, "link": link}, headers=_HEADERS)
+        return JSONResponse({"name": name, "link": link}, headers=API_HEADERS)
 
     async def _owner(self, request: Request) -> Worker:
         worker = await self._visitors.worker(request)
@@ -157,8 +163,9 @@ class OwnerSite:
                 # The session may end, or the role, while the page stays open.
                 await self._owner(request)
                 text = json.dumps({"jobs": await self._progress()})
-            except GtlabelError as error:
-                yield f"event: trouble\ndata: {json.dumps({'error': str(error)})}\n\n"
+            except Exception as error:  # noqa: BLE001 - told apart in `trouble`
+                status, sentence = trouble(error, "/api/owner/events")
+                yield f"event: trouble\ndata: {json.dumps({'error': sentence, 'status': status})}\n\n"
                 return
             if text != last:
                 yield f"event: jobs\ndata: {text}\n\n"

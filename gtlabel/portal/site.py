@@ -19,11 +19,8 @@ import hashlib
 import hmac
 import json
 import mimetypes
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import wraps
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from starlette.requests import Request
@@ -35,18 +32,13 @@ from gtlabel.engine.crew import Crew, Worker
 from gtlabel.engine.custom import task_input
 from gtlabel.engine.desk import Desk
 from gtlabel.engine.doorkeeper import Patience
-from gtlabel.engine.jobs import Job, Kind
+from gtlabel.engine.jobs import Job
 from gtlabel.engine.pages import Pages
 from gtlabel.errors import (
-    ForeignRequestError,
-    GtlabelError,
     InviteError,
-    JobNotFoundError,
     LeaseError,
-    NotSignedInError,
-    NotTheOwnerError,
     TooManyTriesError,
-    WorkerDeactivatedError,
+    WorkerNotAdmittedError,
 )
 from gtlabel.portal import workers
 from gtlabel.portal.documents import (
@@ -56,24 +48,16 @@ from gtlabel.portal.documents import (
     frame_document,
     frame_headers,
 )
+from gtlabel.portal.grid import is_for_grid, suggestion
 from gtlabel.portal.pictures import Pictures
 from gtlabel.portal.renderer import Renderer
+from gtlabel.portal.replies import API_HEADERS, api, calm, notice, own_page, page, trouble
 from gtlabel.portal.visitors import Visitors
 
 _STATIC = Path(__file__).parent / "static"
 _ACTIONS = ("lease", "submit", "decline", "release", "stop", "heartbeat", "revise")
 _SCRIPT_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
-_STATUS: dict[type[Exception], int] = {
-    ForeignRequestError: 403,
-    NotTheOwnerError: 403,
-    WorkerDeactivatedError: 403,
-    NotSignedInError: 401,
-    JobNotFoundError: 404,
-    LeaseError: 404,
-    TooManyTriesError: 429,
-}
-
-Endpoint = Callable[[Request], Awaitable[Response]]
+_PAGES_REMEMBERED = 64
 
 
 class Site:
@@ -116,6 +100,7 @@ class Site:
         self._pages = Pages(board.store)
         self._patience = Patience()
         self._texts: dict[int, str] = {}
+        self._grids: dict[int, bool] = {}
         self.visitors = Visitors(crew, secure=secure)
 
     def routes(self) -> list[BaseRoute]:
@@ -154,7 +139,7 @@ class Site:
             raise
         self._patience.succeeded(address, "invite")
         response = RedirectResponse("/", 303, PAGE_HEADERS)
-        await self.visitors.sign_in(worker, response)
+        await self.visitors.sign_in(worker, request, response)
         return response
 
     async def leave(self, request: Request) -> Response:
@@ -166,9 +151,15 @@ class Site:
 
     async def work(self, request: Request) -> Response:
         """The shell."""
-        await self.visitors.worker(request)
-        await asyncio.to_thread(self._desk.job, request.path_params["number"])
-        return own_page("grid.html" if request.query_params.get("view") == "grid" else "work.html")
+        worker = await self.visitors.worker(request)
+        job = await asyncio.to_thread(self._desk.job, request.path_params["number"])
+        reason = await asyncio.to_thread(self._admits, job, self._seat(worker))
+        if reason is not None:
+            raise WorkerNotAdmittedError(reason)
+        wants_grid = request.query_params.get("view") == "grid"
+        if wants_grid and not await asyncio.to_thread(self._has_grid, job):
+            return RedirectResponse(request.url.path, 303, PAGE_HEADERS)
+        return own_page("grid.html" if wants_grid else "work.html")
 
     async def frame(self, request: Request) -> Response:
         """The page of one task, for the worker who has it; what is wrong is told inside the frame."""
@@ -186,8 +177,9 @@ class Site:
                 text = failed_document(str(rendered.errors[0]), nonce=nonce, origin=origin)
             else:
                 text = frame_document(rendered.content, nonce=nonce, origin=origin, title=title_of(job))
-        except GtlabelError as error:
-            status, text = status_of(error), failed_document(str(error), nonce=nonce, origin=origin)
+        except Exception as error:  # noqa: BLE001 - told apart in `trouble`
+            status, sentence = trouble(error, "/frame")
+            text = failed_document(sentence, nonce=nonce, origin=origin)
         return HTMLResponse(text, status, frame_headers(origin, self._asset_hosts))
 
     async def static(self, request: Request) -> Response:
@@ -211,14 +203,15 @@ class Site:
         worker = await self.visitors.worker(request)
         jobs = await asyncio.to_thread(self._jobs_of, worker)
         return JSONResponse(
-            {"name": worker.name, "role": worker.role.value, "jobs": jobs}, headers=_no_store()
+            {"name": worker.name, "role": worker.role.value, "jobs": jobs}, headers=API_HEADERS
         )
 
     async def held(self, request: Request) -> Response:
         """The tasks of a job that are in the hands of whoever asks; those put aside are taken up again."""
         worker = await self.visitors.worker(request)
-        tasks = await asyncio.to_thread(self._held, worker, request.path_params["number"])
-        return JSONResponse({"tasks": tasks}, headers=_no_store())
+        view = request.query_params.get("view", "")
+        tasks = await asyncio.to_thread(self._held, worker, request.path_params["number"], view)
+        return JSONResponse({"tasks": tasks}, headers=API_HEADERS)
 
     async def act(self, request: Request) -> Response:
         """One action of a worker."""
@@ -230,28 +223,41 @@ class Site:
         except (ValueError, RecursionError):
             asked = None
         if action not in _ACTIONS or not isinstance(asked, dict):
-            return JSONResponse({"error": f"{action!r} with this body is not understood"}, 400)
-        job = None
+            return JSONResponse({"error": f"{action!r} with this body is not understood"}, 400, API_HEADERS)
+        view = asked.pop("view", "")
         if action == "lease":
-            job = await asyncio.to_thread(self._desk.job, int(asked.pop("job", 0)))
+            number = asked.pop("job", None)
+            if not isinstance(number, int):
+                return JSONResponse({"error": '"job" must be the number of a job'}, 400, API_HEADERS)
+            job = await asyncio.to_thread(self._desk.job, number)
             asked |= {"job": job.key.name, "account": job.key.account, "region": job.key.region}
         status, said = await workers.answer(self._board, action, asked, workers.Caller(self._seat(worker)))
         for given in (said, said.get("next")):
             if isinstance(given, dict) and given.get("lease"):
-                given.update(await asyncio.to_thread(self._about, given["lease"], worker))
-        return JSONResponse(said, status, _no_store())
+                given.update(await asyncio.to_thread(self._about, given["lease"], worker, view))
+        return JSONResponse(calm(said, status), status, API_HEADERS)
 
     def nonce(self, lease: str) -> str:
         """What only the page of a task and the shell around it know."""
         return hmac.new(self._secret, f"frame/{lease}".encode(), hashlib.sha256).hexdigest()[:32]
 
     def _template(self, job: Job) -> str:
-        if job.number not in self._texts:
+        text = self._texts.get(job.number) or self._pages.of(job)
+        if text is None:
+            raise LeaseError(f"the job {job.key.name!r} has no page for workers; answer it by the API")
+        if len(self._texts) >= _PAGES_REMEMBERED:
+            self._texts.clear()
+        self._texts[job.number] = text
+        return text
+
+    def _has_grid(self, job: Job) -> bool:
+        if job.number not in self._grids:
             text = self._pages.of(job)
             if text is None:
-                raise LeaseError(f"the job {job.key.name!r} has no page for workers; answer it by the API")
-            self._texts[job.number] = text
-        return self._texts[job.number]
+                # There may be one yet, when the job has begun.
+                return False
+            self._grids[job.number] = is_for_grid(job, text)
+        return self._grids[job.number]
 
     def _jobs_of(self, worker: Worker) -> list[dict[str, Any]]:
         paused: dict[str, int] = {}
@@ -273,12 +279,12 @@ class Site:
                     "left": standing.left,
                     "mine": standing.mine,
                     "stopped": paused.get(job.key.name, 0),
-                    "grid": job.spec.kind is Kind.SINGLE,
+                    "grid": self._has_grid(job),
                 }
             )
         return found
 
-    def _held(self, worker: Worker, number: int) -> list[dict[str, Any]]:
+    def _held(self, worker: Worker, number: int, view: str) -> list[dict[str, Any]]:
         job = self._desk.job(number)
         tasks = []
         for task in self._board.held(self._seat(worker)):
@@ -291,77 +297,26 @@ class Site:
                     "lease": task.lease,
                     "expires": task.expires.isoformat(),
                     "classes": list(task.classes),
-                    **self._about(task.lease, worker),
+                    **self._about(task.lease, worker, view),
                 }
             )
         return tasks
 
-    def _about(self, lease: str, worker: Worker) -> dict[str, Any]:
+    def _about(self, lease: str, worker: Worker, view: str) -> dict[str, Any]:
         """What the shell must know of a task beside what the API says."""
-        _, job = self._desk.task(lease, self._seat(worker))
-        return {
+        task, job = self._desk.task(lease, self._seat(worker))
+        about: dict[str, Any] = {
             "nonce": self.nonce(lease),
             "title": title_of(job),
             "job_name": job.key.name,
-            "now": datetime.now(UTC).isoformat(),
+            "now": self._board.clock().isoformat(),
         }
+        if view == "grid":
+            about["picture"] = self._pictures.address(job.key, task.source_ref) if task.source_ref else None
+            about["suggestion"] = suggestion(task.line, task.classes)
+        return about
 
 
 def title_of(job: Job) -> str:
     """What workers call a job."""
     return str(job.spec.request.get("HumanTaskConfig", {}).get("TaskTitle") or job.key.name)
-
-
-def page(endpoint: Endpoint) -> Endpoint:
-    """Tells a person in the browser what went wrong."""
-
-    @wraps(endpoint)
-    async def answered(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except GtlabelError as error:
-            titles = {401: "You are not signed in", 403: "This is not allowed", 429: "Please wait a little"}
-            status = status_of(error)
-            return notice(titles.get(status, "This does not work"), str(error), status)
-
-    return answered
-
-
-def api(endpoint: Endpoint) -> Endpoint:
-    """Tells a script what went wrong."""
-
-    @wraps(endpoint)
-    async def answered(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except GtlabelError as error:
-            return JSONResponse({"error": str(error)}, status_of(error), _no_store())
-
-    return answered
-
-
-def status_of(error: GtlabelError) -> int:
-    """The HTTP status of what is not allowed, not there, or cannot be now."""
-    known = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), None)
-    return known or workers.refusal(error, "page")[0]
-
-
-def own_page(name: str, values: Mapping[str, str] | None = None, status: int = 200) -> HTMLResponse:
-    """A page of ours; values become text and never markup."""
-    text = (_STATIC / "pages" / name).read_text()
-    if values is not None:
-        text = Template(text).substitute({key: _escaped(value) for key, value in values.items()})
-    return HTMLResponse(text, status, PAGE_HEADERS)
-
-
-def notice(title: str, text: str, status: int = 200) -> HTMLResponse:
-    """A page that says one thing."""
-    return own_page("notice.html", {"title": title, "text": text}, status)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
-
-
-def _no_store() -> dict[str, str]:
-    return {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}

@@ -33,7 +33,6 @@ class Visitors:
     def __init__(self, crew: Crew, *, secure: bool) -> None:
         self._crew = crew
         self._secure = secure
-        self._cookie = "__Host-gtlabel" if secure else "gtlabel"
         self._known: dict[str, tuple[Worker, float]] = {}
 
     def origin(self, request: Request) -> str:
@@ -41,13 +40,19 @@ class Visitors:
         scheme = "https" if self._secure else "http"
         return f"{scheme}://{request.headers.get('host', '')}"
 
+    def cookie(self, request: Request) -> str:
+        """The name of the session's cookie; a browser sends those of one host to all of its ports."""
+        if self._secure:
+            return "__Host-gtlabel"
+        return f"gtlabel-{request.headers.get('host', '').rpartition(':')[2]}"
+
     async def worker(self, request: Request) -> Worker:
         """Whose session it is.
 
         Raises:
             NotSignedInError: if there is none, or it is over.
         """
-        session = request.cookies.get(self._cookie, "")
+        session = request.cookies.get(self.cookie(request), "")
         worker, looked = self._known.get(session, (None, 0.0))
         if worker is not None and time.monotonic() - looked < _FRESH_SECONDS:
             return worker
@@ -55,7 +60,9 @@ class Visitors:
         # In a thread, because it may wait for the database, and everybody else must not.
         found = await asyncio.to_thread(self._crew.session, session) if session else None
         if found is None:
-            raise NotSignedInError("you are not signed in; open the link of an invite")
+            raise NotSignedInError(
+                "you are not signed in; open the link of an invite, or ask the owner for one"
+            )
         if len(self._known) >= _MOST_REMEMBERED:
             self._known.clear()
         self._known[session] = found, time.monotonic()
@@ -78,11 +85,11 @@ class Visitors:
         if script and request.headers.get("x-gtlabel") != "1":
             raise ForeignRequestError
 
-    async def sign_in(self, worker: Worker, response: Response) -> None:
+    async def sign_in(self, worker: Worker, request: Request, response: Response) -> None:
         """Begin a new session in an answer, whatever session there was before."""
         session = await asyncio.to_thread(self._crew.open_session, worker.name)
         response.set_cookie(
-            self._cookie,
+            self.cookie(request),
             session,
             max_age=SESSION_SECONDS,
             path="/",
@@ -93,8 +100,10 @@ class Visitors:
 
     async def sign_out(self, request: Request, response: Response) -> None:
         """End the session that a request shows."""
-        session = request.cookies.get(self._cookie, "")
+        session = request.cookies.get(self.cookie(request), "")
         self._known.pop(session, None)
         if session:
             await asyncio.to_thread(self._crew.close_session, session)
-        response.delete_cookie(self._cookie, path="/", secure=self._secure, httponly=True, samesite="strict")
+        response.delete_cookie(
+            self.cookie(request), path="/", secure=self._secure, httponly=True, samesite="strict"
+        )

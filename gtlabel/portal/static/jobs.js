@@ -1,6 +1,6 @@
 // The list of jobs that a worker may work on.
 
-import {get} from '/static/api.js';
+import {get, isSignedOut} from '/static/api.js';
 import {byId, node} from '/static/nodes.js';
 
 const REFRESH_MILLISECONDS = 10_000;
@@ -26,6 +26,8 @@ async function refresh() {
     byId('jobs').replaceChildren(...jobs.map(cardOf));
     state.textContent = jobs.length ? '' : 'There is no job for you now. This page looks again by itself.';
   } catch (error) {
+    // The page itself says what to do.
+    if (isSignedOut(error)) window.location.reload();
     state.textContent = `The list cannot be read now: ${error.message}`;
   }
 }

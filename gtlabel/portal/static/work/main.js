@@ -1,18 +1,19 @@
 // The shell around tasks: it leases ahead, shows, sends answers, and takes the last ones back.
 
 import {call, get, isPassing} from '/static/api.js';
+import {byId} from '/static/nodes.js';
 import {minutes, Stopwatch} from '/static/work/clock.js';
 import {Frames} from '/static/work/frames.js';
 import {Outbox} from '/static/work/outbox.js';
+import {chip, notice, tellTrouble} from '/static/work/signs.js';
 
 const AHEAD = 2;
 const UNDOABLE = 10;
 const UNDO_MILLISECONDS = 30_000;
 const WARN_SECONDS = 30;
 const LOOK_AGAIN_MILLISECONDS = 3_000;
-const CHIP_MILLISECONDS = 900;
+const COUNT_MILLISECONDS = 20_000;
 
-const byId = (id) => document.getElementById(id);
 const job = Number(window.location.pathname.split('/')[2]);
 const settings = {fast: false, hotkeys: true, ...JSON.parse(localStorage.getItem('gtlabel') ?? '{}')};
 // The tasks in this browser's hands: the first is on show, the second is loaded behind it.
@@ -22,13 +23,8 @@ const state = {done: 0, began: performance.now(), left: null, isLeasing: false, 
 const outbox = new Outbox(tellTrouble);
 const frames = new Frames([byId('frame-0'), byId('frame-1')], hear, settings);
 
-function tellTrouble(count, sentence) {
-  byId('banner').hidden = !count;
-  byId('banner').textContent = count ? `${count} answers are not stored yet; trying again. ${sentence}` : '';
-}
-
 function taskOf(said) {
-  return {...said, offset: Date.parse(said.now) - Date.now(), stopwatch: null, hasFailed: false};
+  return {...said, offset: Date.parse(said.now) - Date.now(), stopwatch: null};
 }
 
 /** Leases until enough tasks are at hand. */
@@ -38,6 +34,7 @@ async function fetchMore() {
   try {
     while (line.length < AHEAD) {
       const said = await call('lease', {job});
+      wellAgain();
       if (!said.lease) {
         nothingMore(said);
         break;
@@ -45,19 +42,34 @@ async function fetchMore() {
       take(said);
     }
   } catch (error) {
-    if (isPassing(error)) setTimeout(fetchMore, LOOK_AGAIN_MILLISECONDS);
-    tellTrouble(isPassing(error) ? outbox.waiting : 0, error.message);
-    if (!isPassing(error) && !line.length) notice('This job cannot be worked on', error.message);
+    if (isPassing(error)) {
+      tellTrouble(outbox.waiting, error);
+      state.isTroubled = true;
+      lookAgain();
+    } else if (!line.length) {
+      notice('This job cannot be worked on', error.message);
+    }
   } finally {
     state.isLeasing = false;
   }
+}
+
+/** Asks for tasks in a while, however many wanted that. */
+function lookAgain() {
+  clearTimeout(state.lookTimer);
+  state.lookTimer = setTimeout(fetchMore, LOOK_AGAIN_MILLISECONDS);
+}
+
+/** The server gives tasks again; answers that still wait tell of themselves. */
+function wellAgain() {
+  if (state.isTroubled && !outbox.waiting) tellTrouble(0);
+  state.isTroubled = false;
 }
 
 function take(said) {
   if (line.some((task) => task.lease === said.lease)) return;
   byId('title').textContent = said.title || said.job_name;
   document.title = said.title || said.job_name;
-  state.left = said.left ?? state.left;
   line.push(taskOf(said));
   arrange();
 }
@@ -65,17 +77,10 @@ function take(said) {
 function nothingMore(said) {
   state.left = 0;
   state.hasEnded = !['Initializing', 'InProgress'].includes(said.job_status);
-  if (!state.hasEnded) setTimeout(fetchMore, LOOK_AGAIN_MILLISECONDS);
+  if (!state.hasEnded) lookAgain();
   if (line.length) return;
   if (state.hasEnded) notice('This job is done', 'Thank you. There is nothing left to do here.');
   else notice('Nothing to do now', 'The other pictures are with others. This page looks again by itself.');
-}
-
-function notice(title, text) {
-  byId('notice').hidden = false;
-  byId('notice-title').textContent = title;
-  byId('notice-text').textContent = text;
-  byId('clock').hidden = true;
 }
 
 function arrange() {
@@ -126,7 +131,7 @@ function closeDialogs() {
 
 function hear(task, said) {
   if (said.type === 'submit' && task === line[0]) submit(task, said.answer);
-  if (said.type === 'image' && !said.ok) task.hasFailed = true;
+  if (said.type === 'image' && !said.ok && task === line[0]) chip('The picture cannot be shown.');
   if (said.type === 'key' && task === line[0]) press(said.key);
   if (said.type === 'link' && task === line[0]) follow(said.href);
 }
@@ -192,13 +197,6 @@ function follow(href) {
   }
 }
 
-function chip(text) {
-  byId('chip').textContent = text;
-  byId('chip').classList.add('shown');
-  clearTimeout(state.chipTimer);
-  state.chipTimer = setTimeout(() => byId('chip').classList.remove('shown'), CHIP_MILLISECONDS);
-}
-
 function drawProgress() {
   const pace = state.done / ((performance.now() - state.began) / 60_000);
   const parts = [`${state.done} done`];
@@ -210,6 +208,7 @@ function drawProgress() {
 function tick() {
   const [task] = line;
   if (!task) return;
+  frames.revive();
   const left = (Date.parse(task.expires) - Date.now() - task.offset) / 1000;
   byId('left').textContent = minutes(left);
   byId('clock').classList.toggle('short', left <= WARN_SECONDS);
@@ -280,18 +279,41 @@ function connect() {
     if (settings.hotkeys && isPlain && isFree && !document.querySelector('dialog[open]')) press(event.key);
   });
   window.addEventListener('pagehide', leave);
+  // A page that comes back from the browser's memory gave its tasks away.
+  window.addEventListener('pageshow', (event) => event.persisted && window.location.reload());
   setInterval(tick, 1000);
+  setInterval(() => document.hidden || count(), COUNT_MILLISECONDS);
 }
 
+/** How many pictures are left for this worker, which others change, too. */
+async function count() {
+  try {
+    const {jobs} = await get('/api/me');
+    state.left = jobs.find(({number}) => number === job)?.left ?? 0;
+    drawProgress();
+  } catch (error) {
+    if (!isPassing(error)) throw error;
+  }
+}
+
+/** Goes on with the tasks that were in our hands when the page was left. */
 async function start() {
-  connect();
   try {
     const {tasks} = await get(`/api/held/${job}`);
     for (const said of tasks) take(said);
+    wellAgain();
   } catch (error) {
-    tellTrouble(0, error.message);
+    if (!isPassing(error)) {
+      notice('This job cannot be worked on', error.message);
+      return;
+    }
+    tellTrouble(0, error);
+    state.isTroubled = true;
+    setTimeout(start, LOOK_AGAIN_MILLISECONDS);
+    return;
   }
-  await fetchMore();
+  await Promise.all([fetchMore(), count()]);
 }
 
+connect();
 start();
