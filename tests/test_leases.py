@@ -26,6 +26,7 @@ from gtlabel.engine.board import Board
 from gtlabel.engine.jobs import Counters, Receipt, Status, Task, to_micros
 from gtlabel.engine.schema import answers, leases, surplus
 from gtlabel.engine.store import Store
+from gtlabel.engine.stream import Arrival
 from gtlabel.errors import AnswerError, LeaseError, WorkerNotAdmittedError
 
 Shops = Callable[..., Shop]
@@ -379,6 +380,23 @@ def test_a_job_that_is_not_done_within_thirty_days_is_stopped(a_shop: Shops) -> 
     shop.clock.pass_seconds(86_400)
     assert shop.turn().job.status is Status.STOPPED
     assert ["bin" in record for record in shop.records()].count(True) == 1
+
+
+def test_what_a_stream_cannot_send_out_for_fourteen_days_fails(a_shop: Shops) -> None:
+    shop = a_shop(1, manifest=None, streaming=True, max_concurrent=1, workers_per_object=1).start()
+    lines = [f'{{"source-ref":"s3://trash/{number}.jpg"}}' for number in range(3)]
+    shop.board.add_objects(KEY, [Arrival(line, line) for line in lines])
+    shop.turn()
+    task = shop.lease()
+    shop.clock.pass_seconds(13 * 86_400)
+    shop.turn()
+    assert shop.board.counters(KEY) == Counters(unlabeled=3)
+    shop.say(task)
+    # That made room for one more.
+    shop.turn()
+    shop.clock.pass_seconds(86_400)
+    shop.turn()
+    assert shop.board.counters(KEY) == Counters(human_labeled=1, failed=1, unlabeled=1)
 
 
 def test_a_step_costs_the_same_however_many_images_there_are_and_were_seen() -> None:

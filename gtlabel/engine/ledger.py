@@ -330,7 +330,12 @@ class Ledger:
         now = to_micros(self._clock())
 
         def end(connection: Connection) -> bool:
-            if not _is(connection, job, job.status):
+            here = select(jobs.c.status, jobs.c.modified).where(jobs.c.id == job.number)
+            found, modified = connection.execute(here).one()
+            # Ended already, if this runs again: see `Store.write_soon`.
+            if (found, modified) == (status, now):
+                return True
+            if found != job.status:
                 return False
             set_status(connection, job.number, status, now, reason)
             return True
@@ -356,11 +361,6 @@ def _announce(connection: Connection, job: Job, numbers: Sequence[int]) -> None:
     here = (announcements.c.job == job.number, announcements.c.object.in_(numbers))
     connection.execute(delete(announcements).where(*here))
     connection.execute(insert(announcements), [{"job": job.number, "object": number} for number in numbers])
-
-
-def _is(connection: Connection, job: Job, status: Status) -> bool:
-    now = connection.execute(select(jobs.c.status).where(jobs.c.id == job.number)).scalar_one()
-    return Status(now) is status
 
 
 def _many_tasks(job: Job, numbers: Sequence[int]) -> Any:

@@ -45,7 +45,7 @@ NEED = 3
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What steps took: how many a second, CPU milliseconds each, and milliseconds of the middle and slow ones."""
+    """What steps took: how many a second, CPU each, and how long the middle and slow ones; milliseconds."""
 
     steps: int
     per_second: float
