@@ -100,6 +100,7 @@ class WebServer:
 
         config = uvicorn.Config(
             self._app,
+            interface="asgi3",
             log_config=None,
             access_log=False,
             server_header=False,
