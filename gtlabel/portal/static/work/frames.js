@@ -3,16 +3,11 @@
 // A page that has not said that it is there by then did not come; each time it gets twice as long.
 const PATIENCE_MILLISECONDS = 5_000;
 
-// A page that came from the server says so before it has loaded; one that does not is asked for again.
-const FIRST_PAUSE = 500;
-const LONGEST_PAUSE = 8_000;
-
 /** Speaks with sandboxed task pages; `hear(task, message)` gets what the page of a task said. */
 export class Frames {
   constructor(elements, hear, settings) {
     this.frames = elements.map((element) => ({element, task: null, isReady: false, due: 0, patience: 0}));
     this.settings = settings;
-    for (const frame of this.frames) frame.element.addEventListener('load', () => this.check(frame));
     window.addEventListener('message', (event) => {
       // An opaque origin says nothing; the window and the nonce of its lease do.
       const frame = this.frames.find(({element}) => element.contentWindow === event.source);
@@ -67,7 +62,7 @@ export class Frames {
     Object.assign(frame, {task, isReady: false, patience, due: performance.now() + patience});
     frame.element.classList.remove('front');
     // A new address in place of a new entry in the history: "back" leads to the list of jobs.
-    element.contentWindow.location.replace(`/frame/${encodeURIComponent(task.lease)}`);
+    frame.element.contentWindow.location.replace(`/frame/${encodeURIComponent(task.lease)}`);
   }
 
   ready(frame) {
