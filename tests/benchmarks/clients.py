@@ -46,6 +46,11 @@ class NotReadyError(Exception):
     """A server did not come up."""
 
 
+def end_politely() -> None:
+    """Have SIGTERM end this program as Ctrl-C does, with whatever it started."""
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+
+
 def free_port() -> int:
     """A port that nobody has at the moment."""
     with socket.socket() as probe:

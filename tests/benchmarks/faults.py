@@ -32,7 +32,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import postgres
-from clients import NotReadyError, row_text
+from clients import NotReadyError, end_politely, row_text
 from postgres import Cluster
 from shift import Shift, crews
 from sites import PREFIX, Site, site
@@ -390,6 +390,7 @@ def main() -> None:
     names = [fault.name for fault in FAULTS]
     parser.add_argument("--only", action="append", choices=names, help="this fault; may be given again")
     given = parser.parse_args()
+    end_politely()
     chosen = [fault for fault in FAULTS if not given.only or fault.name in given.only]
     well = True
     with ExitStack() as stack:

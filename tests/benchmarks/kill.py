@@ -32,7 +32,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import postgres
 from bucket import Bucket
-from clients import Line, Server, row_text
+from clients import Line, Server, end_politely, row_text
 from postgres import Cluster
 from shift import Shift, Slot, crews
 from sites import PREFIX, Site, site
@@ -53,6 +53,8 @@ _EARLIEST, _LATEST = 0.05, 1.5
 # Aimed kills wait so long for the file that they aim at.
 _AIM_SECONDS = 20.0
 _SILENCE_SECONDS = 60.0
+# The longest jobs, and tasks that somebody lost, are done well before.
+_END_SECONDS = 240.0
 
 
 @dataclass
@@ -245,6 +247,11 @@ async def disturbed(
         await working
     await killing
     shift.end()
+    await asyncio.wait({working}, timeout=_END_SECONDS)
+    if not working.done():
+        working.cancel()
+        left = [slot.job for slot in slots if slot.job]
+        raise SystemExit(f"jobs that do not end: {', '.join(left)}; heard: {shift.book.complaints}")
     await working
     return shift, executioner.kills
 
@@ -322,6 +329,7 @@ def main() -> None:
     parser.add_argument("--per-image", type=int, default=3, help="answers for each image")
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     given = parser.parse_args()
+    end_politely()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gtlabel-kill-")))
         shared = stack.enter_context(postgres.cluster()) if given.database == "postgresql" else None

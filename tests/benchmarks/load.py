@@ -38,6 +38,7 @@ from clients import (
     Line,
     Server,
     cpu_seconds,
+    end_politely,
     free_port,
     job_request,
     make_team,
@@ -295,6 +296,7 @@ def main() -> None:
     parser.add_argument("--answers", type=int, default=200_000, help="for the memory; 0 leaves that out")
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     given = parser.parse_args()
+    end_politely()
     if hasattr(os, "sched_setaffinity"):
         # All of it on two cores, children included.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
