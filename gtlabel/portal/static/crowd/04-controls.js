@@ -22,13 +22,14 @@ class Field extends Control {
 
   makeField() {
     const type = (this.getAttribute('type') ?? '').toLowerCase();
-    return make('input', {type: FIELD_TYPES.includes(type) ? type : 'text'});
+    // There is no attribute for the step of a number, so that every number is as good as a whole one.
+    return make('input', {type: FIELD_TYPES.includes(type) ? type : 'text', step: type === 'number' ? 'any' : null});
   }
 
   build() {
     const field = this.makeField();
-    for (const [ours, theirs] of [['max-length', 'maxlength'], ['min-length', 'minlength'], ['max', 'max'],
-      ['min', 'min'], ['step', 'step'], ['placeholder', 'placeholder']]) {
+    for (const [ours, theirs] of [['max-length', 'maxlength'], ['min-length', 'minlength'],
+      ['placeholder', 'placeholder']]) {
       if (this.hasAttribute(ours)) field.setAttribute(theirs, this.getAttribute(ours));
     }
     this.field = field;
@@ -43,6 +44,7 @@ class Field extends Control {
       this.changed();
     });
     field.addEventListener('beforeinput', (event) => this.ignore(event));
+    field.addEventListener('keydown', (event) => this.enter(event));
     // The field's own event does not leave the shadow; whoever listens was told by `changed`.
     field.addEventListener('change', (event) => event.stopPropagation());
     afterParsing(() => this.nameField());
@@ -61,6 +63,14 @@ class Field extends Control {
     const name = this.getAttribute('label') ? ''
       : (this.calledByLabels() || this.getAttribute('placeholder') || this.name);
     if (name) this.field.setAttribute('aria-label', name);
+  }
+
+  /** Enter submits from a field of one line, as it does from one of HTML, whose form would not see this one. */
+  enter(event) {
+    const isPlain = !event.isComposing && !event.ctrlKey && !event.metaKey && !event.altKey && !event.shiftKey;
+    if (event.key !== 'Enter' || !isPlain || this.field.localName !== 'input') return;
+    event.preventDefault();
+    formOf(this)?.requestSubmit();
   }
 
   /** Where a pattern says which characters there may be, others are not even typed. */
