@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gtlabel.cli import audit, successors
+from gtlabel.cli import audit, preview, successors
 from gtlabel.cli.options import EndpointUrl, JobName, Output, Profile, Region, connect
 from gtlabel.cli.output import Format, progress, put_fields, put_json, put_table, say
 
@@ -28,6 +28,7 @@ app.command("resume")(successors.resume)
 app.command("relabel")(successors.relabel)
 app.command("verify")(successors.verify)
 app.command("audit")(audit.audit)
+app.command("preview")(preview.preview)
 
 # Of the reasons why images failed, the most frequent are shown.
 _REASONS_SHOWN = 3

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,15 +119,17 @@ def serve(service: Service, *, on_ready: Callable[[Ready], None] | None = None) 
     from gtlabel.emulator.workshop import Workshop
 
     check(service)
-    # uvicorn raises the signal once more when it has ended, which would end us in the middle of our own end.
+    # Until uvicorn listens for signals, they are heard here. When it has ended it raises them once more,
+    # which would otherwise end us in the middle of our own end.
+    closing = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: None)
+        signal.signal(number, lambda _number, _frame: closing.set())
     with ExitStack() as stack:
         listener = stack.enter_context(listen(service.host, service.port))
         if service.state is not None:
             stack.enter_context(StateFolder(service.state))
         url = _url(service, listener.getsockname()[1])
-        workshop = Workshop(service, url, database_url(service.state, service.database))
+        workshop = Workshop(service, url, database_url(service.state, service.database), closing)
         stack.callback(workshop.close)
 
         def ready() -> None:
@@ -139,7 +142,7 @@ def serve(service: Service, *, on_ready: Callable[[Ready], None] | None = None) 
             listener,
             tls_cert=service.tls_cert,
             tls_key=service.tls_key,
-            closing=workshop.closing,
+            closing=closing,
         )
         server.run(ready)
 
@@ -166,7 +169,16 @@ def check(service: Service) -> None:
             "say what this server is called by those who use it, with --hostname, "
             "such as --hostname labels.example.com"
         )
-    for host in service.asset_hosts:
+    check_asset_hosts(service.asset_hosts)
+
+
+def check_asset_hosts(hosts: Iterable[str]) -> None:
+    """Refuse what is not the name of a host.
+
+    Raises:
+        EmulatorError: if there is such a thing.
+    """
+    for host in hosts:
         if not _ASSET_HOST.fullmatch(host):
             raise EmulatorError(
                 f"{host!r} is no host that templates could load from; give its name alone, "

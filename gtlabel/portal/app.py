@@ -24,6 +24,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
+from gtlabel import storage
 from gtlabel.engine.board import Board
 from gtlabel.engine.crew import Crew, Worker
 from gtlabel.engine.doorkeeper import Doorkeeper
@@ -94,7 +95,7 @@ def pages(
         seat: who somebody is to the board.
         closing: set when the server ends, so that what streams does, too.
     """
-    pictures = Pictures(secret, s3_of)
+    pictures = Pictures(secret, lambda job, uri: storage.read(s3_of(job), uri))
     site = Site(
         board,
         crew,

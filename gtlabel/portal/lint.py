@@ -23,6 +23,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import urlsplit
 
 from gtlabel.portal.elements import ELEMENTS, REGIONS, Element
 from gtlabel.portal.liquid import Templates, line_of
@@ -165,7 +166,10 @@ class _Page(HTMLParser):
         if self._inside == "style":
             first = self.getpos()[0]
             for found in _STYLE_URL.finditer(data):
-                self._add_external(found[1], first + data.count("\n", 0, found.start()))
+                is_style = found[0].lower().startswith("@import")
+                self._add_external(
+                    found[1], first + data.count("\n", 0, found.start()), can_be_allowed=is_style
+                )
 
     def _look_at(self, known: Element, given: Mapping[str, str]) -> None:
         for name in given:
@@ -185,7 +189,7 @@ class _Page(HTMLParser):
     def _look_for_others(self, tag: str, given: Mapping[str, str]) -> None:
         address = given.get(_LOADED.get(tag, ""), "")
         if _ELSEWHERE.match(address) and not (tag == "script" and _CROWD_SCRIPT.match(address.strip())):
-            self._add_external(address.strip(), self.getpos()[0])
+            self._add_external(address.strip(), self.getpos()[0], can_be_allowed=tag in ("script", "link"))
 
     def _judge(self) -> None:
         if self._forms != 1:
@@ -202,8 +206,11 @@ class _Page(HTMLParser):
                 )
                 self._add("error", "name", sentence, line)
 
-    def _add_external(self, address: str, line: int) -> None:
+    def _add_external(self, address: str, line: int, *, can_be_allowed: bool) -> None:
         sentence = f"{address} is not on this server, and workers' pages load nothing from elsewhere"
+        host = urlsplit(address).netloc
+        if can_be_allowed and host:
+            sentence += f" unless it is started with --allow-asset-host {host}"
         self._add("warning", "external", sentence, line)
 
     def _add(self, severity: Any, code: str, sentence: str, line: int | None = -1) -> None:

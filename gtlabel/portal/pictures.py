@@ -10,23 +10,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from gtlabel import storage
 from gtlabel.engine.jobs import JobKey
 from gtlabel.errors import GtlabelError, StorageError
 from gtlabel.uris import S3Uri
-
-if TYPE_CHECKING:
-    from types_boto3_s3 import S3Client
 
 # An address holds for at least this long, and is the same for as long, so that a browser asks once.
 _SPAN_SECONDS = 3600
@@ -61,15 +57,15 @@ class Pictures:
 
     Args:
         secret: what addresses are signed with; all processes of a portal have the same.
-        s3_of: gives the S3 client of a job.
+        read: gives an object that a job shows.
         now: seconds since 1970.
     """
 
     def __init__(
-        self, secret: bytes, s3_of: Callable[[JobKey], S3Client], now: Callable[[], float] = time.time
+        self, secret: bytes, read: Callable[[JobKey, S3Uri], bytes], now: Callable[[], float] = time.time
     ) -> None:
         self._secret = secret
-        self._s3_of = s3_of
+        self._read = read
         self._now = now
         self._shelf = _Shelf()
 
@@ -98,12 +94,16 @@ class Pictures:
             body = await self._body(JobKey(account, region, name), S3Uri.of(bucket, key))
         except GtlabelError as error:
             return PlainTextResponse(str(error), 404)
+        except Exception:
+            # Credentials that ran out, S3 away: the page says that the picture cannot be shown, the log why.
+            logging.exception("s3://%s/%s", bucket, key)
+            return PlainTextResponse("the picture is out of reach", 502)
         return Response(body, headers={**_HEADERS, "Content-Type": media_type(body)})
 
     async def _body(self, key: JobKey, uri: S3Uri) -> bytes:
         body = self._shelf.get(uri)
         if body is None:
-            body = await asyncio.to_thread(lambda: storage.read(self._s3_of(key), uri))
+            body = await asyncio.to_thread(self._read, key, uri)
             self._shelf.put(uri, body)
         return body
 

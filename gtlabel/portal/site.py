@@ -18,9 +18,7 @@ import asyncio
 import hashlib
 import hmac
 import json
-import mimetypes
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -41,9 +39,9 @@ from gtlabel.errors import (
     WorkerNotAdmittedError,
 )
 from gtlabel.portal import workers
+from gtlabel.portal.assets import static
 from gtlabel.portal.documents import (
     PAGE_HEADERS,
-    elements_script,
     failed_document,
     frame_document,
     frame_headers,
@@ -54,9 +52,7 @@ from gtlabel.portal.renderer import Renderer
 from gtlabel.portal.replies import API_HEADERS, api, calm, notice, own_page, page, trouble
 from gtlabel.portal.visitors import Visitors
 
-_STATIC = Path(__file__).parent / "static"
 _ACTIONS = ("lease", "submit", "decline", "release", "stop", "heartbeat", "revise")
-_SCRIPT_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 _PAGES_REMEMBERED = 64
 
 
@@ -112,7 +108,7 @@ class Site:
             Route("/work/{number:int}", page(self.work)),
             Route("/frame/{lease}", self.frame),
             Route("/o/{expiry:int}/{signature}/{place:path}", self._pictures.answer),
-            Route("/static/{name:path}", self.static),
+            Route("/static/{name:path}", static),
             Route("/api/me", api(self.me)),
             Route("/api/held/{number:int}", api(self.held)),
             Route("/api/{action}", api(self.act), methods=["POST"]),
@@ -181,22 +177,6 @@ class Site:
             status, sentence = trouble(error, "/frame")
             text = failed_document(sentence, nonce=nonce, origin=origin)
         return HTMLResponse(text, status, frame_headers(origin, self._asset_hosts))
-
-    async def static(self, request: Request) -> Response:
-        """Our own scripts and styles."""
-        name = request.path_params["name"]
-        if name == "crowd.js":
-            headers = {**_SCRIPT_HEADERS, "Cross-Origin-Resource-Policy": "cross-origin"}
-            return Response(elements_script(), headers=headers, media_type="text/javascript")
-        path = (_STATIC / name).resolve()
-        if (
-            not path.is_relative_to(_STATIC)
-            or path.suffix not in (".js", ".css", ".svg")
-            or not path.is_file()
-        ):
-            return Response("there is nothing here", 404, media_type="text/plain")
-        kind = "text/javascript" if path.suffix == ".js" else mimetypes.guess_type(path.name)[0]
-        return Response(path.read_bytes(), headers=_SCRIPT_HEADERS, media_type=kind)
 
     async def me(self, request: Request) -> Response:
         """Who asks, and what there is for them to do."""

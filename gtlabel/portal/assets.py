@@ -1,0 +1,27 @@
+"""The portal's own scripts and styles."""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gtlabel.portal.documents import elements_script
+
+_STATIC = Path(__file__).parent / "static"
+_SCRIPT_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+
+
+async def static(request: Request) -> Response:
+    """Our own scripts and styles."""
+    name = request.path_params["name"]
+    if name == "crowd.js":
+        headers = {**_SCRIPT_HEADERS, "Cross-Origin-Resource-Policy": "cross-origin"}
+        return Response(elements_script(), headers=headers, media_type="text/javascript")
+    path = (_STATIC / name).resolve()
+    if not path.is_relative_to(_STATIC) or path.suffix not in (".js", ".css", ".svg") or not path.is_file():
+        return Response("there is nothing here", 404, media_type="text/plain")
+    kind = "text/javascript" if path.suffix == ".js" else mimetypes.guess_type(path.name)[0]
+    return Response(path.read_bytes(), headers=_SCRIPT_HEADERS, media_type=kind)
