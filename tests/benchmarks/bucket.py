@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from hashlib import md5
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -26,6 +27,7 @@ class Bucket:
 
     Args:
         remember: whether objects of jobs are kept; without it, only what is not below an `out/` folder.
+        picture: what is found at every address below an `images/` folder.
 
     Attributes:
         files: the objects, by `bucket/key`.
@@ -35,8 +37,9 @@ class Bucket:
         refusing: answer every request with 503 SlowDown.
     """
 
-    def __init__(self, *, remember: bool = True) -> None:
+    def __init__(self, *, remember: bool = True, picture: bytes | None = None) -> None:
         self._remember = remember
+        self._picture = picture
         self.files: dict[str, bytes] = {}
         self.writes: list[tuple[str, str]] = []
         self.before: Hook | None = None
@@ -115,7 +118,7 @@ class Bucket:
         if method == "PUT":
             self._write(name, body)
             return 200, {"ETag": _etag(body)}, b""
-        found = self.files.get(name)
+        found = self.files.get(name, self._picture if "/images/" in name else None)
         if found is None:
             return 404, {}, _error("NoSuchKey", "The specified key does not exist.")
         return 200, {"ETag": _etag(found), "Last-Modified": "Sun, 22 Nov 2026 10:00:00 GMT"}, found
@@ -217,8 +220,12 @@ def _unchunked(body: bytes) -> bytes:
 
 
 def main() -> None:
-    """Be an S3 in a process of its own until standard input is closed, and say where."""
-    bucket = Bucket(remember=False)
+    """Be an S3 in a process of its own until standard input is closed, and say where.
+
+    The argument, if there is one, is the file of the picture that is found everywhere.
+    """
+    picture = Path(sys.argv[1]).read_bytes() if len(sys.argv) > 1 else None
+    bucket = Bucket(remember=False, picture=picture)
     print(bucket.url, flush=True)
     sys.stdin.read()
     bucket.close()

@@ -77,9 +77,9 @@ _COLUMNS = (
 
 
 @contextmanager
-def storage() -> Iterator[str]:
-    """An S3 in a process of its own."""
-    command = [sys.executable, str(_HERE / "bucket.py")]
+def storage(*picture: Path) -> Iterator[str]:
+    """An S3 in a process of its own, whose images are all this picture."""
+    command = [sys.executable, str(_HERE / "bucket.py"), *map(str, picture)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
