@@ -22,6 +22,7 @@ from gtlabel.engine.output import Identity
 _log = logging.getLogger(__name__)
 
 _CLIENT = "gtlabel"
+_ISSUER_SECONDS = 1.0
 
 
 class Staff:
@@ -41,6 +42,9 @@ class Staff:
         self._shelf = shelf
         self._issuer = issuer
         self._teams = TeamBook(shelf, ticks)
+        self._ticks = ticks
+        # The issuer that each account's workforce has, and when that was read.
+        self._issuers: dict[Context, tuple[float, str]] = {}
 
     def admits(self, job: Job, worker: str) -> str | None:
         """Why a worker may not answer a job, or None if they may; it costs microseconds.
@@ -59,9 +63,15 @@ class Staff:
 
     def identify(self, job: Job, worker: str) -> Identity:
         """What worker responses say of whom the board knows by their `sub`."""
-        workforces = self._shelf.all(Context(job.key.account, job.key.region), "workforce")
-        issuer = workforces[0].get("OidcConfig", {}).get("Issuer") if workforces else None
-        return Identity(worker, str(issuer or self._issuer), "Oidc")
+        context = Context(job.key.account, job.key.region)
+        read, issuer = self._issuers.get(context, (-_ISSUER_SECONDS, ""))
+        # It is asked for every answer of a batch.
+        if self._ticks() - read >= _ISSUER_SECONDS:
+            workforces = self._shelf.all(context, "workforce")
+            kept = workforces[0].get("OidcConfig", {}).get("Issuer") if workforces else None
+            issuer = str(kept or self._issuer)
+            self._issuers[context] = self._ticks(), issuer
+        return Identity(worker, issuer, "Oidc")
 
     def first(self, context: Context) -> tuple[dict[str, Any], dict[str, Any]]:
         """How people sign in to the workforce that an account starts with, and who is in its team."""

@@ -6,9 +6,7 @@ other's, that no one sees an image twice, and that whatever was acknowledged is 
 
 from __future__ import annotations
 
-import secrets
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -18,6 +16,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from gtlabel.engine import leasing
+from gtlabel.engine.ids import LeaseIds
 from gtlabel.engine.jobs import (
     Counters,
     Job,
@@ -54,11 +53,6 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _new_id() -> str:
-    # Ids of one time lie together on disk, in their order, and 96 random bits are nobody's to guess.
-    return f"{time.time_ns() // 1000:014x}{secrets.token_hex(12)}"
-
-
 class Board:
     """Jobs, and the tasks, leases and answers of each.
 
@@ -82,12 +76,12 @@ class Board:
         store: Store,
         *,
         clock: Callable[[], datetime] = _now,
-        ids: Callable[[], str] = _new_id,
+        ids: Callable[[], str] | None = None,
         admits: Callable[[Job, str], str | None] = lambda _job, _worker: None,
     ) -> None:
         self.store = store
         self.clock = clock
-        self._ids = ids
+        self._ids = ids or LeaseIds()
         self.admits = admits
         self._walks = Walks(store)
         self.news = threading.Event()
