@@ -204,6 +204,15 @@ def test_a_folder_is_one_server_s(alone: Server, state: tuple[str, str]) -> None
     assert alone.send("GET", "/gtlabel/health")[0] == 200
 
 
+def test_it_ends_when_it_is_told_to_while_it_starts(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "gtlabel", "serve", "--port", "0", "--state", str(tmp_path / "state")]
+    with subprocess.Popen(command, env=environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        wait_until((tmp_path / "state" / "lock").exists)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
 def test_it_never_is_its_own_s3(tmp_path: Path) -> None:
     port = free_port()
     own = environ(f"http://localhost:{port}")

@@ -58,7 +58,8 @@ class WebServer:
         tls_key: the file of the certificate's key.
 
     Attributes:
-        closing: set when it begins to end; what streams looks at it and ends, too.
+        closing: set when it begins to end; what streams looks at it and ends, too. Whoever sets it before it
+            began has it not begin.
     """
 
     def __init__(
@@ -92,7 +93,10 @@ class WebServer:
         class Server(uvicorn.Server):
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 await super().startup(sockets)
-                on_ready()
+                if closing.is_set():
+                    self.should_exit = True
+                else:
+                    on_ready()
 
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
                 closing.set()

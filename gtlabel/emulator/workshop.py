@@ -52,20 +52,19 @@ class Workshop:
         service: how it is to be run.
         url: where it answers.
         database: the SQLAlchemy URL of where it keeps everything.
+        closing: set when it is to end; what streams ends then.
 
     Attributes:
         environ: what points boto3, the aws command line and gtlabel to it.
         app: answers what is asked there.
-        closing: what streams ends when this is set.
 
     Raises:
         EmulatorError: if S3 would be the server itself, or nobody could ever sign a request.
         StoreError: if the database cannot be used.
     """
 
-    def __init__(self, service: Service, url: str, database: str) -> None:
+    def __init__(self, service: Service, url: str, database: str, closing: threading.Event) -> None:
         known_as = service.public_url or url
-        self.closing = threading.Event()
         clients = Clients(service.profile, service.region)
         clients.must_not_lead_to(url, service.hostnames)
         context = Context(service.account, clients.region)
@@ -118,7 +117,7 @@ class Workshop:
             staff.admits,
             secure=service.behind_proxy or service.tls_cert is not None,
             asset_hosts=service.asset_hosts,
-            closing=self.closing,
+            closing=closing,
         )
         others = portal(
             self._board,
