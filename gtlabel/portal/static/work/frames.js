@@ -66,6 +66,8 @@ export class Frames {
   }
 
   ready(frame) {
+    // A page that says so again and again would take the keyboard from the shell each time.
+    if (frame.isReady) return;
     frame.isReady = true;
     this.post(frame, 'settings', this.settings);
     if (frame.task.answer) this.post(frame, 'answer', {answer: frame.task.answer});

@@ -13,6 +13,8 @@ const UNDO_MILLISECONDS = 30_000;
 const WARN_SECONDS = 30;
 const LOOK_AGAIN_MILLISECONDS = 3_000;
 const COUNT_MILLISECONDS = 20_000;
+const LONGEST_ANSWER = 1_000_000;
+const LONGEST_LINK = 2_000;
 
 const job = Number(window.location.pathname.split('/')[2]);
 const settings = {fast: false, hotkeys: true, ...JSON.parse(localStorage.getItem('gtlabel') ?? '{}')};
@@ -130,10 +132,22 @@ function closeDialogs() {
 }
 
 function hear(task, said) {
-  if (said.type === 'submit' && task === line[0]) submit(task, said.answer);
+  if (said.type === 'submit' && task === line[0]) receive(task, said.answer);
   if (said.type === 'image' && !said.ok && task === line[0]) chip('The picture cannot be shown.');
   if (said.type === 'key' && task === line[0]) press(said.key);
-  if (said.type === 'link' && task === line[0]) follow(said.href);
+  if (said.type === 'link' && task === line[0]) follow(task, said.href);
+}
+
+/** What no server would take is told at once: sent, it would stand in the way of all that comes after it. */
+function receive(task, answer) {
+  let text;
+  try {
+    text = JSON.stringify(answer);
+  } catch {
+    // It leads back into itself, or holds a number that JSON has no word for.
+  }
+  if (!text?.startsWith('{') || text.length > LONGEST_ANSWER) chip('This page gave an answer that cannot be stored.');
+  else submit(task, JSON.parse(text));
 }
 
 function submit(task, answer) {
@@ -190,11 +204,19 @@ function press(key) {
   if (key === '?') byId('options').showModal();
 }
 
-/** Links of a task page open here, beside it, and nowhere near our pages. */
-function follow(href) {
-  if (/^https?:/i.test(href) && new URL(href).origin !== window.location.origin) {
-    window.open(href, '_blank', 'noopener,noreferrer');
-  }
+/**
+ * Links of a task page open here, beside it, and nowhere near our pages. The page may not be what it seems, so a
+ * worker must have pressed something, and reads where the link leads before anybody there hears of it.
+ */
+function follow(task, href) {
+  if (!/^https?:/i.test(href) || href.length > LONGEST_LINK || !URL.canParse(href)) return;
+  const {host, origin} = new URL(href);
+  if (origin === window.location.origin) return;
+  const isMeant = navigator.userActivation?.isActive ?? true;
+  if (!isMeant || task.isOffLimits || document.querySelector('dialog[open]')) return;
+  ask(`Open a page of ${host}?`, href, 'Open', () => window.open(href, '_blank', 'noopener,noreferrer'), () => {
+    task.isOffLimits = true;
+  });
 }
 
 function drawProgress() {
@@ -225,22 +247,28 @@ const GIVING_BACK = {
   stop: ['Stop and resume later?', 'The task stays yours until its time is up. Find it in the list of jobs.', 'Stop'],
 };
 
-function giveBack(action) {
-  const [task] = line;
-  const [title, text, word] = GIVING_BACK[action];
+/** Asks before something happens. */
+function ask(title, text, word, agreed, refused = () => {}) {
   const dialog = byId('confirm');
   byId('confirm-title').textContent = title;
   byId('confirm-text').textContent = text;
   byId('confirm-yes').textContent = word;
   dialog.returnValue = '';
-  dialog.onclose = async () => {
+  dialog.onclose = () => {
     frames.focus();
-    if (dialog.returnValue !== 'yes' || task !== line[0]) return;
+    (dialog.returnValue === 'yes' ? agreed : refused)();
+  };
+  dialog.showModal();
+}
+
+function giveBack(action) {
+  const [task] = line;
+  ask(...GIVING_BACK[action], async () => {
+    if (task !== line[0]) return;
     remove(task);
     await outbox.send(action, {lease: task.lease}).catch((error) => chip(error.message));
     if (action === 'stop') window.location.assign('/');
-  };
-  dialog.showModal();
+  });
 }
 
 /** Tasks that nobody looked at go back at once. */
