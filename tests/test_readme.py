@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -72,6 +75,53 @@ def test_the_steps_run_one_after_the_other_as_printed(tmp_path: Path) -> None:
     assert sum('"image"' in line for line in answers) == held_out
 
 
+@pytest.mark.slow
+def test_a_ground_truth_of_ones_own_runs_as_printed(tmp_path: Path, gtlabel_aws: Aws) -> None:
+    serve, people, customer = blocks(section("A Ground Truth of your own"), "sh")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    people = people.replace("5001", port)
+    gtlabel_aws.s3.create_bucket(Bucket="trash-sorter")
+    truth = (CHECKOUT / "samples/trash/truth.jsonl").read_text().splitlines()[:6]
+    for record in map(json.loads, truth):
+        body = (CHECKOUT / "samples/trash" / record["image"]).read_bytes()
+        gtlabel_aws.s3.put_object(Bucket="trash-sorter", Key=record["source-ref"].split("/", 3)[3], Body=body)
+    (tmp_path / "samples").symlink_to(CHECKOUT / "samples")
+    clean = {name: value for name, value in os.environ.items() if name != "AWS_ENDPOINT_URL"}
+    s3 = os.environ["AWS_ENDPOINT_URL"]
+    environ = {**clean, "AWS_ENDPOINT_URL_S3": s3, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+
+    def start(command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["sh", "-ec", f"exec {command}"], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True
+        )
+
+    with start(f"{serve} --port {port}") as server:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline().strip() == f"http://127.0.0.1:{port}"
+            run = subprocess.run(
+                ["sh", "-ec", people], cwd=tmp_path, env=environ, capture_output=True, text=True
+            )
+            assert run.returncode == 0, run.stderr
+            assert f"http://127.0.0.1:{port}/join/" in run.stdout
+            assert '"LabelingJobSummaryList": []' in run.stdout
+            environ["AWS_ENDPOINT_URL_SAGEMAKER"] = f"http://127.0.0.1:{port}"
+            with start(f"{customer} --poll 0.2") as job:
+                answer = f"gtlabel local answer bins --url http://127.0.0.1:{port} --token-file ana.token"
+                deadline = time.monotonic() + 60
+                while job.poll() is None and time.monotonic() < deadline:
+                    words = [*answer.split(), "--workers", "1", "--truth", "samples/trash/truth.jsonl"]
+                    subprocess.run(words, cwd=tmp_path, env=environ, capture_output=True, timeout=60)
+                assert job.stdout is not None
+                labels = [json.loads(line) for line in job.stdout]
+            assert job.returncode == 0
+        finally:
+            server.terminate()
+    assert [source for source, _, _ in labels] == [json.loads(line)["source-ref"] for line in truth]
+    assert {name for _, name, _ in labels} <= {"Compost", "Landfill", "Recycle"}
+
+
 def test_the_library_example_starts_a_job(gtlabel_aws: Aws) -> None:
     gtlabel_aws.s3.create_bucket(Bucket="my-bucket")
     picture = next((CHECKOUT / "samples" / "trash" / "images").iterdir())
@@ -101,10 +151,11 @@ def test_the_test_example_passes_and_can_fail(tmp_path: Path) -> None:
                 aws, gtlabel.S3Uri(prefix), ["a", "b"], team="gtlabel", role="gtlabel"
             )
             {last}
+            return plan.request.name
         """
     )
     folder = str(CHECKOUT / "samples" / "trash" / "images")
-    endings = {"gtlabel.start_labeling(aws, plan)": 0, "return plan": 1}
+    endings = {"gtlabel.start_labeling(aws, plan)": 0, "pass": 1}
     for number, (last, code) in enumerate(endings.items()):
         test = tmp_path / f"test_pipeline_{number}.py"
         test.write_text(pipeline.format(folder=folder, last=last) + example)
