@@ -14,7 +14,7 @@ import json
 import sys
 import time
 
-import boto3  # noqa: TID253
+import boto3
 
 # https://docs.aws.amazon.com/sagemaker/latest/dg/sms-create-labeling-job-api.html
 FUNCTION_OWNERS = {"us-east-1": "432418664414", "us-west-2": "081040173940", "eu-west-1": "568282634449"}
