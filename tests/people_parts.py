@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from browser import DESKTOP, PHONE, until
-from playwright.sync_api import Browser, Error, Frame, Page
+from playwright.sync_api import Browser, Error, Frame, Locator, Page
 
 _SHOWN = """() => {
   const element = document.querySelector('crowd-image-classifier, crowd-image-classifier-multi-select');
@@ -21,7 +21,24 @@ _SHOWN = """() => {
 }"""
 
 _CHOSEN = """() => [...document.querySelectorAll('*')].flatMap((element) => element.shadowRoot
-  ? [...element.shadowRoot.querySelectorAll('input.category:checked')].map((input) => input.value) : [])"""
+  ? [...element.shadowRoot.querySelectorAll('.option:has(input:checked) .text')].map((text) => text.innerText)
+  : [])"""
+
+_FOCUSED = """() => [document.activeElement.textContent.trim(),
+  document.activeElement.closest('.card')?.textContent ?? '']"""
+
+# The option that says that no class fits, where a page has one.
+NONE = "None of these"
+
+
+def picture_of(address: str) -> str:
+    """The picture in S3 that an address of the portal shows."""
+    return "s3://" + unquote(urlsplit(address).path).split("/", 7)[7]
+
+
+def option(frame: Frame, name: str) -> Locator:
+    """An option of the task on show."""
+    return frame.locator("label.option").filter(has=frame.get_by_text(name, exact=True))
 
 
 class Person:
@@ -59,18 +76,28 @@ class Person:
         self.classes = classes
         self.mistaken = set(mistaken)
         self.answered: list[str] = []
-        self._last = ""
+        self.home = ""
+        self.last = ""
 
     def join(self, link: str) -> None:
         """Open an invite and accept it."""
+        self.home = link.rpartition("/join/")[0]
         self.page.goto(link)
         self.press_button("Join")
         self.page.wait_for_url("**/")
 
-    def start(self) -> None:
-        """Begin the first job of the list."""
-        self.page.wait_for_selector(".card a.button")
-        self.press_button("Start working")
+    def start(self, title: str, word: str = "Start working") -> None:
+        """Begin a job of the list, once it has something to do; grids begin by another word."""
+        card = self.card(title)
+
+        def is_there() -> bool:
+            self.page.goto(f"{self.home}/")
+            self.page.wait_for_selector("#me:not(:empty)")
+            # The page fills its list in one go with that name.
+            return card.get_by_text(word, exact=True).count() > 0
+
+        until(is_there, f"the job {title!r}", 30)
+        self.press_button(word, title)
         self.page.wait_for_url("**/work/*")
 
     def task(self) -> tuple[Frame, str] | None:
@@ -84,9 +111,16 @@ class Person:
         except Error:
             # The frame goes on to another task while it is asked.
             return None
-        if not shown or shown == self._last:
+        if not shown or shown == self.last:
             return None
         return frame, shown
+
+    def on_show(self) -> tuple[Frame, str]:
+        """The page of the task on show and its picture, once another one than the last is there."""
+        found = until(self.task, "a task")
+        assert found is not None
+        self.last = found[1]
+        return found[0], picture_of(self.last)
 
     def has_more(self) -> bool:
         """Whether a task is on show, as soon as that is known."""
@@ -102,8 +136,8 @@ class Person:
             return False
         found = self.task()
         assert found is not None
-        frame, self._last = found
-        picture = "s3://" + unquote(self._last).split("/", 7)[7]
+        frame, self.last = found
+        picture = picture_of(self.last)
         # Nobody decides faster than that, and the page would not believe them.
         time.sleep(0.16)
         self.answer(frame, self.opinion(picture))
@@ -122,34 +156,47 @@ class Person:
         if folder is not None:
             self.page.screenshot(path=folder / f"{name}.png")
 
-    def press_button(self, name: str) -> None:
-        """Press a button or link of the portal's own pages."""
-        self.page.get_by_text(name, exact=True).first.click()
+    def press_button(self, name: str, job: str = "") -> None:
+        """Press a button or link of the portal's own pages, on the card of a job if that is named."""
+        place = self.card(job) if job else self.page
+        place.get_by_text(name, exact=True).first.click()
+
+    def card(self, title: str) -> Locator:
+        """What the list of jobs shows of one."""
+        heading = self.page.get_by_role("heading", name=title, exact=True)
+        return self.page.locator(".card").filter(has=heading)
+
+    def notice(self) -> str:
+        """What stands in the place of a task, once it does."""
+        self.page.wait_for_selector("#notice", state="visible")
+        return self.page.locator("#notice-title").inner_text()
 
     def answer(self, frame: Frame, chosen: Sequence[str]) -> None:
-        """Choose and submit."""
-        for name in chosen:
-            frame.locator("label.option").filter(has=frame.get_by_text(name, exact=True)).click()
+        """Choose and submit; of nothing at all the page has to be told."""
+        for name in chosen or [NONE]:
+            option(frame, name).click()
         frame.locator("crowd-button").click()
 
 
 class Typist(Person):
     """Somebody who never touches the mouse."""
 
-    def press_button(self, name: str) -> None:
+    def press_button(self, name: str, job: str = "") -> None:
         """Walk to it by the tabulator key."""
         for _ in range(30):
             self.page.keyboard.press("Tab")
-            if self.page.evaluate("document.activeElement.textContent.trim()") == name:
+            focused, card = self.page.evaluate(_FOCUSED)
+            if focused == name and job in card:
                 self.page.keyboard.press("Enter")
                 return
         raise AssertionError(f"the tabulator key does not lead to {name!r}")
 
     def answer(self, frame: Frame, chosen: Sequence[str]) -> None:
         """Digits, and Enter; a key that comes too early to be meant does nothing, and is pressed again."""
-        for name in chosen:
+        for name in chosen or [NONE]:
+            key = "n" if name == NONE else str(self.classes.index(name) + 1)
             while name not in frame.evaluate(_CHOSEN):
-                self.page.keyboard.press(str(self.classes.index(name) + 1))
+                self.page.keyboard.press(key)
         self.page.keyboard.press("Enter")
 
 
@@ -161,6 +208,25 @@ class Phoner(Person):
 
     def answer(self, frame: Frame, chosen: Sequence[str]) -> None:
         """Tap and tap."""
-        for name in chosen:
-            frame.locator("label.option").filter(has=frame.get_by_text(name, exact=True)).tap()
+        for name in chosen or [NONE]:
+            option(frame, name).tap()
         frame.locator("crowd-button").tap()
+
+
+class Owner(Person):
+    """Somebody who lets others in, and looks at what they do."""
+
+    def invite(self, name: str) -> str:
+        """Take somebody in, and return the link that lets them in once."""
+        desk = self.desk()
+        desk.get_by_label("Name").fill(name)
+        desk.get_by_role("button", name="Invite", exact=True).click()
+        told = desk.locator("#link").filter(has_text=f"Send this to {name}")
+        told.wait_for()
+        return told.locator("code").inner_text()
+
+    def desk(self) -> Page:
+        """The page about people, in a tab of its own."""
+        if len(self.context.pages) == 1:
+            self.context.new_page().goto(f"{self.home}/owner/people")
+        return self.context.pages[1]

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from emulator_parts import run
-from serve_parts import Server, environ, serving
+from serve_parts import Server, environ, serving, wait_until
 
 from gtlabel.emulator.child import running
 
@@ -22,6 +22,28 @@ ROOT = Path(__file__).parent.parent
 CLASSES = ("Compost", "Landfill", "Recycle")
 TEAM = "arn:aws:sagemaker:us-east-1:123456789012:workteam/private-crowd/gtlabel"
 ROLE = "arn:aws:iam::123456789012:role/gtlabel"
+FUNCTIONS = "arn:aws:lambda:us-east-1:432418664414:function"
+TEMPLATE = """<script src="https://assets.crowd.aws/crowd-html-elements.js"></script>
+<crowd-form>
+  <{element}
+    name="{element}"
+    src="{{{{ task.input.taskObject | grant_read_access }}}}"
+    header="What is in the picture?"
+    categories="{{{{ task.input.labels | to_json | escape }}}}"
+    exclusion-category="{{ text: 'None of these' }}"
+  >
+    <full-instructions header="Sorting pictures">
+      <h3>What goes where</h3>
+      <ul>
+        <li><strong>Compost</strong>: what rots.</li>
+        <li><strong>Landfill</strong>: what nothing else takes.</li>
+        <li><strong>Recycle</strong>: paper, glass and metal.</li>
+      </ul>
+    </full-instructions>
+    <short-instructions><p>Look at the largest thing.</p></short-instructions>
+  </{element}>
+</crowd-form>
+"""
 
 
 class Work:
@@ -39,9 +61,7 @@ class Work:
         address = self._stack.enter_context(running())
         self.environ = environ(address.url)
         self.truth: dict[str, list[str]] = {}
-        import boto3
-
-        self.s3: Any = boto3.client("s3", endpoint_url=address.url, region_name="us-east-1", **_keys())
+        self.s3 = _client("s3", address.url)
         self.s3.create_bucket(Bucket="trash")
         sample = ROOT / "samples/trash"
         for line in (sample / "truth.jsonl").read_text().splitlines():
@@ -67,14 +87,96 @@ class Work:
         self._serving.close()
         self.serve(port)
 
-    def invite(self, name: str, *more: str) -> str:
-        """Take somebody in, and return the link that lets them in once."""
-        where = ("--state", str(self._state))
-        for command in (["add", name, *more], ["invite", name, "--url", self.server.url, "--output", "json"]):
-            done = run([sys.executable, "-m", "gtlabel", "serve", "worker", *command, *where])
-            assert done.returncode == 0, done.stderr
+    def owner_link(self) -> str:
+        """Take in somebody who may let others in, and return the link that lets them in once."""
+        command = [sys.executable, "-m", "gtlabel", "serve", "worker", "add", "olga", "--role", "owner"]
+        options = ["--invite", "--url", self.server.url, "--output", "json", "--state", str(self._state)]
+        done = run([*command, *options])
+        assert done.returncode == 0, done.stderr
         link: str = json.loads(done.stdout)["link"]
         return link
+
+    def create(
+        self,
+        job: str,
+        pictures: Sequence[str] = (),
+        *,
+        several: bool = False,
+        title: str = "",
+        **human: Any,
+    ) -> None:
+        """Create a job for one person; see `customer` for one that a customer creates.
+
+        Args:
+            job: its name, and the attribute that it writes.
+            pictures: what it is about; all there are if none are named.
+            several: whether a picture may be of several classes, or of none.
+            title: what workers call it; its name if nothing is said.
+            human: more for its `HumanTaskConfig`.
+        """
+        lines = "".join(json.dumps({"source-ref": each}) + "\n" for each in pictures or self.truth)
+        labels = {"labels": [{"label": name} for name in CLASSES]}
+        template = TEMPLATE.format(element="crowd-image-classifier" + "-multi-select" * several)
+        inputs = {"input.manifest": lines, "classes.json": json.dumps(labels), "template.liquid": template}
+        for name, text in inputs.items():
+            self.s3.put_object(Bucket="trash", Key=f"jobs/{job}/{name}", Body=text.encode())
+        kind = "ImageMultiClass" + "MultiLabel" * several
+        self.sagemaker().create_labeling_job(
+            LabelingJobName=job,
+            LabelAttributeName=job,
+            InputConfig={
+                "DataSource": {
+                    "S3DataSource": {"ManifestS3Uri": f"s3://trash/jobs/{job}/input.manifest"},
+                }
+            },
+            OutputConfig={"S3OutputPath": "s3://trash/labeled/"},
+            RoleArn=ROLE,
+            LabelCategoryConfigS3Uri=f"s3://trash/jobs/{job}/classes.json",
+            HumanTaskConfig={
+                "WorkteamArn": TEAM,
+                "UiConfig": {"UiTemplateS3Uri": f"s3://trash/jobs/{job}/template.liquid"},
+                "PreHumanTaskLambdaArn": f"{FUNCTIONS}:PRE-{kind}",
+                "AnnotationConsolidationConfig": {
+                    "AnnotationConsolidationLambdaArn": f"{FUNCTIONS}:ACS-{kind}"
+                },
+                "TaskTitle": title or job,
+                "TaskDescription": "Look at the picture and say what is in it.",
+                "NumberOfHumanWorkersPerDataObject": 1,
+                "TaskTimeLimitInSeconds": 300,
+                **human,
+            },
+        )
+
+    def sagemaker(self) -> Any:
+        """A client of the server."""
+        return _client("sagemaker", self.server.url)
+
+    def ended(self, job: str, status: str = "Completed") -> list[dict[str, Any]]:
+        """The output manifest of a job, once it has ended so."""
+        sagemaker = self.sagemaker()
+
+        def described() -> bool:
+            self._described = sagemaker.describe_labeling_job(LabelingJobName=job)
+            return self._described["LabelingJobStatus"] not in ("Initializing", "InProgress", "Stopping")
+
+        wait_until(described, 60)
+        assert self._described["LabelingJobStatus"] == status, self._described
+        key = f"labeled/{job}/manifests/output/output.manifest"
+        text = self.s3.get_object(Bucket="trash", Key=key)["Body"].read().decode()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def answers(self, job: str) -> dict[str, list[dict[str, Any]]]:
+        """What was answered about each picture, as the job wrote it down."""
+        lines = self.s3.get_object(Bucket="trash", Key=f"jobs/{job}/input.manifest")["Body"].read()
+        pictures = [json.loads(line)["source-ref"] for line in lines.splitlines()]
+        found: dict[str, list[dict[str, Any]]] = {}
+        root = f"labeled/{job}/annotations/worker-response/"
+        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket="trash", Prefix=root):
+            for item in page.get("Contents", []):
+                said = json.loads(self.s3.get_object(Bucket="trash", Key=item["Key"])["Body"].read())
+                number = int(item["Key"].split("/")[-2])
+                found.setdefault(pictures[number], []).extend(said["answers"])
+        return found
 
     @contextmanager
     def customer(self, job: str, workers: int = 3) -> Iterator[subprocess.Popen[str]]:
@@ -101,8 +203,12 @@ class Work:
         self._stack.close()
 
 
-def _keys() -> dict[str, str]:
-    return {"aws_access_key_id": "AKIASERVER", "aws_secret_access_key": os.urandom(8).hex()}
+def _client(service: str, url: str) -> Any:
+    import boto3
+
+    make: Any = boto3.client
+    keys = {"aws_access_key_id": "AKIASERVER", "aws_secret_access_key": os.urandom(8).hex()}
+    return make(service, endpoint_url=url, region_name="us-east-1", **keys)
 
 
 def labels_of(process: subprocess.Popen[str]) -> dict[str, str]:

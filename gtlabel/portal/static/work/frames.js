@@ -40,7 +40,10 @@ export class Frames {
 
   /** Gives the keyboard back to the task. */
   focus() {
-    this.frames.find(({element}) => element.classList.contains('front'))?.element.focus();
+    const front = this.frames.find(({element}) => element.classList.contains('front'));
+    // A frame that gets the focus from outside forgets which of its controls had it, so its page is told again.
+    if (front?.isReady) this.show(front);
+    else front?.element.focus();
   }
 
   /** Tells the pages what the worker set. */

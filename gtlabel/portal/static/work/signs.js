@@ -25,7 +25,7 @@ export function tellTrouble(count, error) {
   const answers = count === 1 ? '1 answer is' : `${count} answers are`;
   const kept = count ? `${answers} not stored yet; this page keeps what you said and tries again.` : 'Trying again.';
   banner.textContent = isSignedOut(error)
-    ? `You are signed out. ${kept} Open a new invite in another tab, and this page goes on by itself.`
+    ? `You are signed out. ${kept} Ask the owner for an invite, open it in another tab, and this page goes on.`
     : `${error.message} ${kept}`;
 }
 
