@@ -257,17 +257,16 @@ class Worker(Visitor):
         await asyncio.gather(*self._behind)
 
     async def try_out(self) -> None:
-        """Answer the first images: a job gives out the others when it has seen that those come out well."""
-        while True:
+        """Answer the trial: a job gives out all its images when it has seen that some come out well."""
+        answered = 0
+        while answered < _TRIED_OUT:
             said = await self.post("lease", "lease", {"job": self._job})
-            if not said.get("lease"):
-                await asyncio.sleep(_SEEK_SECONDS)
-            elif said["object"] < _TRIED_OUT:
+            if said.get("lease"):
                 body = {"lease": said["lease"], "answer": _ANSWERS[0], "active_seconds": 0.9}
                 await self.post("answer", "submit", body)
+                answered += 1
             else:
-                self._line.append(said["lease"])
-                return
+                await asyncio.sleep(_SEEK_SECONDS)
 
     async def fill(self) -> None:
         """Lease until enough tasks are at hand."""
