@@ -347,3 +347,12 @@ def _nested(desk: Desk) -> None:
 def _marks(desk: Desk) -> None:
     until(lambda: desk.find("label.option").count() == 6, "the options")
     desk.key("1", "3", "4", "5", "Enter")
+
+
+@_on("locked")
+def _locked(desk: Desk) -> None:
+    desk.touch((50, 50))
+    desk.find("[name=e] .viewport").click()
+    desk.key("1", "n")
+    desk.find("[name=left] input").fill("this")
+    desk.click("text=Submit")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,19 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from browser import DESKTOP, colors, until
-from playwright.sync_api import Browser, Frame, Locator, Page
+from playwright.sync_api import Browser, ConsoleMessage, Frame, Locator, Page
 
 from gtlabel.portal.documents import PAGE_HEADERS, elements_script, frame_document, frame_headers
 from gtlabel.portal.liquid import Templates
 
 TEMPLATES = Path(__file__).parent / "templates"
 _STATIC = Path(__file__).parent.parent / "gtlabel" / "portal" / "static"
-_PICTURES = Path(__file__).parent.parent / "samples" / "trash" / "images"
+PICTURES = Path(__file__).parent.parent / "samples" / "trash" / "images"
 
 # The same frames as in the portal, and a list of what they said in place of the portal's API.
 _SHELL = b"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Shell</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,"><link rel="stylesheet" href="/static/portal.css"><script type="module" src="/shell.js"></script></head>
+<link rel="icon" href="data:,"><link rel="stylesheet" href="/static/portal.css">
+<script type="module" src="/shell.js"></script></head>
 <body class="work"><h1 class="hidden-text">Shell</h1><main class="stack">
 <iframe title="Task" id="frame-0"></iframe><iframe title="Next task" id="frame-1"></iframe></main></body>"""
 _SHELL_SCRIPT = b"""import {Frames} from '/static/work/frames.js';
@@ -35,11 +37,24 @@ window.frames_ = new Frames(elements, hear, {fast: false, hotkeys: true});
 """
 
 
+# Pictures are fitted anew after a frame was drawn in the new size.
+_SETTLE = """() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"""
+# Longer than elements ignore keys for.
+_DWELL_SECONDS = 0.17
+
+
+def template(name: str) -> str:
+    """The text of a template."""
+    return (TEMPLATES / f"{name}.liquid").read_text()
+
+
 class Portal:
     """A server of frames, and of whatever they need."""
 
     def __init__(self) -> None:
         self._frames: dict[str, str] = {}
+        # Those that are not among the samples, by their names.
+        self.pictures: dict[str, bytes] = {}
         self._numbers = count(1)
         self._templates = Templates()
         portal = self
@@ -92,9 +107,11 @@ class Portal:
         if kind == "static" and (_STATIC / name).is_file():
             types = {".js": "text/javascript", ".css": "text/css"}
             return 200, {"Content-Type": types[Path(name).suffix]}, (_STATIC / name).read_bytes()
-        if kind == "o" and (_PICTURES / name).is_file():
-            headers = {"Content-Type": "image/jpeg", "Access-Control-Allow-Origin": "*"}
-            return 200, headers, (_PICTURES / name).read_bytes()
+        picture = self.pictures.get(name) if kind == "o" else None
+        if kind == "o" and picture is None and (PICTURES / name).is_file():
+            picture = (PICTURES / name).read_bytes()
+        if picture is not None:
+            return 200, {"Content-Type": "image/jpeg", "Access-Control-Allow-Origin": "*"}, picture
         return 404, {"Content-Type": "text/plain"}, b"nothing here"
 
 
@@ -105,12 +122,17 @@ class Desk:
         self.page = page
         self.portal = portal
         self.complaints: list[str] = []
-        page.on("console", lambda said: said.type == "error" and self.complaints.append(said.text))
+        page.on("console", self._note)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(portal.origin + "/shell")
         until(lambda: page.evaluate("() => 'frames_' in window"), "the shell")
         self.lease = ""
         self.frame: Frame = page.main_frame
+        self._opened = 0.0
+
+    def _note(self, said: ConsoleMessage) -> None:
+        if said.type == "error":
+            self.complaints.append(said.text)
 
     def open(self, template: str, task_input: Any, answer: Any = None) -> Frame:
         """Puts a task before the worker.
@@ -130,13 +152,16 @@ class Desk:
         inside = front.content_frame()
         assert inside is not None
         self.frame = inside
-        # Two frames are drawn before keys mean anything: a worker has to see what they answer.
-        self.frame.evaluate("() => new Promise((done) => setTimeout(done, 160))")
+        self._opened = time.monotonic()
         return self.frame
 
     def set(self, *, fast: bool = False, hotkeys: bool = True) -> None:
         """Sets what a worker may set."""
         self.page.evaluate("(set) => frames_.set(set)", {"fast": fast, "hotkeys": hotkeys})
+
+    def settle(self) -> None:
+        """Waits until the page has taken a new size or color."""
+        self.frame.evaluate(_SETTLE)
 
     def heard(self, kind: str) -> list[dict[str, Any]]:
         """What the frame said so far."""
@@ -151,8 +176,24 @@ class Desk:
         """What the worker submitted, as it is stored."""
         return json.dumps(self.message("submit")["answer"], sort_keys=True, ensure_ascii=False)
 
+    def answer_again(self, answer: Any) -> str:
+        """What the page submits when it was emptied and is shown an earlier answer."""
+        self.frame.evaluate("() => document.querySelector('crowd-form').reset()")
+        self.page.evaluate(
+            "(answer) => frames_.frames.forEach((one) => frames_.post(one, 'answer', {answer}))", answer
+        )
+
+        def submitted() -> bool:
+            # Nobody submits twice, so it does nothing until the page has heard of the answer.
+            self.key("Control+Enter")
+            return len(self.heard("submit")) > 1
+
+        until(submitted, "the answer again")
+        return json.dumps(self.heard("submit")[1]["answer"], sort_keys=True, ensure_ascii=False)
+
     def key(self, *keys: str) -> None:
-        """Presses keys, one after another."""
+        """Presses keys, one after another, as soon as a page takes them: workers have to see it first."""
+        time.sleep(max(0.0, self._opened + _DWELL_SECONDS - time.monotonic()))
         for key in keys:
             self.page.keyboard.press(key)
 

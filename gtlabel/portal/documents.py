@@ -32,8 +32,11 @@ _OWN_COLORS = re.compile(
     r"\b(background|background-color|bgcolor|color)\s*+[:=]|rel\s*+=\s*+[\"']?stylesheet", re.IGNORECASE
 )
 _PAPER = (
-    "html{color-scheme:%s}body{margin:0;font:16px/1.5 system-ui,sans-serif}"
+    "html{color-scheme:light}body{margin:0;font:16px/1.5 system-ui,sans-serif}"
     "short-instructions,full-instructions{display:block}"
+)
+_PAPER_OF_BOTH_COLORS = (
+    "html{color-scheme:light dark;background:light-dark(#fff,#16191f);color:light-dark(#16191f,#e9ebed)}"
 )
 
 
@@ -55,12 +58,12 @@ def frame_document(page: str, *, nonce: str, origin: str, title: str) -> str:
         title: what the document is called.
     """
     settings = json.dumps({"portalOrigin": origin, "nonce": nonce}).replace("<", "\\u003c")
-    scheme = "light" if _OWN_COLORS.search(page) else "light dark"
+    paper = _PAPER if _OWN_COLORS.search(page) else _PAPER + _PAPER_OF_BOTH_COLORS
     named = title.replace("&", "&amp;").replace("<", "&lt;")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{named}</title><style>{_PAPER % scheme}</style>"
+        f"<title>{named}</title><style>{paper}</style>"
         f"<script>window.__gtlabel = {settings};</script>"
         f'<script src="/static/crowd.js"></script>\n'
         f"{_CLOSED.sub(_OPENED, _AWS_SCRIPT.sub('', page))}"

@@ -35,31 +35,31 @@ _TEXT_FIELD = (
     "name placeholder required value"
 )
 _DRAWING = "header initial-value labels name src"
+# Neither has AWS's any: an answer that is given already, and one that cannot be changed.
+_OURS = "disabled initial-value"
 
 ELEMENTS: Mapping[str, Element] = {
     element.name: element
     for element in (
         # `answer-format` is Mechanical Turk's; Ground Truth's form does not look at it either.
         _element("crowd-form", "answer-format"),
-        _element(
-            "crowd-image-classifier", "categories header name overlay src", "initial-value", answers=True
-        ),
+        _element("crowd-image-classifier", "categories header name overlay src", _OURS, answers=True),
         _element(
             "crowd-image-classifier-multi-select",
             "categories exclusion-category header name src",
-            "initial-value",
+            _OURS,
             answers=True,
         ),
-        _element("crowd-classifier", "categories header name", "initial-value", answers=True),
+        _element("crowd-classifier", "categories header name", _OURS, answers=True),
         _element(
             "crowd-classifier-multi-select",
             "categories exclusion-category header name",
-            "initial-value",
+            _OURS,
             answers=True,
         ),
-        _element("crowd-bounding-box", _DRAWING, answers=True),
-        _element("crowd-polygon", _DRAWING, answers=True),
-        _element("crowd-keypoint", _DRAWING, answers=True),
+        _element("crowd-bounding-box", _DRAWING, "disabled", answers=True),
+        _element("crowd-polygon", _DRAWING, "disabled", answers=True),
+        _element("crowd-keypoint", _DRAWING, "disabled", answers=True),
         _element("crowd-input", f"{_TEXT_FIELD} type", answers=True),
         _element("crowd-text-area", f"{_TEXT_FIELD} char-counter max-rows rows", answers=True),
         _element("crowd-checkbox", "checked disabled name required value", answers=True),

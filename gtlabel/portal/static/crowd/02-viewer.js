@@ -23,7 +23,8 @@ const VIEWER_LOOK = `
   border-top: 1px solid var(--line); background: var(--paper); }
 .light { display: flex; gap: 12px; flex-wrap: wrap; }
 .light label { display: inline-flex; align-items: center; gap: 6px; font-size: 13px; color: var(--soft); }
-.light input { width: 96px; min-height: 24px; }
+.light input { width: 64px; min-height: 24px; }
+.toolbar button { padding: 6px 10px; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 14px; list-style: none; margin: 0 0 0 auto; padding: 0; }
 .legend li { display: flex; align-items: center; gap: 6px; font-size: 13px; }
 .swatch { width: 16px; height: 16px; border-radius: 4px; border: 1px solid var(--line); flex: none; }
@@ -47,6 +48,7 @@ class Viewer {
     this.x = 0;
     this.y = 0;
     this.isFitted = true;
+    this.isRaw = isRaw;
     this.light = {...USUAL_LIGHT};
     this.changed = changed;
     this.steer = steer;
@@ -86,7 +88,7 @@ class Viewer {
       button('↓', 'Look down', () => this.pan(0, -PAN_PIXELS)), toggle, light);
   }
 
-  load(source, overlay) {
+  load(source, overlay = null) {
     this.overlay = overlay;
     this.element.querySelector('.broken')?.remove();
     this.state = 'loading';
@@ -154,13 +156,19 @@ class Viewer {
     this.bar.append(this.legend);
   }
 
+  /** How many pixels the picture has, as it is shown; its natural size is that of the upright one in any case. */
+  size() {
+    const {naturalHeight, naturalWidth, offsetHeight, offsetWidth} = this.image;
+    return this.isRaw ? {height: offsetHeight, width: offsetWidth} : {height: naturalHeight, width: naturalWidth};
+  }
+
   fit() {
     const {width, height} = this.element.getBoundingClientRect();
-    const {naturalWidth, naturalHeight} = this.image;
-    if (!naturalWidth || !width || !height) return;
-    this.scale = Math.min(width / naturalWidth, height / naturalHeight);
-    this.x = (width - naturalWidth * this.scale) / 2;
-    this.y = (height - naturalHeight * this.scale) / 2;
+    const own = this.size();
+    if (!own.width || !width || !height) return;
+    this.scale = Math.min(width / own.width, height / own.height);
+    this.x = (width - own.width * this.scale) / 2;
+    this.y = (height - own.height * this.scale) / 2;
     this.isFitted = true;
     this.paint();
   }
@@ -216,7 +224,8 @@ class Viewer {
   /** The pixel of the picture that is nearest to a place. */
   within(x, y) {
     const clamped = (value, most) => Math.min(most, Math.max(0, Math.round(value)));
-    return {x: clamped(x, this.image.naturalWidth), y: clamped(y, this.image.naturalHeight)};
+    const {height, width} = this.size();
+    return {x: clamped(x, width), y: clamped(y, height)};
   }
 
   /** Whether a pointer is on the picture, or nearly so. */

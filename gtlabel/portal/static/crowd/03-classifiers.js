@@ -56,7 +56,7 @@ kbd { margin-left: auto; border: 1px solid var(--line); border-radius: 4px; padd
 `;
 
 class Classifier extends Control {
-  static observedAttributes = ['categories', 'header', 'src', 'overlay', 'exclusion-category', 'disabled'];
+  static observedAttributes = ['categories', 'header', 'disabled'];
   static look = CLASSIFIER_LOOK;
   isMulti = false;
   isImage = false;
@@ -117,7 +117,11 @@ class Classifier extends Control {
     else if (!this.isBuilt) return;
     else if (name === 'header') this.heading.textContent = value ?? '';
     else if (name === 'disabled' || name === 'exclusion-category') this.drawOptions();
-    else if (this.isImage) this.viewer.load(this.getAttribute('src'), this.getAttribute('overlay'));
+    else this.loadPicture();
+  }
+
+  loadPicture() {
+    this.viewer.load(this.getAttribute('src'));
   }
 
   readCategories(text) {
@@ -142,7 +146,7 @@ class Classifier extends Control {
       this.viewer = new Viewer(header || 'The picture to classify',
         {isRaw: this.isRaw, changed: () => this.validate(), steer: (event) => this.steer(event)});
       stage.append(this.viewer.element, this.viewer.bar);
-      this.viewer.load(this.getAttribute('src'), this.getAttribute('overlay'));
+      this.loadPicture();
     } else {
       stage.append(make('div', {class: 'target', tabindex: '0', role: 'group', 'aria-label': 'What to classify'},
         make('slot', {name: 'classification-target'}), make('slot')));
@@ -231,8 +235,8 @@ class Classifier extends Control {
 
   addExclusion() {
     this.exclusion = null;
-    const given = this.getAttribute('exclusion-category');
-    if (!this.isMulti || given === null) return;
+    const given = this.isMulti ? this.getAttribute('exclusion-category') : null;
+    if (given === null) return;
     const read = relaxedOrText(given);
     this.exclusion = make('input', {type: 'checkbox', class: 'exclusion', disabled: this.disabled,
       onchange: (event) => {
@@ -325,13 +329,20 @@ function optionOf(input, text, key) {
 }
 
 define('crowd-image-classifier', class extends Classifier {
+  static observedAttributes = [...Classifier.observedAttributes, 'src', 'overlay'];
   isImage = true;
+
+  loadPicture() {
+    this.viewer.load(this.getAttribute('src'), this.getAttribute('overlay'));
+  }
 });
 define('crowd-image-classifier-multi-select', class extends Classifier {
+  static observedAttributes = [...Classifier.observedAttributes, 'src', 'exclusion-category'];
   isImage = true;
   isMulti = true;
 });
 define('crowd-classifier', class extends Classifier {});
 define('crowd-classifier-multi-select', class extends Classifier {
+  static observedAttributes = [...Classifier.observedAttributes, 'exclusion-category'];
   isMulti = true;
 });

@@ -49,11 +49,6 @@ class Field extends Control {
     field.addEventListener('change', (event) => event.stopPropagation());
     afterParsing(() => this.nameField());
     this.shadowRoot.append(make('label', {}, this.caption, field), this.alarm);
-    if (this.has('char-counter')) {
-      this.counter = make('div', {class: 'counter', 'aria-hidden': 'true'});
-      this.shadowRoot.append(this.counter);
-      this.count();
-    }
     this.validate();
     if (this.has('auto-focus')) afterParsing(() => field.focus());
   }
@@ -120,8 +115,9 @@ class Field extends Control {
   }
 
   count() {
+    if (!this.counter) return;
     const most = this.getAttribute('max-length');
-    if (this.counter) this.counter.textContent = `${this.field.value.length}${most ? ` / ${most}` : ''}`;
+    this.counter.textContent = `${this.field.value.length}${most ? ` / ${most}` : ''}`;
   }
 
   problem() {
@@ -160,6 +156,14 @@ class Field extends Control {
 
 define('crowd-input', Field);
 define('crowd-text-area', class extends Field {
+  build() {
+    super.build();
+    if (!this.has('char-counter')) return;
+    this.counter = make('div', {class: 'counter', 'aria-hidden': 'true'});
+    this.shadowRoot.append(this.counter);
+    this.count();
+  }
+
   makeField() {
     const field = make('textarea', {rows: this.getAttribute('rows') || 2});
     const most = Number(this.getAttribute('max-rows'));

@@ -114,7 +114,7 @@ a.primary { background: var(--call); border-color: var(--call); color: var(--on-
 class IconButton extends PlainButton {
   fill() {
     const icon = this.getAttribute('icon');
-    this.inner.setAttribute('aria-label', this.title || this.sign || icon || 'Button');
+    this.inner.setAttribute('aria-label', this.getAttribute('title') || this.sign || icon || 'Button');
     this.inner.append(iconOf(icon) ?? (this.sign || '…'));
   }
 

@@ -76,7 +76,7 @@ class Drawing extends Classifier {
       this.cross = null;
       // A second finger is there to zoom: what the first one began does not count.
       if (!event.isPrimary) this.cancel();
-      else if (event.button === 0 && this.label && viewer.holds(event)) this.press(viewer.at(event));
+      else if (event.button === 0 && this.canDraw() && viewer.holds(event)) this.press(viewer.at(event));
     });
     element.addEventListener('pointermove', (event) => event.isPrimary && this.drag(viewer.at(event)));
     element.addEventListener('pointerup', (event) => event.isPrimary && this.lift(viewer.at(event)));
@@ -169,7 +169,12 @@ class Drawing extends Classifier {
     make('button', {type: 'button', 'aria-label': `Remove ${name}`, onclick: remove}, '×'));
   }
 
+  canDraw() {
+    return Boolean(this.label) && !this.disabled && this.viewer.state === 'loaded';
+  }
+
   steer({key, shiftKey}) {
+    if (this.disabled) return false;
     const move = ARROWS[key];
     if (move && this.chosen) {
       if (shiftKey) this.stretch(this.chosen, ...move);
@@ -177,7 +182,7 @@ class Drawing extends Classifier {
       this.drawn();
     } else if (move) {
       this.moveCross(...move, shiftKey ? 1 : Math.max(1, Math.round(STEP_PIXELS / this.viewer.scale)));
-    } else if (key === ' ' && this.label && this.viewer.state === 'loaded') {
+    } else if (key === ' ' && this.canDraw()) {
       this.chosen = null;
       this.cross ??= this.middle();
       this.put(this.cross);
@@ -208,6 +213,7 @@ class Drawing extends Classifier {
   }
 
   key(key) {
+    if (this.disabled) return this.viewer.key(key);
     if (key === 'Delete' && this.chosen) {
       this.remove(this.chosen);
       return true;
@@ -223,7 +229,7 @@ class Drawing extends Classifier {
   }
 
   size() {
-    return {height: this.viewer.image.naturalHeight, width: this.viewer.image.naturalWidth};
+    return this.viewer.size();
   }
 
   get value() {
