@@ -96,7 +96,7 @@ def put(endpoint: str, name: str, body: bytes) -> None:
         pass
 
 
-async def start_jobs(port: int, team: str, names: list[str], images: int) -> None:
+async def start_jobs(port: int, team: str, names: list[str], images: int, workers: int = _PER_IMAGE) -> None:
     """Put up jobs, and wait until tasks can be had."""
     line = Line(port)
     for name in names:
@@ -105,6 +105,7 @@ async def start_jobs(port: int, team: str, names: list[str], images: int) -> Non
             BUCKET,
             team,
             manifest=str(images),
+            workers=workers,
             TaskTimeLimitInSeconds=3600,
             MaxConcurrentTaskCount=_CONCURRENT,
         )
