@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -25,6 +25,7 @@ from gtlabel.emulator.sigv4 import SignatureCheck
 from gtlabel.emulator.staff import Staff
 from gtlabel.emulator.streaming import Streams
 from gtlabel.emulator.taskuis import TaskUis
+from gtlabel.emulator.uploads import Uploads
 from gtlabel.engine.board import Board
 from gtlabel.engine.crew import Crew
 from gtlabel.engine.doorkeeper import Doorkeeper
@@ -36,6 +37,7 @@ from gtlabel.portal.app import pages, portal
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+    from types_boto3_s3 import S3Client
 
     from gtlabel.emulator.service import Service
 
@@ -94,9 +96,10 @@ class Workshop:
         self._streams = Streams(
             self._board, lambda _: clients.aws("sns", "sqs"), pause=_QUIET_SECONDS, forgetful=False
         )
+        self._uploads = Uploads(lambda: clients.aws().s3, service.profile, context.region)
         self._foreman = Foreman(
             self._board,
-            lambda _: clients.aws().s3,
+            lambda _: cast("S3Client", self._uploads),
             prepare=self._streams.prepare,
             identify=staff.identify,
             functions=self._functions,
@@ -116,6 +119,7 @@ class Workshop:
             lambda _: clients.aws().s3,
             staff.admits,
             secure=service.behind_proxy or service.tls_cert is not None,
+            behind_proxy=service.behind_proxy,
             asset_hosts=service.asset_hosts,
             closing=closing,
         )
@@ -155,6 +159,7 @@ class Workshop:
         self._rounds.end()
         self._functions.close()
         self._foreman.close()
+        self._uploads.close()
         self._shelf.close()
         self._store.close()
 

@@ -78,6 +78,7 @@ def pages(
     admits: Callable[[Job, str], str | None],
     *,
     secure: bool,
+    behind_proxy: bool = False,
     asset_hosts: Sequence[str] = (),
     seat: Callable[[Worker], str] = lambda worker: worker.sub,
     closing: threading.Event | None = None,
@@ -91,6 +92,7 @@ def pages(
         s3_of: gives the S3 client of a job.
         admits: says why a worker may not work on a job, or None if they may.
         secure: whether the portal is reached over TLS.
+        behind_proxy: whether a proxy says from where a request came.
         asset_hosts: hosts that templates may load scripts and styles from, over TLS.
         seat: who somebody is to the board.
         closing: set when the server ends, so that what streams does, too.
@@ -106,6 +108,7 @@ def pages(
         secure=secure,
         asset_hosts=[f"https://{host}" for host in asset_hosts],
         seat=seat,
+        address_of=lambda request: _address(request.scope, behind_proxy=behind_proxy),
     )
     owners = OwnerSite(board, crew, site.visitors, pictures, closing or threading.Event())
     return [*owners.routes(), *site.routes()]

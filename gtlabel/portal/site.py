@@ -69,6 +69,7 @@ class Site:
         secure: whether the portal is reached over TLS.
         asset_hosts: where templates may load scripts and styles from, as a policy names it.
         seat: who somebody is to the board.
+        address_of: where a request came from.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Site:
         secure: bool = False,
         asset_hosts: Sequence[str] = (),
         seat: Callable[[Worker], str] = lambda worker: worker.sub,
+        address_of: Callable[[Request], str],
     ) -> None:
         self._board = board
         self._crew = crew
@@ -92,6 +94,7 @@ class Site:
         self._admits = admits
         self._asset_hosts = asset_hosts
         self._seat = seat
+        self._address_of = address_of
         self._desk = Desk(board.store)
         self._pages = Pages(board.store)
         self._patience = Patience()
@@ -124,7 +127,7 @@ class Site:
         if request.method in ("GET", "HEAD"):
             return own_page("join.html")
         self.visitors.check_own(request, script=False)
-        address = request.client.host if request.client else ""
+        address = self._address_of(request)
         pause = self._patience.wait(address, "invite")
         if pause > 0:
             raise TooManyTriesError(pause)
@@ -207,7 +210,7 @@ class Site:
         view = asked.pop("view", "")
         if action == "lease":
             number = asked.pop("job", None)
-            if not isinstance(number, int):
+            if type(number) is not int:
                 return JSONResponse({"error": '"job" must be the number of a job'}, 400, API_HEADERS)
             job = await asyncio.to_thread(self._desk.job, number)
             asked |= {"job": job.key.name, "account": job.key.account, "region": job.key.region}
