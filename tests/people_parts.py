@@ -7,7 +7,7 @@ see is the portal's business: they read what is on the screen, and answer by wha
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -76,6 +76,7 @@ class Person:
         self.classes = classes
         self.mistaken = set(mistaken)
         self.answered: list[str] = []
+        self.seconds = 0.0
         self.home = ""
         self.last = ""
 
@@ -132,6 +133,7 @@ class Person:
 
     def step(self) -> bool:
         """Answer the task on show; False if there is none."""
+        began = time.monotonic()
         if not self.has_more():
             return False
         found = self.task()
@@ -142,6 +144,7 @@ class Person:
         time.sleep(0.16)
         self.answer(frame, self.opinion(picture))
         self.answered.append(picture)
+        self.seconds += time.monotonic() - began
         return True
 
     def opinion(self, picture: str) -> list[str]:
@@ -176,6 +179,26 @@ class Person:
         for name in chosen or [NONE]:
             option(frame, name).click()
         frame.locator("crowd-button").click()
+
+
+def label_all(people: Sequence[Person], after_turn: Callable[[int], None]) -> None:
+    """Let people answer in turn until each has seen every picture.
+
+    Args:
+        people: who works.
+        after_turn: hears how many turns there were; everybody who still works answers once in each.
+    """
+    turn, idle = 0, 0
+    while at_work := [person for person in people if set(person.answered) != set(person.truth)]:
+        # A page may have nothing for a moment, and looks again by itself.
+        answered = [person.step() for person in at_work]
+        idle = 0 if any(answered) else idle + 1
+        assert idle < 200, "pages have nothing to do, and pictures are left"
+        if idle:
+            time.sleep(0.05)
+            continue
+        turn += 1
+        after_turn(turn)
 
 
 class Typist(Person):

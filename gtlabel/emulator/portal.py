@@ -80,6 +80,7 @@ class Portal(threading.Thread):
 
         from gtlabel.emulator.hosts import Guard
         from gtlabel.portal.app import pages
+        from gtlabel.portal.replies import nowhere
 
         emulator = self._emulator
         shown = pages(
@@ -92,7 +93,9 @@ class Portal(threading.Thread):
             seat=lambda worker: worker.name,
             closing=self._server.closing,
         )
-        self._app = Guard(Starlette(routes=shown), _names(self._host), _LARGEST_BODY)
+        self._app = Guard(
+            Starlette(routes=shown, exception_handlers={404: nowhere}), _names(self._host), _LARGEST_BODY
+        )
 
     def invite(self, name: str, role: Role = Role.WORKER) -> str:
         """The link that lets somebody in once; who is not known yet is taken in.

@@ -33,6 +33,7 @@ from gtlabel.portal import workers
 from gtlabel.portal.owner import OwnerSite
 from gtlabel.portal.pictures import Pictures
 from gtlabel.portal.renderer import shared_renderer
+from gtlabel.portal.replies import nowhere
 from gtlabel.portal.site import Site
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def portal(
     """
     api = WorkerApi(board, doorkeeper, home, behind_proxy=behind_proxy)
     return Starlette(
-        routes=[Mount("/gtlabel/worker", api), Route("/gtlabel/health", _health, methods=["GET"]), *also]
+        routes=[Mount("/gtlabel/worker", api), Route("/gtlabel/health", _health, methods=["GET"]), *also],
+        exception_handlers={404: nowhere},
     )
 
 

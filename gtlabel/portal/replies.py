@@ -11,7 +11,7 @@ from string import Template
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from gtlabel.errors import (
     DatabaseFullError,
@@ -124,6 +124,13 @@ def calm(said: dict[str, Any], status: int) -> dict[str, Any]:
         _log.error("%s", said.get("error"))
         return {**said, "error": _CALM[status]}
     return said
+
+
+async def nowhere(request: Request, _error: Exception) -> Response:
+    """Tells a person in the browser, or a program, that an address leads nowhere."""
+    if "text/html" not in request.headers.get("accept", ""):
+        return PlainTextResponse("there is nothing here", 404)
+    return notice(_TITLES[404], "No page of the portal is at this address; the list of jobs is at /.", 404)
 
 
 def own_page(name: str, values: Mapping[str, str] | None = None, status: int = 200) -> HTMLResponse:
