@@ -346,7 +346,7 @@ def run(fault: Fault, folder: Path, cluster: Cluster | None) -> Result:
     clock = folder / "clock"
     clock.write_text("0")
     with ExitStack() as stack:
-        state = stack.enter_context(_mounted(folder / "mounted")) if fault.mounted else None
+        state = stack.enter_context(small_disk(folder / "mounted")) if fault.mounted else None
         place = site(folder / fault.name.lower().replace(" ", "-"), cluster if fault.shared else None, state)
         if fault.jumping:
             path = os.pathsep.join([str(_HERE / "clock"), os.environ.get("PYTHONPATH", "")])
@@ -368,7 +368,7 @@ def possible(fault: Fault) -> bool:
 
 
 @contextmanager
-def _mounted(folder: Path) -> Iterator[Path]:
+def small_disk(folder: Path) -> Iterator[Path]:
     """A small file system."""
     folder.mkdir()
     size = f"size={_TMPFS_MEGABYTES}m"

@@ -137,13 +137,24 @@ class Place:
 
 
 @contextmanager
-def portal(folder: Path, shown: bytes, people: int, images: int) -> Iterator[Place]:
-    """A server whose pictures are all these bytes, and who may come in; its job's trial is over."""
+def portal(
+    folder: Path, shown: bytes, people: int, images: int, state: Path | None = None
+) -> Iterator[Place]:
+    """A server whose pictures are all these bytes, and who may come in; its job's trial is over.
+
+    Args:
+        folder: for what the server leaves.
+        shown: the picture.
+        people: how many may come in.
+        images: how many images the job has; the trial takes the first ten.
+        state: the server's own folder, if it is to be elsewhere.
+    """
     with ExitStack() as stack:
         bucket = Bucket(remember=False, picture=shown)
         stack.callback(bucket.close)
         folder.mkdir()
-        server = Server(folder / "state", bucket.url)
+        server = Server(state or folder / "state", bucket.url)
+        server.log = folder / "server.log"
         invites, _owner = invited(server.database, people + 1)
         server.start()
         stack.callback(server.stop)
