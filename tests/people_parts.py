@@ -128,6 +128,8 @@ class Person:
         until(
             lambda: self.task() or self.page.locator("#notice").is_visible(),
             "a task, or word that there is none",
+            # A server that was killed needs a while, and pages ask ever more rarely.
+            60,
         )
         return self.task() is not None
 
