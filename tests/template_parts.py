@@ -241,12 +241,12 @@ def desk(browser: Browser, *, scripts: Sequence[str] = (), **options: Any) -> It
     Args:
         browser: where it opens.
         scripts: what runs in every page before its own scripts do.
-        options: of Playwright's `new_page`.
+        options: of Playwright's `new_context`.
     """
     portal = Portal()
-    page = browser.new_page(**{"viewport": DESKTOP, **colors("light"), **options})
+    context = browser.new_context(**{"viewport": DESKTOP, **colors("light"), **options})
     for script in scripts:
-        page.add_init_script(script)
-    yield Desk(page, portal)
-    page.close()
+        context.add_init_script(script)
+    yield Desk(context.new_page(), portal)
+    context.close()
     portal.close()

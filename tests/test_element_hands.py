@@ -341,3 +341,22 @@ def test_a_phone_shows_short_instructions_on_demand_and_what_is_chosen(at_desk: 
         assert json.loads(at_desk.answer()) == {"crowd-image-classifier": {"label": "Landfill"}}
     finally:
         at_desk.page.set_viewport_size(DESKTOP)
+
+
+def test_a_page_that_nobody_frames_shows_its_answer_and_sends_nothing(at_desk: Desk) -> None:
+    at_desk.open(template("text-classifier"), TASK)
+    alone = at_desk.page.context.new_page()
+    try:
+        alone.goto(f"{at_desk.portal.origin}/frame/{at_desk.lease}")
+        alone.click("text=glad")
+        form = "document.querySelector('crowd-form')"
+        assert alone.evaluate(f"() => {form}._serializeForm()") == {
+            "taskAnswers": '[{"tone":{"label":"glad"}}]'
+        }
+        for feeling in ("cross", "glad"):
+            alone.click(f"text={feeling}")
+            alone.click("text=Submit")
+            assert json.loads(alone.inner_text(".gtlabel-answer")) == {"tone": {"label": feeling}}
+    finally:
+        alone.close()
+    assert at_desk.heard("submit") == []

@@ -231,13 +231,14 @@ def test_the_lint_has_nothing_against_the_templates_but_what_is_ours_alone(name:
 def test_values_are_read_as_their_writers_meant_them(at_desk: Desk) -> None:
     cases: list[tuple[str, Any]] = []
 
-    @settings(max_examples=250, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=150, deadline=None, database=None, derandomize=True)
     @given(VALUES, st.randoms(use_true_random=False))
     def collect(value: Any, chance: random.Random) -> None:
         cases.extend([(json.dumps(value), value), (relaxed(value, chance), value)])
 
     collect()
-    read = json.loads(at_desk.page.evaluate(_READ, [text for text, _ in cases]))
+    # JavaScript has one kind of number.
+    read = json.loads(at_desk.page.evaluate(_READ, [text for text, _ in cases]), parse_int=float)
     wrong = [(text, value) for (text, value), both in zip(cases, read, strict=True) if both != [value, value]]
     assert wrong == []
 
@@ -280,7 +281,7 @@ def test_a_page_of_any_length_is_framed_in_no_time() -> None:
         '<crowd-x a="',
     ):
         began = time.monotonic()
-        frame_document(part * (4_000_000 // len(part)), nonce="n", origin="o", title="t")
+        frame_document(part * (1_000_000 // len(part)), nonce="n", origin="o", title="t")
         # Looking at every place again and again would take hours.
         assert time.monotonic() - began < 10
 

@@ -29,11 +29,16 @@ _CLOSED = re.compile(
 _OPENED = r"<\1\2></\1>"
 # A page that was given colors was made for white paper.
 _OWN_COLORS = re.compile(
-    r"\b(background|background-color|bgcolor|color)\s*+[:=]|rel\s*+=\s*+[\"']?stylesheet", re.IGNORECASE
+    r"(?<![\w-])(background|background-color|bgcolor|color)\s*+[:=]|rel\s*+=\s*+[\"']?stylesheet",
+    re.IGNORECASE,
 )
 _PAPER = (
     "html{color-scheme:light}body{margin:0;font:16px/1.5 system-ui,sans-serif}"
     "short-instructions,full-instructions{display:block}"
+    # Whatever a page says about its own fields counts for more.
+    ":where(crowd-form) :where(button,select,textarea,"
+    "input:not([type=checkbox],[type=radio],[type=range],[type=color]))"
+    "{font:inherit;min-height:32px;max-width:100%}"
 )
 _PAPER_OF_BOTH_COLORS = (
     "html{color-scheme:light dark;background:light-dark(#fff,#16191f);color:light-dark(#16191f,#e9ebed)}"

@@ -19,7 +19,7 @@ ${VIEWER_LOOK}
 .stage .header { font-size: 19px; line-height: 1.3; margin: 12px 14px; font-weight: 650; overflow-wrap: anywhere; }
 .stage .header:empty { display: none; }
 .awsui-app-layout__navigation .summary { margin-top: 10px; overflow-wrap: anywhere; }
-.target { padding: 0 14px 14px; overflow: auto; flex: 1; }
+.target { padding: 0 14px 14px; overflow: auto; flex: 1; min-height: 44px; }
 .category-picker-wrapper { width: 300px; flex: none; padding: 14px; overflow: auto;
   border-left: 1px solid var(--line); }
 fieldset { border: 0; margin: 0; padding: 0; min-width: 0; }
@@ -47,6 +47,8 @@ kbd { margin-left: auto; border: 1px solid var(--line); border-radius: 4px; padd
   .awsui-app-layout, .annotation-area { flex-direction: column; }
   .awsui-app-layout { height: auto; min-height: calc(100vh - var(--crowd-footer, 68px)); }
   .awsui-app-layout__navigation, .category-picker-wrapper { width: auto; border: 0; }
+  .annotation-area, .stage { flex: none; }
+  .awsui-app-layout__navigation > button { margin-right: 8px; }
   .awsui-app-layout__navigation { padding: 6px 14px; border-bottom: 1px solid var(--line); overflow: visible; }
   .summary-toggle { display: inline-flex; }
   .awsui-app-layout__navigation .summary:not(.open) { display: none; }

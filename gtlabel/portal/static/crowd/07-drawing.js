@@ -13,10 +13,10 @@ const DRAWING_LOOK = `
 ${CLASSIFIER_LOOK}
 .viewport { cursor: crosshair; }
 .over svg { position: absolute; left: 0; top: 0; overflow: visible; }
-.shape { fill-opacity: .15; vector-effect: non-scaling-stroke; stroke-width: 3px; }
-.shape.chosen { stroke-dasharray: 6 4; fill-opacity: .3; }
+.shape { fill-opacity: .15; stroke-width: calc(3px / var(--scale, 1)); }
+.shape.chosen { stroke-dasharray: calc(8px / var(--scale, 1)) calc(5px / var(--scale, 1)); fill-opacity: .3; }
 .dot { r: calc(6px / var(--scale, 1)); fill-opacity: .6; }
-.cross { stroke: #fff; stroke-width: 2px; vector-effect: non-scaling-stroke; mix-blend-mode: difference; }
+.cross { stroke: #fff; stroke-width: calc(2px / var(--scale, 1)); mix-blend-mode: difference; }
 .shapes { list-style: none; margin: 12px 0 0; padding: 0; }
 .shapes li { display: flex; align-items: center; gap: 8px; margin: 0 0 4px; }
 .shapes .name { flex: 1; min-width: 0; overflow-wrap: anywhere; text-align: left; justify-content: flex-start; }
