@@ -13,6 +13,9 @@ from gtlabel.engine.schema import jobs, leases, tasks
 from gtlabel.engine.store import Store
 from gtlabel.errors import JobNotFoundError, LeaseError
 
+# No database counts further, and asking it about more is an error of another kind.
+_LARGEST_NUMBER = 2**63 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -43,6 +46,8 @@ class Desk:
         Raises:
             JobNotFoundError: if there is none.
         """
+        if not 0 < number <= _LARGEST_NUMBER:
+            raise JobNotFoundError(str(number)[:20])
         with self._store.read() as connection:
             row = connection.execute(select(jobs.c.id).where(jobs.c.id == number)).first()
             if row is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 from pathlib import Path
 
 from starlette.requests import Request
@@ -11,6 +12,8 @@ from starlette.responses import Response
 from gtlabel.portal.documents import elements_script
 
 _STATIC = Path(__file__).parent / "static"
+# What our files are called; what else may be asked for, no system of files need ever see.
+_NAME = re.compile(r"[\w-][\w./-]{0,99}", re.ASCII)
 _SCRIPT_HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 
 
@@ -20,7 +23,7 @@ async def static(request: Request) -> Response:
     if name == "crowd.js":
         headers = {**_SCRIPT_HEADERS, "Cross-Origin-Resource-Policy": "cross-origin"}
         return Response(elements_script(), headers=headers, media_type="text/javascript")
-    path = (_STATIC / name).resolve()
+    path = (_STATIC / name).resolve() if _NAME.fullmatch(name) else _STATIC
     if not path.is_relative_to(_STATIC) or path.suffix not in (".js", ".css", ".svg") or not path.is_file():
         return Response("there is nothing here", 404, media_type="text/plain")
     kind = "text/javascript" if path.suffix == ".js" else mimetypes.guess_type(path.name)[0]

@@ -29,6 +29,7 @@ from gtlabel.engine.desk import Desk
 from gtlabel.engine.jobs import Job
 from gtlabel.engine.overview import Overview
 from gtlabel.errors import NotTheOwnerError, WorkerError
+from gtlabel.portal.numbers import NUMBER
 from gtlabel.portal.pictures import Pictures
 from gtlabel.portal.replies import API_HEADERS, api, own_page, page, trouble
 from gtlabel.portal.site import title_of
@@ -66,11 +67,11 @@ class OwnerSite:
         """What the pages answer to; they stand before the workers' own."""
         return [
             Route("/owner", page(self._shown("owner.html"))),
-            Route("/owner/jobs/{number:int}", page(self.job_page)),
+            Route(f"/owner/jobs/{NUMBER}", page(self.job_page)),
             Route("/owner/people", page(self._shown("people.html"))),
             Route("/api/owner/events", api(self.events)),
-            Route("/api/owner/jobs/{number:int}", api(self.job)),
-            Route("/api/owner/jobs/{number:int}/stop", api(self.stop), methods=["POST"]),
+            Route(f"/api/owner/jobs/{NUMBER}", api(self.job)),
+            Route(f"/api/owner/jobs/{NUMBER}/stop", api(self.stop), methods=["POST"]),
             Route("/api/owner/people", api(self.people), methods=["GET", "POST"]),
             Route("/api/owner/people/{name}/{what}", api(self.change), methods=["POST"]),
         ]

@@ -80,7 +80,9 @@ class Pictures:
             raise StorageError(f"{uri} names a bucket and no object; a picture needs the key of one")
         expiry = (int(self._now()) // _SPAN_SECONDS + 2) * _SPAN_SECONDS
         place = f"{key.account}/{key.region}/{key.name}/{checked.bucket}/{checked.key}"
-        return f"/o/{expiry}/{self._signature(expiry, place)}/{quote(place)}"
+        # Browsers resolve `..` on their own, and the name that was signed would be another.
+        is_plain = not {"", ".", ".."} & set(place.split("/"))
+        return f"/o/{expiry}/{self._signature(expiry, place)}/{quote(place, safe='/' if is_plain else '')}"
 
     async def answer(self, request: Request) -> Response:
         """What is behind an address; everything that is wrong with one gets the same word."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
 from gtlabel.errors import (
@@ -108,6 +108,9 @@ def trouble(error: Exception, path: str) -> tuple[int, str]:
     """
     if isinstance(error, JobNotFoundError):
         return 404, "There is no such job; go back to the list of jobs."
+    if isinstance(error, ClientDisconnect):
+        # Nobody is there to read it, and nothing is wrong here.
+        return 400, "The request did not come whole."
     status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), None)
     if status is None:
         _log.error("%s", _INVITES.sub("/join/...", path), exc_info=error)

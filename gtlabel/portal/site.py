@@ -47,6 +47,7 @@ from gtlabel.portal.documents import (
     frame_headers,
 )
 from gtlabel.portal.grid import is_for_grid, suggestion
+from gtlabel.portal.numbers import EXPIRY, NUMBER
 from gtlabel.portal.pictures import Pictures
 from gtlabel.portal.renderer import Renderer
 from gtlabel.portal.replies import API_HEADERS, api, calm, notice, own_page, page, trouble
@@ -108,12 +109,12 @@ class Site:
             Route("/", page(self.home)),
             Route("/join/{invite}", page(self.join), methods=["GET", "POST"]),
             Route("/leave", page(self.leave), methods=["POST"]),
-            Route("/work/{number:int}", page(self.work)),
+            Route(f"/work/{NUMBER}", page(self.work)),
             Route("/frame/{lease}", self.frame),
-            Route("/o/{expiry:int}/{signature}/{place:path}", self._pictures.answer),
+            Route(f"/o/{EXPIRY}/{{signature}}/{{place:path}}", self._pictures.answer),
             Route("/static/{name:path}", static),
             Route("/api/me", api(self.me)),
-            Route("/api/held/{number:int}", api(self.held)),
+            Route(f"/api/held/{NUMBER}", api(self.held)),
             Route("/api/{action}", api(self.act), methods=["POST"]),
         ]
 
