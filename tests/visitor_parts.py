@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from engine_parts import Shop
+from sqlalchemy import select
 from starlette.applications import Starlette
 
 from gtlabel.emulator.hosts import LOOPBACK_NAMES, Guard
@@ -20,6 +21,7 @@ from gtlabel.emulator.webserver import WebServer, listen
 from gtlabel.engine.crew import Crew, Role, Worker
 from gtlabel.engine.jobs import Job
 from gtlabel.engine.pages import Pages
+from gtlabel.engine.schema import answers
 from gtlabel.engine.store import Store
 from gtlabel.portal.app import pages
 from gtlabel.templates import read_template
@@ -121,17 +123,19 @@ class Premises:
         lines: Sequence[str] = tuple(LINES),
         *,
         behind_proxy: bool = False,
+        template: str = TEMPLATE,
+        picture: bytes = JPEG,
         **spec: Any,
     ) -> None:
         self.shop = Shop(lines, store=store, **spec)
         for number in range(len(lines)):
-            self.shop.bucket.files[f"images/{number}.jpg"] = JPEG
+            self.shop.bucket.files[f"images/{number}.jpg"] = picture
         self.crew = Crew(self.shop.store)
         self.shop.board.admits = self.admits
         self.shop.start()
         self.job = self.shop.job
         self.number = self.job.number
-        Pages(self.shop.store).keep(self.job, TEMPLATE)
+        Pages(self.shop.store).keep(self.job, template)
         self._listener: socket.socket = listen("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         closing, ready = threading.Event(), threading.Event()
@@ -164,6 +168,12 @@ class Premises:
         said = visitor.post(f"/join/{self.crew.invite(name)}", X_Gtlabel=None)
         assert said.status == 303, said.text
         return visitor
+
+    def answers(self) -> dict[int, dict[str, Any]]:
+        """What was answered about each picture."""
+        with self.shop.store.read() as connection:
+            rows = connection.execute(select(answers.c.object, answers.c.content)).all()
+        return {row.object: json.loads(row.content) for row in rows}
 
     def close(self) -> None:
         self._server.end()

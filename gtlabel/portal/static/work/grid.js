@@ -19,13 +19,14 @@ const DIGITS = '1234567890';
 const job = Number(window.location.pathname.split('/')[2]);
 const settings = {hotkeys: true, ...JSON.parse(localStorage.getItem('gtlabel') ?? '{}')};
 const outbox = new Outbox(tellTrouble);
-const state = {tiles: [], classes: [], usual: null, at: 0, done: 0, stopwatch: new Stopwatch(), shownAt: 0, isFilling: false};
+const state = {tiles: [], classes: [], usual: null, at: 0, done: 0, stopwatch: new Stopwatch(), submittedAt: -Infinity, isFilling: false};
 
 /** Leases until the page is full or there is nothing more. */
 async function fill() {
   if (state.isFilling) return;
   state.isFilling = true;
   clearTimeout(state.timer);
+  const before = state.tiles.length;
   let last = null;
   try {
     const wanted = FULL - state.tiles.length;
@@ -39,7 +40,8 @@ async function fill() {
   } finally {
     state.isFilling = false;
   }
-  arrange();
+  // Tiles that are put anew lose the keyboard.
+  if (state.tiles.length > before) arrange();
   if (last) nothingMore(last);
 }
 
@@ -97,7 +99,6 @@ function arrange() {
   if (!state.tiles.length) return;
   byId('notice').hidden = true;
   byId('clock').hidden = false;
-  state.shownAt = performance.now();
   go(Math.min(state.at, state.tiles.length - 1), document.activeElement === document.body);
   draw();
 }
@@ -107,7 +108,8 @@ function draw() {
   const marked = state.tiles.filter((tile) => tile.isMarked).length;
   const open = state.tiles.filter((tile) => tile.choice === null).length;
   byId('count').textContent = String(state.tiles.filter((tile) => tile.isDecided).length);
-  byId('hint').textContent = open ? `${open} marked without a class stay here.` : `${marked} of ${state.tiles.length} marked.`;
+  const staying = open === 1 ? '1 marked picture without a class stays here.' : `${open} marked pictures without a class stay here.`;
+  byId('hint').textContent = open ? staying : `${marked} of ${state.tiles.length} marked.`;
   byId('progress').textContent = `${state.done} done`;
 }
 
@@ -129,7 +131,7 @@ function beside(direction) {
 }
 
 function submit() {
-  if (performance.now() - state.shownAt < DWELL_MILLISECONDS) return;
+  if (performance.now() - state.submittedAt < DWELL_MILLISECONDS) return;
   const decided = state.tiles.filter((tile) => tile.isDecided);
   if (!decided.length) {
     chip('Nothing can be submitted yet');
@@ -144,6 +146,7 @@ function submit() {
   state.done += decided.length;
   state.tiles = state.tiles.filter((tile) => !decided.includes(tile));
   state.stopwatch = new Stopwatch();
+  state.submittedAt = performance.now();
   state.at = 0;
   chip(`${decided.length} submitted`);
   arrange();
@@ -259,6 +262,7 @@ async function start() {
   try {
     const {tasks} = await get(`/api/held/${job}?view=grid`);
     tasks.slice(0, FULL).forEach(add);
+    if (tasks.length) arrange();
     await fill();
   } catch (error) {
     if (!isPassing(error)) notice('This job cannot be worked on', error.message);
