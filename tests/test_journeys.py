@@ -153,6 +153,7 @@ def test_the_owner_sees_how_work_goes_on_and_stops_it(work: Work, owner: Owner, 
     work.create("watched")
     iris = come("iris")
     iris.start("watched")
+    owner.page.bring_to_front()
     owner.page.goto(f"{owner.home}/owner")
     card = owner.page.locator(".card").filter(has_text="watched")
     expect(card).to_contain_text("0 of 9 labeled")
