@@ -39,7 +39,8 @@ _AXE = """async (rules) => {
   // A frame is a part of a page, and the practice of pages is none of its concern.
   if (window.top === window) tags.push('best-practice');
   const runOnly = rules.length ? {type: 'rule', values: rules} : {type: 'tag', values: tags};
-  const {violations} = await axe.run(document, {runOnly, iframes: false, resultTypes: ['violations']});
+  const options = {runOnly, iframes: false, preload: false, resultTypes: ['violations']};
+  const {violations} = await axe.run(document, options);
   const why = ({any, all, none}) => [...any, ...all, ...none][0]?.message;
   return violations.flatMap(({id, nodes}) => nodes.map(
     (node) => `${id}: ${node.target.flat().join(' ')}: ${why(node)}`));
