@@ -20,6 +20,8 @@ from gtlabel.engine.store import Store
 # The latest answers that agreement, pace and disputes are told from; a job may have a million.
 _RECENT = 3000
 _DISPUTED = 24
+# How much of an answer is shown: a drawing may have a million letters.
+_LONGEST_VOTE = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +129,12 @@ def opinion(content: str) -> str:
     answer = json.loads(content)
     for kind in (Kind.SINGLE, Kind.MULTI):
         given = answer.get(kind.value)
+        # The page of a custom job may put anything there.
         if isinstance(given, dict):
             if "label" in given:
                 return str(given["label"])
-            return ", ".join(sorted(map(str, given.get("labels", ())))) or "none"
+            if isinstance(given.get("labels"), list):
+                return ", ".join(sorted(map(str, given["labels"]))) or "none"
     return json.dumps(answer, sort_keys=True, ensure_ascii=False)
 
 
@@ -194,8 +198,9 @@ def _people(
 def _disputed(said: Sequence[Row[Any]], opinions: dict[int, list[tuple[str, str]]]) -> list[Disputed]:
     found: dict[int, Disputed] = {}
     for row in said:
-        votes = Counter(what for _, what in opinions[row.object])
-        if len(votes) > 1 and row.object not in found:
+        said_of_it = [what for _, what in opinions[row.object]]
+        if len(set(said_of_it)) > 1 and row.object not in found:
+            votes = Counter(what[:_LONGEST_VOTE] for what in said_of_it)
             found[row.object] = Disputed(row.object, row.source_ref, dict(votes.most_common()))
             if len(found) == _DISPUTED:
                 break

@@ -33,6 +33,7 @@ from gtlabel.engine.doorkeeper import Patience
 from gtlabel.engine.jobs import Job
 from gtlabel.engine.pages import Pages
 from gtlabel.errors import (
+    ForeignRequestError,
     InviteError,
     LeaseError,
     TooManyTriesError,
@@ -166,6 +167,9 @@ class Site:
         origin, lease = self.visitors.origin(request), request.path_params["lease"]
         status, nonce = 200, ""
         try:
+            if request.headers.get("sec-fetch-dest") not in (None, "iframe"):
+                # In a tab of its own the page could go wherever it likes, with what it knows of the task.
+                raise ForeignRequestError
             worker = await self.visitors.worker(request)
             task, job = await asyncio.to_thread(self._desk.task, lease, self._seat(worker))
             nonce = self.nonce(lease)
