@@ -15,6 +15,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -27,6 +28,8 @@ from gtlabel.uris import S3Uri
 # An address holds for at least this long, and is the same for as long, so that a browser asks once.
 _SPAN_SECONDS = 3600
 _REMEMBERED_BYTES = 128 << 20
+# Of the 32 connections of a client, so that jobs that are moved on meanwhile have some, too.
+_AT_ONCE = 24
 _LARGEST_REMEMBERED = 8 << 20
 _HEADERS = {
     "Cache-Control": f"private, max-age={_SPAN_SECONDS}, immutable",
@@ -68,6 +71,8 @@ class Pictures:
         self._read = read
         self._now = now
         self._shelf = _Shelf()
+        # Threads of their own: S3 takes its time, and no answer may queue behind pictures.
+        self._fetchers = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="gtlabel-pictures")
 
     def address(self, key: JobKey, uri: str) -> str:
         """The address of an object for the workers of a job, without the origin.
@@ -105,7 +110,8 @@ class Pictures:
     async def _body(self, key: JobKey, uri: S3Uri) -> bytes:
         body = self._shelf.get(uri)
         if body is None:
-            body = await asyncio.to_thread(self._read, key, uri)
+            loop = asyncio.get_running_loop()
+            body = await loop.run_in_executor(self._fetchers, self._read, key, uri)
             self._shelf.put(uri, body)
         return body
 
