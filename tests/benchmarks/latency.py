@@ -273,7 +273,7 @@ def full_page(browser: Browser, place: Place, invite: str, given: argparse.Names
     rows: list[dict[str, Any]] = []
     seen = "() => window.watchedRows?.[0] ?? null"
     for number in range(given.decisions + _UNCOUNTED + 1):
-        rows.append(until(lambda: _asked(page, seen, rows), "the next page", 30))
+        rows.append(until(lambda: _asked(page, seen, rows) or {}, "the next page", 30))
         if number < given.decisions + _UNCOUNTED:
             decide(page, (_DIGITS[number % len(_DIGITS)], "Enter"), given.pause / 1000)
     context.close()

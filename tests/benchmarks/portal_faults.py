@@ -15,6 +15,7 @@ Ends with 1 if that is not so, or if the banner did not come, or did not go.
 from __future__ import annotations
 
 import argparse
+import json
 import sqlite3
 import sys
 import tempfile
@@ -130,7 +131,7 @@ def run(fault: Fault, folder: Path, shown: bytes, images: int, screenshots: Path
 
         def note(response: Response) -> None:
             if response.url.endswith("/api/submit") and response.status == 200:
-                acknowledged.append(response.request.post_data_json["lease"])
+                acknowledged.append(json.loads(response.request.post_data or "{}")["lease"])
 
         person.page.on("response", note)
         person.join(f"{place.server.url}/join/{place.invites[0]}")
