@@ -33,7 +33,7 @@ def program(name: str, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
         env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -52,19 +52,20 @@ def files_that_cannot_grow() -> Iterator[None]:
 
 
 def test_kills_lose_no_answer_and_buy_none_twice() -> None:
-    said = program("kill.py", "--kills", "2", "--aimed", "1", "--slots", "2")
+    said = program("kill.py", "--kills", "2", "--aimed", "1", "--slots", "2", "--short")
     assert "acknowledged answers lost" in said
 
 
 def test_kills_of_two_servers_on_one_database_lose_no_answer_and_buy_none_twice() -> None:
     need(postgres.programs(), "two servers share PostgreSQL; apt-get install postgresql")
-    said = program("kill.py", "--kills", "2", "--aimed", "0", "--slots", "2", "--database", "postgresql")
+    shared = "--database", "postgresql"
+    said = program("kill.py", "--kills", "2", "--aimed", "0", "--slots", "2", "--short", *shared)
     assert "server 2" in said
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of other processes are Linux's")
 def test_a_disk_without_room_is_told_to_workers_and_costs_no_answer() -> None:
-    said = program("faults.py", "--only", "files may not grow")
+    said = program("faults.py", "--only", "files may not grow", "--short")
     assert "so nothing was stored" in said
 
 

@@ -298,10 +298,10 @@ class Result:
 
 
 async def endure(
-    fault: Fault, place: Site, witness: Witness, folder: Path, cluster: Cluster | None
+    fault: Fault, place: Site, witness: Witness, folder: Path, cluster: Cluster | None, *, short: bool
 ) -> Result:
     """Have a shift go through a fault, and look at what is left of it."""
-    slots = crews(_SLOTS, _PER_IMAGE, 7)
+    slots = crews(_SLOTS, _PER_IMAGE, 7, short=short)
     place.open(slots)
     shift = await place.shift(slots)
     trial = Trial(place, shift, place.servers[0].state, folder / "clock", cluster)
@@ -341,7 +341,7 @@ async def acknowledged(place: Site, shift: Shift, more: int, working: asyncio.Ta
         await asyncio.sleep(0.01)
 
 
-def run(fault: Fault, folder: Path, cluster: Cluster | None) -> Result:
+def run(fault: Fault, folder: Path, cluster: Cluster | None, *, short: bool = False) -> Result:
     """One fault, from an empty database to the books."""
     clock = folder / "clock"
     clock.write_text("0")
@@ -357,7 +357,7 @@ def run(fault: Fault, folder: Path, cluster: Cluster | None) -> Result:
         stack.callback(place.close)
         witness = Witness(place.database)
         stack.callback(witness.close)
-        return asyncio.run(endure(fault, place, witness, folder, cluster))
+        return asyncio.run(endure(fault, place, witness, folder, cluster, short=short))
 
 
 def possible(fault: Fault) -> bool:
@@ -389,6 +389,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     names = [fault.name for fault in FAULTS]
     parser.add_argument("--only", action="append", choices=names, help="this fault; may be given again")
+    parser.add_argument("--short", action="store_true", help="short jobs only")
     given = parser.parse_args()
     end_politely()
     chosen = [fault for fault in FAULTS if not given.only or fault.name in given.only]
@@ -402,7 +403,7 @@ def main() -> None:
             if not possible(fault):
                 print(f"{fault.name:>36}  (only root can do this)", flush=True)
                 continue
-            result = run(fault, folder, cluster)
+            result = run(fault, folder, cluster, short=given.short)
             print(row_text(_COLUMNS, result.row), flush=True)
             for sentence, count in result.trial.said.items():
                 print(f"{'':>38}{count} x {sentence}", flush=True)

@@ -2,7 +2,7 @@
 
 Run: python tests/benchmarks/kill.py [--kills 50] [--aimed 12] [--seed 7] [--database postgresql]
 
-Example: python tests/benchmarks/kill.py --kills 3 --aimed 2 --slots 3
+Example: python tests/benchmarks/kill.py --kills 3 --aimed 2 --slots 3 --short
 
 Jobs are put up one after another in several slots and answered over HTTP by simulated people, who try again
 whatever they got no answer to. The server is killed at seeded random moments, and then at aimed ones: just
@@ -36,7 +36,7 @@ from clients import Line, Server, end_politely, row_text
 from postgres import Cluster
 from shift import Shift, Slot, crews
 from sites import PREFIX, Site, site
-from witness import Finding, Witness, check_answers, check_manifests, check_tree
+from witness import Finding, Witness, check_answers, check_manifests, check_tree, same_batches
 
 _COLUMNS = (
     ("kill", 6),
@@ -94,6 +94,7 @@ class Outcome:
     kills: list[Kill]
     findings: list[Finding]
     summary: dict[str, object]
+    complaints: dict[str, int]
 
     @property
     def faults(self) -> int:
@@ -233,10 +234,13 @@ async def disturbed(
     random: Random,
     crash: Callable[[], object] | None,
     kills: tuple[int, int],
+    forgetful: Sequence[int],
 ) -> tuple[Shift, list[Kill]]:
-    """A shift during which servers are killed."""
-    # The crew of the first slot never asks what it still holds: its lost tasks come back by their time limit.
-    shift = await site.shift(slots, forgetful=[0])
+    """A shift during which servers are killed.
+
+    The crews of forgetful slots never ask what they still hold: lost tasks come back by their time limit.
+    """
+    shift = await site.shift(slots, forgetful=forgetful)
     executioner = Executioner(site.servers, shift, site.bucket, witness, random, crash)
     working = asyncio.create_task(shift.run())
     killing = asyncio.create_task(executioner.kill_all(*kills))
@@ -264,17 +268,27 @@ async def undisturbed(site: Site, slots: Sequence[Slot], limit: Mapping[int, int
 
 
 def run(
-    folder: Path, kills: int, aimed: int, seed: int, slots: int, per_image: int, cluster: Cluster | None
+    folder: Path,
+    kills: tuple[int, int],
+    seed: int,
+    shape: tuple[int, int],
+    cluster: Cluster | None,
+    *,
+    short: bool = False,
 ) -> Outcome:
     """Kill, go through the books, and compare with an undisturbed run."""
     begun = time.perf_counter()
-    killed, peer = site(folder / "killed", cluster), site(folder / "undisturbed", cluster)
-    crew, again = crews(slots, per_image, seed), crews(slots, per_image, seed)
+    killed = site(folder / "killed", cluster)
+    peer = site(folder / "undisturbed", cluster, servers=1)
+    crew, again = crews(*shape, seed, short=short), crews(*shape, seed, short=short)
+    per_image = shape[1]
     witness = Witness(killed.database)
     try:
         killed.open(crew)
         crash = None if cluster is None else cluster.crash
-        shift, made = asyncio.run(disturbed(killed, crew, witness, Random(seed), crash, (kills, aimed)))
+        shift, made = asyncio.run(
+            disturbed(killed, crew, witness, Random(seed), crash, kills, forgetful=() if short else (0,))
+        )
         killed.close()
         took = time.perf_counter() - begun
         stored = witness.stored()
@@ -289,8 +303,7 @@ def run(
         ]
         peer.open(again)
         asyncio.run(undisturbed(peer, again, {slot.number: len(slot.names) for slot in crew}))
-        long = [name for slot in crew if slot.long for name in slot.names]
-        findings += check_manifests(killed.bucket, peer.bucket, PREFIX, long)
+        findings += check_manifests(killed.bucket, peer.bucket, PREFIX)
     finally:
         witness.close()
         for place in (killed, peer):
@@ -300,24 +313,27 @@ def run(
     summary: dict[str, object] = {
         "seconds with kills": took,
         "jobs": len(shift.statuses),
+        "jobs with the same batches as undisturbed": same_batches(killed.bucket, peer.bucket, PREFIX),
         "acknowledged answers": shift.book.acknowledged,
         "answers in the database": len(stored),
         "answers sent more than once": sum(each.tries > 1 for each in said),
         "refused, their place was taken": sum(bool(each.refused) for each in said),
         "slowest restart, s": max((kill.restart for kill in made), default=0.0),
-        "other answers of the server": shift.book.complaints or "none",
+        "other answers of the servers": sum(shift.book.complaints.values()),
     }
-    return Outcome(made, findings, summary)
+    return Outcome(made, findings, summary, shift.book.complaints)
 
 
 def show(outcome: Outcome) -> None:
     """Print what was found, below the table of kills."""
     print()
     for name, value in outcome.summary.items():
-        print(f"{name:<60}{value:>10.2f}" if isinstance(value, float) else f"{name:<60}{value!s:>10}")
+        print(f"{name:<66}{value:>10.2f}" if isinstance(value, float) else f"{name:<66}{value!s:>10}")
+    for sentence, count in outcome.complaints.items():
+        print(f"{'':>4}{count} x {' '.join(sentence.split())}")
     print()
     for finding in outcome.findings:
-        print(f"{finding.check:<60}{finding.faults:>10}  {finding.example}")
+        print(f"{finding.check:<66}{finding.faults:>10}  {finding.example}")
 
 
 def main() -> None:
@@ -327,6 +343,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--slots", type=int, default=5, help="jobs that are up at once")
     parser.add_argument("--per-image", type=int, default=3, help="answers for each image")
+    parser.add_argument("--short", action="store_true", help="short jobs only, and nobody who forgets a task")
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     given = parser.parse_args()
     end_politely()
@@ -334,7 +351,14 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gtlabel-kill-")))
         shared = stack.enter_context(postgres.cluster()) if given.database == "postgresql" else None
         print("".join(f"{name:>{width}}" for name, width in _COLUMNS), flush=True)
-        outcome = run(folder, given.kills, given.aimed, given.seed, given.slots, given.per_image, shared)
+        outcome = run(
+            folder,
+            (given.kills, given.aimed),
+            given.seed,
+            (given.slots, given.per_image),
+            shared,
+            short=given.short,
+        )
     show(outcome)
     sys.exit(1 if outcome.faults else 0)
 

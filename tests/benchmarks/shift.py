@@ -14,7 +14,7 @@ from typing import Any
 from clients import ELEMENT, Book, Line, Said, job_request, opinion
 
 # An iteration of fewer images than a batch holds is one batch, whoever was faster.
-_FEWEST, _MOST = 12, 58
+_FEWEST, _FEW, _MOST = 12, 16, 58
 _LONG = 300
 _LOOK_SECONDS = 0.1
 _POLL_SECONDS = 0.02
@@ -27,7 +27,6 @@ class Slot:
 
     Attributes:
         group: what its crew is called.
-        long: whether its jobs fill more than one batch.
         job: the job that is up; empty between two.
         names: all jobs so far.
         done: how many of them have ended.
@@ -36,7 +35,6 @@ class Slot:
     def __init__(self, number: int, workers: Sequence[str], images: Sequence[int]) -> None:
         self.number = number
         self.group = f"crew-{number}"
-        self.long = max(images) > _MOST
         self.workers = workers
         self.images = images
         self.job = ""
@@ -220,12 +218,13 @@ class _Patient:
                 await asyncio.sleep(_KNOCK_SECONDS)
 
 
-def crews(slots: int, per_image: int, seed: int) -> list[Slot]:
-    """Slots with jobs of seeded sizes; the last one's jobs are long enough for several batches."""
+def crews(slots: int, per_image: int, seed: int, *, short: bool = False) -> list[Slot]:
+    """Slots with jobs of seeded sizes; the last one's fill several batches, unless all are to be short."""
     random = Random(seed)
     made = []
     for number in range(slots):
-        long = number == slots - 1
-        images = [_LONG] if long else [random.randint(_FEWEST, _MOST) for _ in range(50)]
+        images = [random.randint(_FEWEST, _FEW if short else _MOST) for _ in range(50)]
+        if number == slots - 1 and not short:
+            images = [_LONG]
         made.append(Slot(number, [f"worker-{number}-{place}" for place in range(per_image)], images))
     return made

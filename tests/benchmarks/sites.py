@@ -50,13 +50,16 @@ class Site:
         self.bucket.stop()
 
 
-def site(folder: Path, cluster: Cluster | None = None, state: Path | None = None) -> Site:
-    """One server on SQLite, or two on a database of the cluster.
+def site(
+    folder: Path, cluster: Cluster | None = None, state: Path | None = None, *, servers: int = 2
+) -> Site:
+    """One server on SQLite, or several on a database of the cluster.
 
     Args:
         folder: for all that the servers leave.
         cluster: the PostgreSQL to use, in a database that is called as the folder is.
         state: the folder of the server and its file, if it is to be elsewhere.
+        servers: how many share a database of the cluster.
     """
     bucket = Bucket()
     folder.mkdir()
@@ -65,5 +68,6 @@ def site(folder: Path, cluster: Cluster | None = None, state: Path | None = None
         server.log = folder / "server.log"
         return Site(bucket, [server], server.database)
     database = cluster.create(folder.name)
-    servers = [Server(folder / f"state-{number}", bucket.url, database) for number in (1, 2)]
-    return Site(bucket, servers, database)
+    numbers = range(1, servers + 1)
+    sharing = [Server(folder / f"state-{number}", bucket.url, database) for number in numbers]
+    return Site(bucket, sharing, database)

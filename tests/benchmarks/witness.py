@@ -182,22 +182,39 @@ def rewritten(bucket: Bucket, prefix: str) -> list[str]:
     return [name for name, digests in seen.items() if len(digests) > 1]
 
 
-def check_manifests(
-    bucket: Bucket, undisturbed: Bucket, prefix: str, confidence_varies: Iterable[str]
-) -> list[Finding]:
+def check_manifests(bucket: Bucket, undisturbed: Bucket, prefix: str) -> list[Finding]:
     """Whether the output manifests are those of an undisturbed run, but for the moments in them.
 
-    `creation-date` is blanked in all; `confidence` too in jobs of more images than one batch, because it
-    depends on who is in a batch, and that on who was faster.
+    `creation-date` is blanked in all. `confidence` is compared where the same images were consolidated
+    together in both runs; it depends on them, and in jobs of many batches, they on who was faster.
     """
-    varying = set(confidence_varies)
-    ours, peer = _manifests(bucket.tree(prefix)), _manifests(undisturbed.tree(prefix))
+    here, there = bucket.tree(prefix), undisturbed.tree(prefix)
+    ours, peer = _manifests(here), _manifests(there)
+    our_batches, their_batches = _batches(here), _batches(there)
+    alike = {name for name, batches in our_batches.items() if batches == their_batches.get(name)}
     differing = [
         name
         for name in sorted(ours.keys() | peer.keys())
-        if _blank(ours.get(name, b""), name in varying) != _blank(peer.get(name, b""), name in varying)
+        if _blank(ours.get(name, b""), name not in alike) != _blank(peer.get(name, b""), name not in alike)
     ]
-    return [Finding.of("output manifests that differ from an undisturbed run's", differing)]
+    sentence = "output manifests that differ from an undisturbed run's"
+    return [Finding(f"{sentence}, of {len(ours)}", len(differing), differing[0] if differing else "")]
+
+
+def same_batches(bucket: Bucket, undisturbed: Bucket, prefix: str) -> int:
+    """How many jobs consolidated the same images together in both runs."""
+    ours, theirs = _batches(bucket.tree(prefix)), _batches(undisturbed.tree(prefix))
+    return sum(batches == theirs.get(name) for name, batches in ours.items())
+
+
+def _batches(tree: Mapping[str, bytes]) -> dict[str, set[frozenset[str]]]:
+    """The images of each batch, by job."""
+    batches: dict[str, set[frozenset[str]]] = {}
+    for name, body in tree.items():
+        if "/consolidation-request/" in name:
+            images = frozenset(entry["datasetObjectId"] for entry in json.loads(body))
+            batches.setdefault(name.split("/", 1)[0], set()).add(images)
+    return batches
 
 
 def _manifests(tree: Mapping[str, bytes]) -> dict[str, bytes]:
