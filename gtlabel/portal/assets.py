@@ -9,7 +9,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gtlabel.portal.documents import elements_script
+from gtlabel.portal.documents import elements_script, elements_version
 
 _STATIC = Path(__file__).parent / "static"
 # What our files are called; what else may be asked for, no system of files need ever see.
@@ -22,6 +22,9 @@ async def static(request: Request) -> Response:
     name = request.path_params["name"]
     if name == "crowd.js":
         headers = {**_SCRIPT_HEADERS, "Cross-Origin-Resource-Policy": "cross-origin"}
+        if request.query_params.get("v") == elements_version():
+            # Each task's frame asks for it.
+            headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return Response(elements_script(), headers=headers, media_type="text/javascript")
     path = (_STATIC / name).resolve() if _NAME.fullmatch(name) else _STATIC
     if not path.is_relative_to(_STATIC) or path.suffix not in (".js", ".css", ".svg") or not path.is_file():

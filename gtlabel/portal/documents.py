@@ -6,6 +6,7 @@ so that it is as inert when somebody opens its address directly (contract/worker
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -53,6 +54,12 @@ def elements_script() -> bytes:
     return ("(() => {\n'use strict';\n" + "\n".join(parts) + "\n})();\n").encode()
 
 
+@cache
+def elements_version() -> str:
+    """What changes when the script does, so that browsers may keep it for good."""
+    return hashlib.sha256(elements_script()).hexdigest()[:16]
+
+
 def frame_document(page: str, *, nonce: str, origin: str, title: str) -> str:
     """A whole document around a rendered template.
 
@@ -70,7 +77,7 @@ def frame_document(page: str, *, nonce: str, origin: str, title: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{named}</title><style>{paper}</style>"
         f"<script>window.__gtlabel = {settings};</script>"
-        f'<script src="/static/crowd.js"></script>\n'
+        f'<script src="/static/crowd.js?v={elements_version()}"></script>\n'
         f"{_CLOSED.sub(_OPENED, _AWS_SCRIPT.sub('', page))}"
     )
 

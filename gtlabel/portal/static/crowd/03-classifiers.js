@@ -52,7 +52,7 @@ kbd { margin-left: auto; border: 1px solid var(--line); border-radius: 4px; padd
   .awsui-app-layout__navigation { padding: 6px 14px; border-bottom: 1px solid var(--line); overflow: visible; }
   .summary-toggle { display: inline-flex; }
   .awsui-app-layout__navigation .summary:not(.open) { display: none; }
-  .viewport { flex: none; height: 46vh; }
+  .viewport { flex: none; height: 36vh; }
   kbd { display: none; }
 }
 `;
