@@ -45,9 +45,8 @@ def board_of(store: Store, clock: Clock) -> Callable[..., Board]:
     def make(images: int = 20, workers: int = 1) -> Board:
         board = Board(store, clock=clock)
         assert store.leading()
-        spec = JobSpec(
-            KEY, "bin", S3Uri("s3://pix/in"), S3Uri("s3://pix/c"), S3Uri("s3://pix/out"), workers_per_object=workers
-        )
+        manifest, classes, output = (S3Uri(f"s3://pix/{name}") for name in ("in", "classes", "out"))
+        spec = JobSpec(KEY, "bin", manifest, classes, output, workers_per_object=workers)
         job = board.create_job(spec)
         ledger = Ledger(board.store, clock)
         lines = [{"source-ref": f"s3://pix/{number}.jpg"} for number in range(images)]

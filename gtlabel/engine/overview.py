@@ -171,7 +171,7 @@ def _classes(job: Job, made: Iterable[Any]) -> dict[str, int]:
 
 
 def _people(
-    totals: Sequence[Row[Any]], said: Sequence[Row[Any]], opinions: dict[int, list[tuple[str, str]]]
+    totals: Iterable[Any], said: Sequence[Row[Any]], opinions: dict[int, list[tuple[str, str]]]
 ) -> list[Pace]:
     seconds: dict[str, list[float]] = defaultdict(list)
     for row in said:
