@@ -73,10 +73,12 @@ def up(
     import logging
     import os
     import sys
+    from contextlib import suppress
 
     from gtlabel.emulator.server import serve
     from gtlabel.engine.functions import Functions, read_functions
     from gtlabel.engine.roster import Role
+    from gtlabel.errors import WorkerDeactivatedError
 
     functions = Functions(read_functions(function or ()), seconds=function_seconds)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -94,11 +96,12 @@ def up(
             say('use it with: eval "$(gtlabel local env)"; stop it with Ctrl-C')
 
     def portal_ready(portal: Portal) -> None:
-        if sys.stderr.isatty():
-            _tell_way_in({"portal": portal.url, "link": portal.invite("owner", Role.OWNER)})
-        else:
-            # What lets somebody in belongs into no log, and whatever is no terminal may be one.
-            say(f"people label at {portal.url}; let them in with: gtlabel local invite NAME")
+        # What lets somebody in belongs into no log, and whatever is no terminal may be one.
+        with suppress(WorkerDeactivatedError):
+            if sys.stderr.isatty():
+                _tell_way_in({"portal": portal.url, "link": portal.invite("owner", Role.OWNER)})
+                return
+        say(f"people label at {portal.url}; let them in with: gtlabel local invite NAME")
 
     serve(
         host,
