@@ -158,15 +158,17 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def memory(pid: int) -> int:
-    """Bytes that a process and its children hold, shared pages counted once (PSS)."""
+def memory(pid: int) -> tuple[int, int]:
+    """Bytes that a process holds, and those of its children; shared pages count in parts (PSS)."""
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
         own = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1024
-        below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        below = set()
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            below.update(children.read_text().split())
     except (OSError, StopIteration):  # it ended between two looks
-        return 0
-    return own + sum(memory(int(child)) for child in below)
+        return 0, 0
+    return own, sum(sum(memory(int(child))) for child in below)
 
 
 class Line:

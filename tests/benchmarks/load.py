@@ -27,6 +27,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from clients import (
     put_inputs,
     recruit,
     row_text,
+    table,
 )
 from generator import Crowd, Tally
 
@@ -177,21 +179,30 @@ def counted(pid: int, phase: Callable[[], Tally]) -> str:
     )
 
 
-def grow(crowd: Crowd, pid: int, answers: int) -> list[tuple[int, int]]:
-    """The server's memory at every 20,000 answers."""
-    samples = [(0, memory(pid))]
+@dataclass(frozen=True)
+class Held:
+    """The memory of the server and of its children after so many answers, in bytes."""
+
+    answers: int
+    server: int
+    children: int
+
+
+def grow(crowd: Crowd, pid: int, answers: int) -> list[Held]:
+    """The memory at every 20,000 answers."""
+    samples = [Held(0, *memory(pid))]
 
     def look(steps: int) -> None:
-        if steps >= samples[-1][0] + _SAMPLE:
-            samples.append((steps, memory(pid)))
+        if steps >= samples[-1].answers + _SAMPLE:
+            samples.append(Held(steps, *memory(pid)))
 
     crowd.closed(answers=answers, look=look)
     return samples
 
 
-def slope(samples: list[tuple[int, int]]) -> float:
+def slope(samples: list[Held]) -> float:
     """Bytes more per 100,000 answers, by least squares over the second half, when caches are full."""
-    half = samples[len(samples) // 2 :]
+    half = [(held.answers, held.server + held.children) for held in samples[len(samples) // 2 :]]
     middle = sum(x for x, _ in half) / len(half)
     level = sum(y for _, y in half) / len(half)
     spread = sum((x - middle) ** 2 for x, _ in half)
@@ -247,9 +258,10 @@ def load(folder: Path, given: argparse.Namespace, database: str | None) -> bool:
             crowd = Crowd(("127.0.0.1", server.port), tokens, made["memory"])
             samples = grow(crowd, server.pid, given.answers)
             crowd.close()
-            print(
-                "\nmemory (PSS) after answers: " + ", ".join(f"{n:,}: {b / 1e6:.1f} MB" for n, b in samples)
-            )
+            columns = (("answers", 12), ("server MB", 12), ("children MB", 13))
+            rows = [(held.answers, held.server / 1e6, held.children / 1e6) for held in samples]
+            print("\nmemory (PSS), closed")
+            table(columns, rows)
             growth = slope(samples)
             print(f"slope over the second half: {growth / 1e6:+.2f} MB per 100,000 answers")
             met = met and growth < _LIMIT_GROWTH
