@@ -3,8 +3,8 @@
 Each file of `tests/attacks` is an attack. Its page stands in a task of a job, in one browser with a worker
 who is signed in; a second time it stands in a plain frame of a plain page, where most of it succeeds. What it
 says with `attempt` shows that it ran. It reached something if it says `got`, if the attacker's servers were
-asked for anything, if the portal was asked for what no shell of ours asks for, if a window opened, or if the shell
-around it is not what it was.
+asked for anything, if the portal was asked for what no shell of ours asks for, if a window opened, or if the
+shell around it is not what it was.
 """
 
 from __future__ import annotations
