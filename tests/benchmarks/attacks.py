@@ -6,8 +6,8 @@ Example: python tests/benchmarks/attacks.py --only webrtc --only popups
 
 Every template of `tests/attacks` stands before a worker who is signed in, in a task of a job of its own of
 `gtlabel serve`. An attacker's servers on other ports of this machine count what they are asked for, by TCP
-and by UDP, and the portal's requests are counted by an ear before it. The last column is the proof that an attack
-can succeed at all: the same page in a plain frame of a plain page, in the same browser.
+and by UDP, and the portal's requests are counted by an ear before it. The last column is the proof that an
+attack can succeed at all: the same page in a plain frame of a plain page, in the same browser.
 
 Ends with 1 if anything was reached that is not a template's own, or if an attack did not run.
 """
