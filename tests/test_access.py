@@ -117,6 +117,15 @@ def test_two_cookies_of_one_name_are_no_more_than_one(here: Premises, ana: Visit
     assert "set-cookie" not in said.headers
 
 
+def test_whoever_comes_in_anew_leaves_the_old_session_behind(here: Premises) -> None:
+    visitor = here.somebody("fay")
+    old = dict(visitor.cookies)
+    assert visitor.post(f"/join/{here.crew.invite('fay')}", X_Gtlabel=None).status == 303
+    assert visitor.cookies != old
+    assert visitor.get("/api/me").status == 200
+    assert Visitor(here.url, old).get("/api/me").status == 401
+
+
 def test_an_invite_that_was_taken_back_or_is_void_lets_nobody_in(here: Premises) -> None:
     here.add("ivy")
     first = here.crew.invite("ivy")
@@ -181,6 +190,18 @@ def test_whoever_names_somebody_else_is_not_believed(here: Premises, ana: Visito
     held = here.shop.board.held(here.crew.worker("ana").sub)
     assert task["lease"] in [each.lease for each in held]
     ana.post("/api/release", {"lease": task["lease"]})
+
+
+@pytest.mark.parametrize("site", ["same-site", "cross-site", "anything"])
+def test_nothing_elsewhere_takes_up_a_task_that_was_put_aside(
+    here: Premises, ana: Visitor, site: str
+) -> None:
+    task = ana.lease(here.number)
+    assert ana.post("/api/stop", {"lease": task["lease"]}).status == 200
+    assert ana.get(f"/api/held/{here.number}", Sec_Fetch_Site=site).status == 403
+    assert [each.paused for each in here.shop.board.held(here.crew.worker("ana").sub)] == [True]
+    assert len(ana.get(f"/api/held/{here.number}", Sec_Fetch_Site="same-origin").json["tasks"]) == 1
+    assert ana.post("/api/release", {"lease": task["lease"]}).status == 200
 
 
 def test_a_nonce_says_nothing_about_another(here: Premises, ana: Visitor) -> None:

@@ -20,6 +20,7 @@ from visitor_parts import JPEG, Premises, Said, Visitor, address_in
 from gtlabel.engine.crew import Crew, Role
 from gtlabel.engine.jobs import JobKey
 from gtlabel.engine.store import Store
+from gtlabel.portal.documents import frame_document
 from gtlabel.portal.pictures import Pictures, media_type
 from gtlabel.uris import S3Uri
 
@@ -223,6 +224,38 @@ def test_the_page_of_a_task_is_behind_every_wall(here: Premises, ana: Visitor) -
     assert "frame-ancestors 'none'" in shell
     assert "unsafe" not in shell
     ana.post("/api/release", {"lease": task["lease"]})
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<script ",
+        '<script src="https://assets.crowd.aws/crowd-html-elements',
+        "a.js",
+        "<crowd-a ",
+        '<crowd-a v=" <crowd-a w=" ',
+        " a=/",
+        "color ",
+        " ",
+    ],
+)
+def test_no_template_takes_long_to_put_into_its_frame(piece: str) -> None:
+    """It is done where all who work are answered, so that none of them waits for a hostile page."""
+    head = '<script src="https://assets.crowd.aws/crowd-html-elements' if piece == "a.js" else "<crowd-a x=1"
+    page = head + piece * (128_000 // len(piece))
+    began = time.thread_time()
+    frame_document(page, nonce="0", origin="http://localhost", title=page)
+    assert time.thread_time() - began < 0.5
+
+
+def test_what_stands_in_for_the_elements_of_aws_is_found_in_any_spelling() -> None:
+    for source in (
+        '<script src="https://assets.crowd.aws/crowd-html-elements.js"></script>',
+        "<SCRIPT async src = 'https://assets.crowd.aws/crowd-html-elements-v2.min.js?x=1' defer ></script >",
+    ):
+        made = frame_document(f"{source}<p>", nonce="0", origin="http://localhost", title="x")
+        assert "assets.crowd.aws" not in made
+        assert made.endswith("\n<p>")
 
 
 # ---- a server as a process ---------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ _STATIC = Path(__file__).parent / "static"
 # Pages may be long and anybody's, so no pattern here looks at one place again and again.
 # AWS's own elements, which ours stand in for.
 _AWS_SCRIPT = re.compile(
-    r"<script\b[^<>]*\bsrc\s*+=\s*+[\"']?+\s*+(?:https?:)?//assets\.crowd\.aws/crowd-html-elements[\w.-]*\.js"
+    r"<script\b[^<>]*\bsrc\s*+=\s*+[\"']?+\s*+(?:https?:)?//assets\.crowd\.aws/crowd-html-elements[\w.-]*+(?<=\.js)"
     r"[^<>]*+>\s*+(?:</script\s*+>)?",
     re.IGNORECASE,
 )

@@ -196,6 +196,7 @@ class Site:
 
     async def held(self, request: Request) -> Response:
         """The tasks of a job that are in the hands of whoever asks; those put aside are taken up again."""
+        self.visitors.check_near(request)
         worker = await self.visitors.worker(request)
         view = request.query_params.get("view", "")
         tasks = await asyncio.to_thread(self._held, worker, request.path_params["number"], view)

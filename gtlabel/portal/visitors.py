@@ -85,8 +85,18 @@ class Visitors:
         if script and request.headers.get("x-gtlabel") != "1":
             raise ForeignRequestError
 
+    def check_near(self, request: Request) -> None:
+        """Refuse what a page elsewhere asks for in passing, as a picture or a script of its own.
+
+        Raises:
+            ForeignRequestError: if it comes from there.
+        """
+        if request.headers.get("sec-fetch-site") not in (None, "none", "same-origin"):
+            raise ForeignRequestError
+
     async def sign_in(self, worker: Worker, request: Request, response: Response) -> None:
-        """Begin a new session in an answer, whatever session there was before."""
+        """Begin a new session in an answer, and end the one that was there before."""
+        await self._end(request)
         session = await asyncio.to_thread(self._crew.open_session, worker.name)
         response.set_cookie(
             self.cookie(request),
@@ -100,10 +110,13 @@ class Visitors:
 
     async def sign_out(self, request: Request, response: Response) -> None:
         """End the session that a request shows."""
+        await self._end(request)
+        response.delete_cookie(
+            self.cookie(request), path="/", secure=self._secure, httponly=True, samesite="strict"
+        )
+
+    async def _end(self, request: Request) -> None:
         session = request.cookies.get(self.cookie(request), "")
         self._known.pop(session, None)
         if session:
             await asyncio.to_thread(self._crew.close_session, session)
-        response.delete_cookie(
-            self.cookie(request), path="/", secure=self._secure, httponly=True, samesite="strict"
-        )
