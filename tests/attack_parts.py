@@ -10,7 +10,10 @@ shell around it is not what it was.
 from __future__ import annotations
 
 import re
+import shutil
 import socket
+import subprocess
+import tempfile
 import threading
 import time
 from collections import defaultdict
@@ -19,11 +22,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from browser import DESKTOP
 from playwright.sync_api import Browser, BrowserContext, Error, Page, Request
 from portal_parts import BUCKET, CLASSES, Ear, Premises, join
 
+from gtlabel.portal.documents import PAGE_HEADERS, frame_document, frame_headers
 from gtlabel.portal.liquid import Templates
 
 ATTACKS = sorted(path.stem for path in (Path(__file__).parent / "attacks").glob("*.liquid"))
@@ -44,7 +49,6 @@ ALONE = [
     "self-navigation",
     "self-navigation-blob",
     "self-navigation-data",
-    "webrtc-within",
 ]
 # What succeeds on a plain page in the browser of today; the rest needs a shell of ours, or a person.
 UNWALLED = [
@@ -77,8 +81,9 @@ UNWALLED = [
     "webrtc-within",
     "workers",
 ]
-# The browser ends the process of a page that calls a peer from a frame within, and whatever else is in it.
-LAST = "webrtc-within"
+# The browser ends the process of a page that calls a peer from a frame within, which Playwright's driver does
+# not survive: such a page is opened without it.
+UNDRIVEN = ["webrtc-within"]
 # How long the walls are watched once every attack has said what it did, and how long they are waited for.
 _QUIET_SECONDS = 1.0
 _LONGEST_SECONDS = 10.0
@@ -174,6 +179,14 @@ class Attacker:
                     frames = f'<iframe src="/page/{name}"></iframe><iframe src="/page/-"></iframe>'
                     body = f"<title>secret</title><p>secret</p>{frames}"
                     self._say(body.encode(), "text/html", Set_Cookie="session=secret; Path=/")
+                elif kind == "walled":
+                    body = f'<iframe src="/frame/{name}"></iframe>'
+                    self._say(body.encode(), "text/html", **PAGE_HEADERS)
+                elif kind == "frame":
+                    text = frame_document(
+                        attacker.pages[name], nonce="0" * 32, origin=attacker.plain, title="x"
+                    )
+                    self._say(text.encode(), "text/html", **frame_headers(attacker.plain))
                 elif kind == "page":
                     self._say(attacker.pages.get(name, "<title>beside</title>").encode(), "text/html")
                 elif self.path.startswith("/static/"):
@@ -227,9 +240,9 @@ def strike(
         names: the attacks.
         together: whether those that do not stand in each other's way share a page, which takes less time.
     """
-    shared = [name for name in names if together and name not in ALONE]
+    shared = [name for name in names if together and name not in (*ALONE, *UNDRIVEN)]
     groups = [shared] if shared else []
-    groups += [[name] for name in sorted(set(names) - set(shared), key=lambda name: (name == LAST, name))]
+    groups += [[name] for name in names if name not in (*shared, *UNDRIVEN)]
     attacker, ear = Attacker(), Ear(there.server.url)
     try:
         for group in groups:
@@ -237,7 +250,7 @@ def strike(
         numbers = there.numbers(len(groups))
         context = browser.new_context(viewport=DESKTOP)
         join(context, ear.url, there.invite("ann")).close()
-        walled = {name: Outcome(name) for name in names}
+        walled = {name: Outcome(name) for group in groups for name in group}
         visits = [
             ([walled[name] for name in group], f"{ear.url}/work/{numbers[group[0]]}") for group in groups
         ]
@@ -251,31 +264,68 @@ def strike(
         assert not attacker.hits, dict(attacker.hits)
 
         context = browser.new_context(viewport=DESKTOP)
-        plain = {name: Outcome(name) for name in names if name in UNWALLED}
+        plain = {name: Outcome(name) for name in walled if name in UNWALLED}
         visits = [([outcome], f"{attacker.plain}/around/{name}") for name, outcome in plain.items()]
         _visit(context, visits, attacker.plain)
         context.close()
         for name, outcome in plain.items():
             outcome.hits += attacker.hits.pop(name, [])
-        return walled, plain
+        for name in UNDRIVEN:
+            if name in names:
+                walled[name], plain[name] = (_undriven(attacker, name, side) for side in ("walled", "around"))
+        return {name: walled[name] for name in names}, plain
     finally:
         ear.close()
         attacker.close()
 
 
+def _undriven(attacker: Attacker, name: str, side: str) -> Outcome:
+    """What comes of an attack in a browser that nobody drives, behind the walls of a frame or without."""
+    attacker.pages[name] = _rendered(_task(attacker, name), name)
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log:
+        command = [shutil.which("chromium") or "chromium", "--headless", "--no-sandbox", "--disable-gpu"]
+        command += [
+            "--enable-logging=stderr",
+            f"--user-data-dir={folder}/profile",
+            "--remote-debugging-port=0",
+        ]
+        process = subprocess.Popen([*command, f"{attacker.plain}/{side}/{name}"], stderr=log)
+        end = time.monotonic() + _LONGEST_SECONDS
+        while f"attack: {name}" not in _read(log.name) and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(_QUIET_SECONDS)
+        process.terminate()
+        process.wait(20)
+        told = _read(log.name)
+    said = re.findall(rf"attack: {name}: ([^\"]+)", told)
+    return Outcome(name, said, attacker.hits.pop(name, []))
+
+
+def _read(name: str) -> str:
+    return Path(name).read_text(errors="replace")
+
+
 def _start(there: Premises, attacker: Attacker, group: Sequence[str]) -> None:
     """Start the job of some attacks, and put their pages on the plain site."""
-    peer = attacker.peers.get(group[0], attacker.peers["webrtc"])
-    line = {"attacker": attacker.url, "stun": peer}
+    task = _task(attacker, group[0])
     template = _PRELUDE + "".join(map(_page_of, group)) + _FORM
     # The next task is there to be attacked, too; alone, an attack has enough with its own.
     images = ["0.png", "1.png"] if len(group) > 1 or group[0] == "next-task" else ["0.png"]
-    there.job(group[0], template, images, **line)
-    task = {"manifestLine": line, "taskObject": f"s3://{BUCKET}/0.png", "labels": list(CLASSES)}
+    there.job(group[0], template, images, **task["manifestLine"])
     for name in group:
-        rendered = Templates().render(_PRELUDE + _page_of(name), task, lambda _: "/o/1/2/a/b/c/d/0.png")
-        assert rendered.errors == []
-        attacker.pages[name] = rendered.content
+        attacker.pages[name] = _rendered(task, name)
+
+
+def _task(attacker: Attacker, name: str) -> dict[str, Any]:
+    """What a template learns of its task."""
+    line = {"attacker": attacker.url, "stun": attacker.peers.get(name, attacker.peers["webrtc"])}
+    return {"manifestLine": line, "taskObject": f"s3://{BUCKET}/0.png", "labels": list(CLASSES)}
+
+
+def _rendered(task: dict[str, Any], name: str) -> str:
+    rendered = Templates().render(_PRELUDE + _page_of(name), task, lambda _: "/o/1/2/a/b/c/d/0.png")
+    assert rendered.errors == []
+    return rendered.content
 
 
 def _page_of(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from attack_parts import ATTACKS, UNWALLED, Attacker, Outcome, strike
+from benchmarks.attacks import told
 from browser import DESKTOP, until
 from playwright.sync_api import Browser, BrowserContext, Error, Frame, Page
 from portal_parts import png, premises
@@ -88,6 +89,18 @@ def test_a_template_answers_its_own_tasks_and_no_others(struck: Struck) -> None:
     walled, _, stored = struck
     assert stored == {"own-answer": 1}
     assert all(done.startswith('POST /api/submit {"lease":') for done in walled["own-answer"].reached)
+
+
+def test_the_table_of_attacks_says_what_each_of_them_tried_and_met(struck: Struck) -> None:
+    walled, plain, _ = struck
+    lines, well = told(walled, plain)
+    assert well, "\n".join(lines)
+    assert len(lines) == len(ATTACKS) + 4
+    assert lines[-1] == f"{len(ATTACKS)} attacks; reached another origin or the API: none"
+    leaky = {**walled, "fetch": Outcome("fetch", ["got fetch"], ["GET /fetch/fetch"])}
+    lines, well = told(leaky, plain)
+    assert not well
+    assert lines[-1].endswith("the API: fetch")
 
 
 # ---- one portal for the rest -------------------------------------------------------------------------------
