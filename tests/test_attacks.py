@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from attack_parts import ATTACKS, UNWALLED, Attacker, Outcome, strike
-from benchmarks.attacks import told
+from attack_table import told
 from browser import DESKTOP, until
 from playwright.sync_api import Browser, BrowserContext, Error, Frame, Page
 from portal_parts import png, premises
