@@ -134,7 +134,10 @@ def jobs(aws: Aws, workers: Workers) -> None:
     assert look_at(aws, "halted")["LabelingJobStatus"] in ("Stopping", "Stopped")
     aws.s3.put_object(Bucket=BUCKET, Key="in.manifest", Body=b"no json\n")
     create_job(aws, "broken")
-    while look_at(aws, "broken")["LabelingJobStatus"] == "Initializing":
+    # It may end between two looks, so it is looked at in one way only until it has.
+    while (
+        aws.sagemaker.describe_labeling_job(LabelingJobName="broken")["LabelingJobStatus"] == "Initializing"
+    ):
         pass
     assert "in.manifest" in look_at(aws, "broken")["FailureReason"]
 
