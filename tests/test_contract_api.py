@@ -131,7 +131,9 @@ def jobs(aws: Aws, workers: Workers) -> None:
     sagemaker.delete_tags(ResourceArn=arn, TagKeys=["a", "c"])
     create_job(aws, "halted")
     sagemaker.stop_labeling_job(LabelingJobName="halted")
-    assert look_at(aws, "halted")["LabelingJobStatus"] in ("Stopping", "Stopped")
+    while sagemaker.describe_labeling_job(LabelingJobName="halted")["LabelingJobStatus"] == "Stopping":
+        pass
+    assert look_at(aws, "halted")["LabelingJobStatus"] == "Stopped"
     aws.s3.put_object(Bucket=BUCKET, Key="in.manifest", Body=b"no json\n")
     create_job(aws, "broken")
     # It may end between two looks, so it is looked at in one way only until it has.
