@@ -213,7 +213,7 @@ class Site:
             asked = None
         if action not in _ACTIONS or not isinstance(asked, dict):
             return JSONResponse({"error": f"{action!r} with this body is not understood"}, 400, API_HEADERS)
-        view = asked.pop("view", "")
+        view, job = asked.pop("view", ""), None
         if action == "lease":
             number = asked.pop("job", None)
             if type(number) is not int:
@@ -223,7 +223,12 @@ class Site:
         status, said = await workers.answer(self._board, action, asked, workers.Caller(self._seat(worker)))
         for given in (said, said.get("next")):
             if isinstance(given, dict) and given.get("lease"):
-                given.update(await asyncio.to_thread(self._about, given["lease"], worker, view))
+                given.update(self._moment(given["lease"]))
+                # The shell of a job knows its title from the first task on.
+                if view == "grid":
+                    given.update(await asyncio.to_thread(self._about, given["lease"], worker, view))
+                elif job is not None:
+                    given.update({"title": title_of(job), "job_name": job.key.name})
         return JSONResponse(calm(said, status), status, API_HEADERS)
 
     def nonce(self, lease: str) -> str:
@@ -295,15 +300,18 @@ class Site:
         """What the shell must know of a task beside what the API says."""
         task, job = self._desk.task(lease, self._seat(worker))
         about: dict[str, Any] = {
-            "nonce": self.nonce(lease),
+            **self._moment(lease),
             "title": title_of(job),
             "job_name": job.key.name,
-            "now": self._board.clock().isoformat(),
         }
         if view == "grid":
             about["picture"] = self._pictures.address(job.key, task.source_ref) if task.source_ref else None
             about["suggestion"] = suggestion(task.line, task.classes)
         return about
+
+    def _moment(self, lease: str) -> dict[str, Any]:
+        """What belongs to a task in the shell, and what time it is here."""
+        return {"nonce": self.nonce(lease), "now": self._board.clock().isoformat()}
 
 
 def title_of(job: Job) -> str:

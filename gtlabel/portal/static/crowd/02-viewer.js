@@ -98,6 +98,8 @@ class Viewer {
 
   loaded() {
     this.state = 'loaded';
+    // Behind another task, so that nothing is left to do when this one is shown; it may be dropped meanwhile.
+    this.image.decode().catch(() => {});
     this.fit();
     this.drawOverlay();
     this.changed();

@@ -70,8 +70,7 @@ function wellAgain() {
 
 function take(said) {
   if (line.some((task) => task.lease === said.lease)) return;
-  byId('title').textContent = said.title || said.job_name;
-  document.title = said.title || said.job_name;
+  if (said.job_name) byId('title').textContent = document.title = said.title || said.job_name;
   line.push(taskOf(said));
   arrange();
 }
