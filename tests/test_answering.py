@@ -120,7 +120,9 @@ def test_simulated_workers_decline_release_and_forget_like_people(account: Accou
     with account.served(hurry=1) as url:
         summary = answer(url, "Bins-1", 7, 0.9, truth, seed=1)
     assert min(summary.total.declined, summary.total.released, summary.total.forgotten) > 0
-    assert summary.answers == 400
+    assert len(_answers(account)) == 400
+    # Two seconds pass on a busy machine: what comes after another has answered is kept, and counts nowhere.
+    assert summary.answers == 400 + _surplus(account)
     assert account.describe()["LabelCounters"]["FailedNonRetryableError"] == 0
 
 
@@ -134,10 +136,8 @@ def test_simulated_workers_go_home_when_the_job_is_stopped(account: Account) -> 
     with account.served() as url:
         summary = answer(url, "Bins-1", 5, 0.9, TRUTH, on_progress=stop_at)
     assert summary.answers >= 20
-    with account.board.store.read() as connection:
-        late = connection.execute(select(func.count()).select_from(surplus)).scalar_one()
     # Who was at it when the job was stopped may still say what they think; it is kept, and counts nowhere.
-    assert len(_answers(account)) + late == summary.answers
+    assert len(_answers(account)) + _surplus(account) == summary.answers
     assert account.describe()["LabelingJobStatus"] == "Stopped"
 
 
@@ -206,3 +206,9 @@ def _answers(account: Account, name: str = "Bins-1") -> dict[tuple[str, str], st
             for said in json.loads(body)["answers"]:
                 found[image, said["workerId"]] = said["answerContent"]["crowd-image-classifier"]["label"]
     return found
+
+
+def _surplus(account: Account) -> int:
+    """How many answers came when the job no longer asked."""
+    with account.board.store.read() as connection:
+        return int(connection.execute(select(func.count()).select_from(surplus)).scalar_one())

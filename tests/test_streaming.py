@@ -3,101 +3,38 @@
 from __future__ import annotations
 
 import json
-import re
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
-from botocore.stub import Stubber
-from emulator_parts import TEMPLATE, clients, gtlabel, post
-from engine_parts import KEY, Shop
+from emulator_parts import clients, gtlabel
+from streaming_parts import (
+    ACCOUNT,
+    IMAGES,
+    NAMES,
+    TRUTH,
+    eventually,
+    labels,
+    lease,
+    line_of,
+    open_stream,
+    work,
+)
 
 from gtlabel.aws import Aws
 from gtlabel.emulator.child import Address, running
 from gtlabel.emulator.simulate import answer as simulate
-from gtlabel.engine.jobs import Status
-from gtlabel.engine.stream import Arrival, Outbox
-from gtlabel.errors import JobEndedError, ManifestError, RequestError, StreamError
 from gtlabel.labeling.jobs import describe_labeling_job
-from gtlabel.labeling.receiving import Results, find_results, receive, subscribe
-from gtlabel.labeling.request import LabelingJobRequest
-from gtlabel.labeling.sending import identified, send
+from gtlabel.labeling.receiving import receive, subscribe
+from gtlabel.labeling.sending import send
 from gtlabel.labeling.streaming import (
-    StreamPlan,
-    clean_up,
     find_stream,
-    plan_streaming,
     queue_url,
-    start_streaming,
     stop_streaming,
-    wait_until_open,
     waiting,
 )
 from gtlabel.manifests.records import ManifestRecord
-from gtlabel.templates import read_template
 from gtlabel.uris import S3Uri
-
-NAMES = ("Compost", "Landfill", "Recycle")
-IMAGES = [S3Uri(f"s3://trash/images/{number}.jpg") for number in range(12)]
-TRUTH = {str(image): NAMES[number % 3] for number, image in enumerate(IMAGES)}
-ACCOUNT = "123456789012"
-
-
-def plan(aws: Aws, name: str = "Belt-1", **changes: Any) -> StreamPlan:
-    folder = S3Uri(f"s3://trash/out/{name}/input")
-    usual: dict[str, Any] = {
-        "attribute": "bin",
-        "classes": folder / "classes.json",
-        "template": folder / "template.liquid",
-        "output": S3Uri("s3://trash/out/"),
-        "role": f"arn:aws:iam::{ACCOUNT}:role/gtlabel",
-        "team": f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:workteam/private-crowd/gtlabel",
-        "region": "us-east-1",
-        "workers_per_image": 1,
-    }
-    request = LabelingJobRequest(name=name, **{**usual, **changes})
-    return plan_streaming(aws.sagemaker, request, NAMES, read_template(TEMPLATE), account=ACCOUNT)
-
-
-def open_stream(aws: Aws, name: str = "Belt-1", **changes: Any) -> Results:
-    """Start a streaming job and have its labels collected."""
-    start_streaming(aws.sagemaker, aws.sns, aws.s3, plan(aws, name, **changes))
-    stream = wait_until_open(aws.sagemaker, name, poll=0.05, timeout=20)
-    return subscribe(aws.sns, aws.sqs, stream)
-
-
-def lease(url: str, worker: str = "ann", job: str = "Belt-1") -> dict[str, Any]:
-    return post(f"{url}/gtlabel/worker/lease", {"job": job, "worker": worker})
-
-
-def work(url: str, count: int, job: str = "Belt-1") -> None:
-    """Answer truly as tasks come, until `count` answers are in."""
-    until = time.monotonic() + 20
-    while count:
-        assert time.monotonic() < until, f"{count} tasks never came"
-        task = lease(url, job=job)
-        if task["lease"] is None:
-            time.sleep(0.02)
-            continue
-        said = {"crowd-image-classifier": {"label": TRUTH[task["source_ref"]]}}
-        post(f"{url}/gtlabel/worker/submit", {"lease": task["lease"], "answer": said})
-        count -= 1
-
-
-def eventually(found: Callable[[], Any]) -> Any:
-    """What a look gives once it gives something true."""
-    until = time.monotonic() + 20
-    while not (value := found()):
-        assert time.monotonic() < until, "it never came to be"
-        time.sleep(0.05)
-    return value
-
-
-def labels(records: list[ManifestRecord], attribute: str = "bin") -> dict[str, str | None]:
-    return {str(record.source_ref): record.label(attribute).class_name for record in records}
 
 
 @pytest.fixture
@@ -270,283 +207,11 @@ def test_the_labels_of_one_job_can_be_the_images_of_the_next(aws: Aws, gtlabel_s
         assert record.label("again").job == "belt-2"
 
 
-def test_nothing_is_sent_to_a_job_that_is_not_in_progress(aws: Aws) -> None:
-    open_stream(aws)
-    stop_streaming(aws.sagemaker, "Belt-1")
-    with pytest.raises(StreamError, match="is Stopp(ing|ed) and takes no more images"):
-        send(aws.sagemaker, aws.sns, "Belt-1", IMAGES)
-    eventually(lambda: find_stream(aws.sagemaker, "Belt-1").status == "Stopped")
-    with pytest.raises(StreamError, match="has already ended as Stopped"):
-        stop_streaming(aws.sagemaker, "Belt-1")
-    with pytest.raises(JobEndedError, match="ended as Stopped"):
-        wait_until_open(aws.sagemaker, "Belt-1")
-
-
-def test_nothing_is_sent_or_stopped_while_a_job_is_initializing(aws: Aws) -> None:
-    open_stream(aws)
-    described = aws.sagemaker.describe_labeling_job(LabelingJobName="Belt-1")
-    described["LabelingJobStatus"] = "Initializing"
-    with Stubber(aws.sagemaker) as service:
-        for _ in range(8):
-            answer = {name: value for name, value in described.items() if name != "ResponseMetadata"}
-            service.add_response("describe_labeling_job", answer)
-        with pytest.raises(StreamError, match="what is sent now would be lost"):
-            send(aws.sagemaker, aws.sns, "Belt-1", IMAGES)
-        with pytest.raises(StreamError, match="cannot be stopped yet"):
-            stop_streaming(aws.sagemaker, "Belt-1")
-        with pytest.raises(JobEndedError, match="still Initializing when the time was up"):
-            wait_until_open(aws.sagemaker, "Belt-1", timeout=0)
-    assert waiting(aws.sqs, find_stream(aws.sagemaker, "Belt-1")) == 0
-
-
-def test_a_stopped_job_leaves_its_queue_unsubscribed_until_it_is_cleaned_up(
-    aws: Aws, gtlabel_server: Address
-) -> None:
-    open_stream(aws, max_concurrent=1)
-    stream = find_stream(aws.sagemaker, "Belt-1")
-    send(aws.sagemaker, aws.sns, "Belt-1", IMAGES[:5])
-    work(gtlabel_server.url, 1)
-    eventually(lambda: waiting(aws.sqs, stream) == 3)
-    with pytest.raises(StreamError, match="stop it first with: gtlabel stream stop Belt-1"):
-        clean_up(aws.sagemaker, aws.sns, aws.sqs, "Belt-1")
-    stop_streaming(aws.sagemaker, "Belt-1")
-    eventually(lambda: find_stream(aws.sagemaker, "Belt-1").status == "Stopped")
-    queue = "GroundTruth-belt-1"
-    assert queue in aws.sqs.get_queue_url(QueueName=queue)["QueueUrl"]
-    given = {"TopicArn": stream.input_topic}
-    eventually(lambda: not aws.sns.list_subscriptions_by_topic(**given)["Subscriptions"])
-    with pytest.raises(StreamError, match="still holds 3 images that were sent and never shown"):
-        clean_up(aws.sagemaker, aws.sns, aws.sqs, "Belt-1")
-    assert aws.sqs.get_queue_url(QueueName=queue)
-    removed = clean_up(aws.sagemaker, aws.sns, aws.sqs, "Belt-1", force=True)
-    assert removed == [
-        queue,
-        "gtlabel-results-belt-1",
-        "GroundTruth-belt-1-input",
-        "GroundTruth-belt-1-output",
-    ]
-    assert aws.sqs.list_queues().get("QueueUrls", []) == []
-    assert aws.sns.list_topics()["Topics"] == aws.sns.list_subscriptions()["Subscriptions"] == []
-    assert clean_up(aws.sagemaker, aws.sns, aws.sqs, "Belt-1") == []
-
-
-def test_topics_of_others_are_left_alone(aws: Aws) -> None:
-    topics = [aws.sns.create_topic(Name=name)["TopicArn"] for name in ("in", "out")]
-    open_stream(aws, input_topic=topics[0], output_topic=topics[1])
-    stop_streaming(aws.sagemaker, "Belt-1")
-    eventually(lambda: find_stream(aws.sagemaker, "Belt-1").status == "Stopped")
-    assert clean_up(aws.sagemaker, aws.sns, aws.sqs, "Belt-1") == [
-        "GroundTruth-belt-1",
-        "gtlabel-results-belt-1",
-    ]
-    assert sorted(topic["TopicArn"] for topic in aws.sns.list_topics()["Topics"]) == sorted(topics)
-
-
-def test_whoever_is_interrupted_goes_on_with_the_record_they_worked_on(
-    aws: Aws, gtlabel_server: Address
-) -> None:
-    results = open_stream(aws)
-    send(aws.sagemaker, aws.sns, "Belt-1", IMAGES)
-    work(gtlabel_server.url, 12)
-    records = receive(aws.sqs, results)
-    done = [str(next(records).source_ref) for _ in range(4)]
-    working_on = str(next(records).source_ref)
-    records.close()
-    rest = [str(record.source_ref) for record in receive(aws.sqs, find_results(aws.sqs, "Belt-1"), limit=8)]
-    assert working_on in rest
-    assert sorted(done + rest) == sorted(TRUTH)
-
-
-def test_a_message_that_is_no_record_is_not_lost_unseen(aws: Aws) -> None:
-    results = open_stream(aws)
-    topic = find_stream(aws.sagemaker, "Belt-1").output_topic or ""
-    good = json.dumps({"source-ref": IMAGES[0], "bin": 0})
-    aws.sns.publish(TopicArn=topic, Message="hello")
-    with pytest.raises(StreamError, match="is no record: not JSON"):
-        list(receive(aws.sqs, results, idle=0))
-    aws.sns.publish(TopicArn=topic, Message=good)
-    refused: list[str] = []
-    records = receive(aws.sqs, results, limit=1, on_refused=lambda text, _: refused.append(text))
-    assert [record.source_ref for record in records] == [IMAGES[0]]
-    if not refused:
-        list(receive(aws.sqs, results, idle=0, on_refused=lambda text, _: refused.append(text)))
-    assert refused == ["hello"]
-
-
-def test_a_label_that_comes_twice_is_received_once(aws: Aws) -> None:
-    results = open_stream(aws)
-    topic = find_stream(aws.sagemaker, "Belt-1").output_topic or ""
-    for image in (IMAGES[0], IMAGES[0], IMAGES[1]):
-        aws.sns.publish(TopicArn=topic, Message=json.dumps({"source-ref": image, "bin": 0}))
-    assert sorted(record.source_ref for record in receive(aws.sqs, results, idle=0)) == IMAGES[:2]
-
-
-@pytest.mark.parametrize(
-    ("record", "sentence"),
-    [
-        ({"dataset-objectid-attribute-name": "a_b", "a_b": "1"}, "'a_b' cannot be the key of an id"),
-        ({"dataset-objectid-attribute-name": "k" * 141, "k" * 141: "1"}, "it has up to 140 letters"),
-        ({"dataset-objectid-attribute-name": "look"}, "its id, 'look', is null"),
-        ({"dataset-objectid-attribute-name": "look", "look": 7}, "is 7; an id is a text of 1 to 1024"),
-        ({"dataset-objectid-attribute-name": "look", "look": "x" * 1025}, "an id is a text of 1 to 1024"),
-        ({"bin": 1, "bin-metadata": {}}, "has a 'bin' label already"),
-        ({"note": "x" * 100_000}, "Ground Truth reads at most 100,000 a line"),
-        ({"note": "\U0001f5d1" * 70_000}, "bytes; SNS takes at most 262,144 in a message"),
-    ],
-)
-def test_what_cannot_be_sent_is_refused_with_a_sentence(
-    gtlabel_aws: Aws, stream: str, record: dict[str, Any], sentence: str
-) -> None:
-    image = ManifestRecord.from_line(json.dumps({"source-ref": IMAGES[0], **record}))
-    before = describe_labeling_job(gtlabel_aws.sagemaker, stream).counters
-    with pytest.raises((StreamError, ManifestError), match=re.escape(sentence)):
-        send(gtlabel_aws.sagemaker, gtlabel_aws.sns, stream, [image])
-    assert describe_labeling_job(gtlabel_aws.sagemaker, stream).counters == before
-
-
-def test_what_came_before_a_record_that_cannot_be_sent_was_sent(aws: Aws, stream: str) -> None:
-    bad = ManifestRecord.from_line(json.dumps({"source-ref": IMAGES[3], "bin": 1}))
-    with pytest.raises(StreamError, match="images/3.jpg has a 'bin' label already"):
-        send(aws.sagemaker, aws.sns, stream, [*IMAGES[:3], bad])
-    eventually(lambda: describe_labeling_job(aws.sagemaker, stream).counters.unlabeled == 3)
-
-
-def test_an_id_of_the_record_itself_is_kept() -> None:
-    record = ManifestRecord.from_line(
-        json.dumps({"source-ref": IMAGES[0], "dataset-objectid-attribute-name": "look", "look": "1"})
-    )
-    assert [found.to_json() for found in identified([record])] == [record.to_json()]
-
-
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"name": "a_b"}, "LabelingJobName"),
-        ({"max_labeled": 3}, "a streaming job ignores stopping conditions"),
-        ({"automated": True}, "a streaming job cannot label automatically"),
-        ({"input_topic": "arn:aws:sns:eu-west-1:123456789012:in"}, "it is in eu-west-1 and the job in us-e"),
-        ({"output_topic": "arn:aws:sns:us-east-1:123456789012:out.fifo"}, "a FIFO topic cannot be used"),
-        (
-            dict.fromkeys(("input_topic", "output_topic"), "arn:aws:sns:us-east-1:123456789012:one"),
-            "it is the input topic; labels would come back as images",
-        ),
-    ],
-)
-def test_a_job_that_the_service_would_refuse_is_not_started(
-    aws: Aws, changes: dict[str, Any], sentence: str
-) -> None:
-    with pytest.raises(RequestError, match=re.escape(sentence)):
-        plan(aws, **changes)
-    assert aws.sns.list_topics()["Topics"] == []
-
-
-def test_a_topic_that_does_not_exist_is_named_before_anything_is_written(aws: Aws) -> None:
-    asked = plan(aws, output_topic=f"arn:aws:sns:us-east-1:{ACCOUNT}:nowhere")
-    with pytest.raises(StreamError, match=f"there is no topic arn:aws:sns:us-east-1:{ACCOUNT}:nowhere"):
-        start_streaming(aws.sagemaker, aws.sns, aws.s3, asked)
-    assert aws.s3.list_objects_v2(Bucket="trash")["KeyCount"] == 0
-    # Whoever asks all the same gets a job that fails and says why.
-    ready = plan(aws)
-    start_streaming(aws.sagemaker, aws.sns, aws.s3, ready)
-    wait_until_open(aws.sagemaker, "Belt-1", poll=0.05)
-    request = asked.request.model_copy(update={"name": "Belt-2", "input_topic": ready.request.input_topic})
-    aws.sagemaker.create_labeling_job(**request.to_boto())
-    with pytest.raises(JobEndedError, match="the output topic .*:nowhere does not exist"):
-        wait_until_open(aws.sagemaker, "Belt-2", poll=0.05)
-
-
-def test_a_topic_with_a_key_of_aws_is_refused(aws: Aws) -> None:
-    topic = aws.sns.create_topic(Name="in", Attributes={"KmsMasterKeyId": "alias/aws/sns"})["TopicArn"]
-    with pytest.raises(StreamError, match="give the topic a key of your own"):
-        start_streaming(aws.sagemaker, aws.sns, aws.s3, plan(aws, input_topic=topic))
-    assert aws.s3.list_objects_v2(Bucket="trash")["KeyCount"] == 0
-
-
-def test_a_job_that_reads_a_manifest_is_no_stream(aws: Aws) -> None:
-    aws.s3.put_object(Bucket="trash", Key="in.manifest", Body=json.dumps({"source-ref": IMAGES[0]}).encode())
-    request = plan(aws).request.model_copy(
-        update={"manifest": S3Uri("s3://trash/in.manifest"), "input_topic": None, "output_topic": None}
-    )
-    aws.sagemaker.create_labeling_job(**request.to_boto())
-    with pytest.raises(StreamError, match="reads a manifest and takes nothing more"):
-        send(aws.sagemaker, aws.sns, "Belt-1", IMAGES)
-    with pytest.raises(StreamError, match="nothing collected the labels"):
-        find_results(aws.sqs, "Belt-1")
-
-
 def test_streaming_in_process_needs_no_server(gtlabel_mock: Aws) -> None:
     gtlabel_mock.s3.create_bucket(Bucket="trash")
     open_stream(gtlabel_mock)
     send(gtlabel_mock.sagemaker, gtlabel_mock.sns, "Belt-1", IMAGES[:2])
     assert describe_labeling_job(gtlabel_mock.sagemaker, "Belt-1").counters.unlabeled == 2
-
-
-class Belt(Shop):
-    """A streaming job on an engine that knows no topics."""
-
-    def __init__(self, **spec: Any) -> None:
-        super().__init__(1, manifest=None, streaming=True, announced=True, workers_per_object=1, **spec)
-        self.outbox = Outbox(self.store, self.clock)
-        self.start()
-
-    def arrive(self, *lines: str) -> list[str]:
-        refused = self.board.add_objects(KEY, [Arrival(line, line) for line in lines])
-        self.turn()
-        return refused
-
-
-def record(number: int) -> str:
-    return json.dumps({"source-ref": f"s3://trash/images/{number}.jpg"})
-
-
-def test_a_job_that_is_idle_for_ten_days_is_stopped() -> None:
-    belt = Belt()
-    belt.arrive(record(1))
-    belt.say(belt.lease())
-    belt.turn().clock.pass_seconds(10 * 24 * 3600 - 1)
-    assert belt.turn().job.status is Status.IN_PROGRESS
-    belt.arrive(record(1))
-    belt.clock.pass_seconds(10 * 24 * 3600 - 1)
-    assert belt.turn().job.status is Status.IN_PROGRESS
-    belt.clock.pass_seconds(1)
-    assert belt.turn().job.status is Status.STOPPED
-    assert [line["bin-metadata"]["class-name"] for line in belt.records()] == ["Compost"]
-    with pytest.raises(StreamError, match="is Stopped and takes no images"):
-        belt.arrive(record(2))
-
-
-def test_a_job_that_somebody_still_looks_at_is_not_idle() -> None:
-    belt = Belt(task_seconds=28_800)
-    belt.arrive(record(1))
-    belt.clock.pass_seconds(11 * 24 * 3600)
-    assert belt.turn().job.status is Status.IN_PROGRESS
-
-
-def test_a_label_stays_to_be_told_until_somebody_was() -> None:
-    belt = Belt()
-    belt.arrive(record(1), record(2))
-    for _ in range(2):
-        belt.say(belt.lease())
-    belt.turn()
-    told = belt.outbox.pending(10)
-    assert [each.object for each in told] == [0, 1]
-    assert told == Outbox(belt.store, belt.clock).pending(10)
-    assert [each.line for each in told] == belt.output()
-    belt.outbox.told(told[:1])
-    assert belt.outbox.pending(10) == told[1:]
-
-
-def test_what_no_manifest_could_hold_is_left_out_with_a_reason() -> None:
-    belt = Belt()
-    refused = belt.arrive("hello", "[1]", '{"source-ref":NaN}', "[" * 100_000, record(1), '{"Event":"test"}')
-    assert [sentence.partition(": ")[2] for sentence in refused] == [
-        "Expecting value: line 1 column 1 (char 0)",
-        "it is not a JSON object",
-        "it is not JSON: NaN is no number there",
-        "it is nested too deeply",
-    ]
-    counters = belt.board.counters(KEY)
-    assert (counters.unlabeled, counters.failed) == (1, 1)
 
 
 def test_a_job_goes_on_after_a_restart(tmp_path: Path) -> None:
@@ -586,7 +251,7 @@ def test_a_stream_from_the_command_line(aws: Aws, gtlabel_server: Address, tmp_p
     started = gtlabel("stream", "start", "Belt-1", *where, "--poll", "0.1")
     assert (started.returncode, started.stdout) == (0, "Belt-1\n"), started.stderr
     more = tmp_path / "more.manifest"
-    more.write_text(record(1) + "\n" + record(2) + "\n")
+    more.write_text(line_of(1) + "\n" + line_of(2) + "\n")
     sent = gtlabel("stream", "send", "Belt-1", IMAGES[0], "--manifest", str(more))
     assert sent.stderr == "sent 3 pictures to Belt-1\n"
     work(gtlabel_server.url, 3)

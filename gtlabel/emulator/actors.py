@@ -10,6 +10,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
@@ -31,16 +32,16 @@ _RUNNING = ("Initializing", "InProgress", "Stopping")
 _PAUSE_SECONDS = 0.02
 
 
-class Account:
+class Account(ABC):
     """The account that a test uses, in process or behind a port."""
 
+    @abstractmethod
     def ask(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Send a request to one of the emulator's own addresses, below `/gtlabel/`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rest(self) -> None:
         """Let time pass in which jobs can move on."""
-        raise NotImplementedError
 
 
 class Served(Account):

@@ -112,19 +112,27 @@ leases = Table(
     sqlite_with_rowid=False,
 )
 
+
+def _what_was_said() -> list[Column[Any]]:
+    """The columns of an answer, whether it counts, came too late, or can still be changed."""
+    return [
+        Column("job", Integer, nullable=False),
+        Column("object", Integer, nullable=False),
+        Column("worker", String(256), nullable=False),
+        Column("content", Text, nullable=False),
+        Column("accepted", BigInteger, nullable=False),
+        Column("submitted", BigInteger, nullable=False),
+        Column("active_seconds", Float, nullable=False),
+    ]
+
+
 # Append-only: an answer is paid work.
 answers = Table(
     "answers",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("lease", String(64), ForeignKey("leases.id"), nullable=False, unique=True),
-    Column("job", Integer, nullable=False),
-    Column("object", Integer, nullable=False),
-    Column("worker", String(256), nullable=False),
-    Column("content", Text, nullable=False),
-    Column("accepted", BigInteger, nullable=False),
-    Column("submitted", BigInteger, nullable=False),
-    Column("active_seconds", Float, nullable=False),
+    *_what_was_said(),
     # The lease that was handed out together with taking this, for who asks again.
     Column("next", String(64)),
     Index("ix_answers_object", "job", "object"),
@@ -136,13 +144,7 @@ surplus = Table(
     "surplus",
     metadata,
     Column("lease", String(64), ForeignKey("leases.id"), primary_key=True),
-    Column("job", Integer, nullable=False),
-    Column("object", Integer, nullable=False),
-    Column("worker", String(256), nullable=False),
-    Column("content", Text, nullable=False),
-    Column("accepted", BigInteger, nullable=False),
-    Column("submitted", BigInteger, nullable=False),
-    Column("active_seconds", Float, nullable=False),
+    *_what_was_said(),
     Column("next", String(64)),
     Index("ix_surplus_object", "job", "object"),
 )
@@ -152,13 +154,7 @@ drafts = Table(
     "drafts",
     metadata,
     Column("lease", String(64), ForeignKey("leases.id"), primary_key=True),
-    Column("job", Integer, nullable=False),
-    Column("object", Integer, nullable=False),
-    Column("worker", String(256), nullable=False),
-    Column("content", Text, nullable=False),
-    Column("accepted", BigInteger, nullable=False),
-    Column("submitted", BigInteger, nullable=False),
-    Column("active_seconds", Float, nullable=False),
+    *_what_was_said(),
     # When it becomes final by itself.
     Column("until", BigInteger, nullable=False),
     Index("ix_drafts_until", "until"),
