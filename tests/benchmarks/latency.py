@@ -10,8 +10,9 @@ server, one whole page after another, each answer a form that is posted and lead
 
 How it is measured, inside the pages: from the time stamp of the key event until both have happened, (a) the
 shell has put the other frame on show, its next animation frame has run, and a message posted in that frame,
-which comes after it was painted, has arrived; and (b) the page in that frame was told that it is on show, its
-picture has been decoded (`img.decode()`), and so has its own animation frame. Pages of other processes agree
+which comes after it was painted, has arrived; and (b) the page in that frame has its picture decoded
+(`img.decode()`) and painted by an animation frame of its own in the same way, which is commonly over before the
+key is pressed: a transparent frame is painted, too, and only its opacity changes. Pages of other processes agree
 about the time by `performance.timeOrigin`. For the peer: the time stamp is kept in the session's storage, and
 (b) counts in the page that follows. Every picture has an address of its own, so that none is in a cache.
 
@@ -81,23 +82,27 @@ _WATCH = """(() => {
   if (window.parent !== window) {
     const tell = (content) => window.parent.postMessage({watched: true, ...content}, '*');
     window.addEventListener('keydown', (event) => tell({key: at(event.timeStamp)}), true);
-    window.addEventListener('message', (event) => {
-      if (event.data?.type === 'gtlabel:show') seen((when) => tell({decoded: when}));
-    });
+    seen((when) => tell({decoded: when}));
     return;
   }
   const rows = window.watchedRows = [];
+  const behind = new Map();
   let key = null;
-  window.addEventListener('message', ({data}) => {
+  let front = null;
+  window.addEventListener('message', ({data, source}) => {
     if (!data?.watched) return;
     if (data.key) key = data.key;
-    else if (rows.length) rows.at(-1).decoded ??= data.decoded;
+    else if (source === front) rows.at(-1).decoded ??= data.decoded;
+    else behind.set(source, data.decoded);
   });
   new MutationObserver((changes) => {
     for (const {target, oldValue} of changes) {
       if (target.localName !== 'iframe' || !target.classList.contains('front')) continue;
       if (oldValue?.split(' ').includes('front')) continue;
-      const row = {key};
+      front = target.contentWindow;
+      // The page that comes into this frame next says so itself.
+      const row = {key, decoded: behind.get(front)};
+      behind.delete(front);
       rows.push(row);
       painted((when) => { row.shown = when; });
     }

@@ -3,6 +3,15 @@
 // A page that has not said that it is there by then did not come; each time it gets twice as long.
 const PATIENCE_MILLISECONDS = 5_000;
 
+// What a browser has to do for a page that it has just put on show; a heavy page behind it would be in its way.
+const SETTLE_MILLISECONDS = 40;
+
+/** Does what nobody waits for when the page on show has been painted, or at once where nobody looks. */
+export function afterPaint(work) {
+  if (document.hidden) work();
+  else requestAnimationFrame(() => setTimeout(work, SETTLE_MILLISECONDS));
+}
+
 /** Speaks with sandboxed task pages; `hear(task, message)` gets what the page of a task said. */
 export class Frames {
   constructor(elements, hear, settings) {

@@ -3,7 +3,7 @@
 import {call, get, isPassing} from '/static/api.js';
 import {byId} from '/static/nodes.js';
 import {minutes, Stopwatch} from '/static/work/clock.js';
-import {Frames} from '/static/work/frames.js';
+import {afterPaint, Frames} from '/static/work/frames.js';
 import {Outbox} from '/static/work/outbox.js';
 import {chip, notice, tellTrouble} from '/static/work/signs.js';
 
@@ -27,6 +27,12 @@ const frames = new Frames([byId('frame-0'), byId('frame-1')], hear, settings);
 
 function taskOf(said) {
   return {...said, offset: Date.parse(said.now) - Date.now(), stopwatch: null};
+}
+
+/** Does what may wait until the page on show is painted; without one there is nothing to wait for. */
+function aside(work) {
+  if (line.length) afterPaint(work);
+  else work();
 }
 
 /** Leases until enough tasks are at hand. */
@@ -99,7 +105,7 @@ function arrange() {
 /** A task is on show for the first time: its time begins now, however long it waited behind another. */
 function begin(task) {
   task.stopwatch = new Stopwatch();
-  if (task.isAhead ?? state.done > 0) extend(task);
+  if (task.isAhead ?? state.done > 0) aside(() => line.includes(task) && extend(task));
 }
 
 async function extend(task) {
@@ -161,14 +167,16 @@ function submit(task, answer) {
   if (state.left && !isRevision) state.left--;
   arrange();
   outbox.send(isRevision ? 'revise' : 'submit', body).then(({next}) => {
-    if (next?.lease) take(next);
-    else if (next && !line.length) nothingMore(next);
-    fetchMore();
+    aside(() => {
+      if (next?.lease) take(next);
+      else if (next && !line.length) nothingMore(next);
+      fetchMore();
+    });
   }).catch((error) => {
     chip(error.message);
     fetchMore();
   });
-  fetchMore();
+  aside(fetchMore);
 }
 
 /** What an answer says, in a word, to be seen for a moment. */
