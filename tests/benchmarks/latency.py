@@ -11,10 +11,11 @@ server, one whole page after another, each answer a form that is posted and lead
 How it is measured, inside the pages: from the time stamp of the key event until both have happened, (a) the
 shell has put the other frame on show, its next animation frame has run, and a message posted in that frame,
 which comes after it was painted, has arrived; and (b) the page in that frame has its picture decoded
-(`img.decode()`) and painted by an animation frame of its own in the same way, which is commonly over before the
-key is pressed: a transparent frame is painted, too, and only its opacity changes. Pages of other processes agree
-about the time by `performance.timeOrigin`. For the peer: the time stamp is kept in the session's storage, and
-(b) counts in the page that follows. Every picture has an address of its own, so that none is in a cache.
+(`img.decode()`) and painted by an animation frame of its own in the same way. That is commonly over before
+the key is pressed: a transparent frame is painted, too, and only its opacity changes. Pages of other
+processes agree about the time by `performance.timeOrigin`. For the peer: the time stamp is kept in the
+session's storage, and (b) counts in the page that follows. Every picture has an address of its own, so that
+none is in a cache.
 
 Ends with 1 if the median of any mode of the portal is over 20 ms.
 """
