@@ -52,7 +52,7 @@ def list_objects(s3: S3Client, prefix: S3Uri) -> Iterator[StoredObject]:
         StorageDeniedError: if the credentials may not list it.
     """
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=prefix.bucket, Prefix=prefix.key)
-    with _explained("s3:ListBucket", prefix):
+    with explained("s3:ListBucket", prefix):
         for page in pages:
             for item in page.get("Contents", ()):
                 yield StoredObject(
@@ -66,7 +66,7 @@ def stat(s3: S3Client, uri: S3Uri) -> StoredObject:
     Raises:
         ObjectNotFoundError: if there is none.
     """
-    with _explained(_HEAD, uri):
+    with explained(_HEAD, uri):
         found = s3.head_object(Bucket=uri.bucket, Key=uri.key)
     return StoredObject(uri, found["ContentLength"], found["ETag"].strip('"'), found["LastModified"])
 
@@ -77,7 +77,7 @@ def read(s3: S3Client, uri: S3Uri) -> bytes:
     Raises:
         ObjectNotFoundError: if there is none.
     """
-    with _explained("s3:GetObject", uri):
+    with explained("s3:GetObject", uri):
         return s3.get_object(Bucket=uri.bucket, Key=uri.key)["Body"].read()
 
 
@@ -86,7 +86,7 @@ def read_range(s3: S3Client, uri: S3Uri, start: int, length: int) -> bytes:
     from botocore.exceptions import ClientError
 
     span = f"bytes={start}-{start + length - 1}"
-    with _explained("s3:GetObject", uri):
+    with explained("s3:GetObject", uri):
         try:
             return s3.get_object(Bucket=uri.bucket, Key=uri.key, Range=span)["Body"].read()
         except ClientError as error:
@@ -101,13 +101,13 @@ def read_lines(s3: S3Client, uri: S3Uri) -> Iterator[bytes]:
     Raises:
         ObjectNotFoundError: if there is none.
     """
-    with _explained("s3:GetObject", uri):
+    with explained("s3:GetObject", uri):
         yield from s3.get_object(Bucket=uri.bucket, Key=uri.key)["Body"].iter_lines(chunk_size=1 << 16)
 
 
 def write(s3: S3Client, uri: S3Uri, body: bytes, content_type: str = "application/octet-stream") -> None:
     """Write an object. S3 shows it whole or not at all."""
-    with _explained("s3:PutObject", uri):
+    with explained("s3:PutObject", uri):
         s3.put_object(Bucket=uri.bucket, Key=uri.key, Body=body, ContentType=content_type)
 
 
@@ -116,7 +116,7 @@ def write_checked(s3: S3Client, uri: S3Uri, body: bytes, content_type: str) -> N
 
     Its SHA-256 is kept as metadata, where `sha256_of` finds it.
     """
-    with _explained("s3:PutObject", uri):
+    with explained("s3:PutObject", uri):
         s3.put_object(
             Bucket=uri.bucket,
             Key=uri.key,
@@ -129,7 +129,7 @@ def write_checked(s3: S3Client, uri: S3Uri, body: bytes, content_type: str) -> N
 
 def sha256_of(s3: S3Client, uri: S3Uri) -> str | None:
     """The digest that `write_checked` left with an object, in hexadecimal; None for any other object."""
-    with _explained("s3:GetObject", uri):
+    with explained("s3:GetObject", uri):
         return s3.head_object(Bucket=uri.bucket, Key=uri.key)["Metadata"].get(_SHA256)
 
 
@@ -141,7 +141,7 @@ def write_new(s3: S3Client, uri: S3Uri, body: bytes, content_type: str = "applic
     """
     from botocore.exceptions import ClientError
 
-    with _explained("s3:PutObject", uri):
+    with explained("s3:PutObject", uri):
         while True:
             try:
                 s3.put_object(
@@ -165,7 +165,7 @@ def write_lines(s3: S3Client, uri: S3Uri, lines: Iterable[bytes]) -> int:
     from boto3.s3.transfer import TransferConfig
 
     stream = _LineStream(lines)
-    with _explained("s3:PutObject", uri):
+    with explained("s3:PutObject", uri):
         s3.upload_fileobj(
             io.BufferedReader(stream, 1 << 20),
             uri.bucket,
@@ -179,7 +179,7 @@ def write_lines(s3: S3Client, uri: S3Uri, lines: Iterable[bytes]) -> int:
 
 def copy(s3: S3Client, source: S3Uri, target: S3Uri) -> None:
     """Copy an object of at most 5 GB inside S3; the bytes do not pass through this machine."""
-    with _explained(f"s3:PutObject on {target}, or s3:GetObject", source):
+    with explained(f"s3:PutObject on {target}, or s3:GetObject", source):
         s3.copy_object(
             CopySource={"Bucket": source.bucket, "Key": source.key}, Bucket=target.bucket, Key=target.key
         )
@@ -188,7 +188,7 @@ def copy(s3: S3Client, source: S3Uri, target: S3Uri) -> None:
 def exists(s3: S3Client, uri: S3Uri) -> bool:
     """Whether there is an object at exactly this address."""
     try:
-        with _explained(_HEAD, uri):
+        with explained(_HEAD, uri):
             s3.head_object(Bucket=uri.bucket, Key=uri.key)
     except ObjectNotFoundError:
         return False
@@ -224,7 +224,7 @@ class _LineStream(io.RawIOBase):
 
 
 @contextmanager
-def _explained(action: str, uri: S3Uri) -> Iterator[None]:
+def explained(action: str, uri: S3Uri) -> Iterator[None]:
     """Turn S3's answers that mean something into our errors.
 
     Args:
