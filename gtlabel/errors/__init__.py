@@ -15,6 +15,7 @@
     │   └── NoImagesError                                          (LookupError)
     │       └── NothingNewError       all of them have been labeled before
     ├── ClassListError                the classes of a job or dataset (ValueError)
+    │   └── VocabularyError           a file of renamed and removed ones
     ├── ManifestError                 a manifest
     │   ├── ManifestLineError         one line of it               (ValueError)
     │   └── MissingLabelError         a record without that label  (LookupError)
@@ -100,6 +101,7 @@ from gtlabel.errors.data import (
     StorageError,
     TemplateError,
     UriError,
+    VocabularyError,
 )
 from gtlabel.errors.emulator import (
     EmulatorError,
@@ -234,6 +236,7 @@ __all__ = [
     "TrainingJobNotFoundError",
     "TrainingRegionError",
     "UriError",
+    "VocabularyError",
     "WorkerDeactivatedError",
     "WorkerError",
     "WorkerNameTakenError",

@@ -93,6 +93,10 @@ class ClassListError(GtlabelError, ValueError):
     """A list of classes that cannot be labeled with."""
 
 
+class VocabularyError(ClassListError):
+    """A file of renamed and removed classes that cannot be used."""
+
+
 class ManifestError(GtlabelError):
     """A manifest that cannot be used."""
 

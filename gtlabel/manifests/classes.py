@@ -85,7 +85,7 @@ def check_classes(names: Iterable[str], where: str = "the class list") -> ClassL
         ClassListError: with everything that is wrong, in one sentence.
     """
     listed = list(names)
-    problems = [problem for name in listed if (problem := _problem(name))]
+    problems = [problem for name in listed if (problem := name_problem(name))]
     problems.extend(_repetitions(listed))
     if len(listed) < 2:
         problems.append(f"it has {_count(len(listed))}, and there is nothing to decide with fewer than two")
@@ -154,7 +154,8 @@ class ClassIds:
         return self._name_of.get((job, index))
 
 
-def _problem(name: str) -> str | None:
+def name_problem(name: str) -> str | None:
+    """What is wrong with the name of a class, as a part of a sentence; None if nothing is."""
     if not name.strip():
         return "one name is empty"
     if len(name) > MAX_NAME_CHARACTERS:
@@ -169,7 +170,7 @@ def _problem(name: str) -> str | None:
 def _repetitions(names: Sequence[str]) -> Iterator[str]:
     spellings: dict[str, dict[str, int]] = {}
     for name in names:
-        counts = spellings.setdefault(_folded(name), {})
+        counts = spellings.setdefault(folded_name(name), {})
         counts[name] = counts.get(name, 0) + 1
     for counts in spellings.values():
         for name, count in counts.items():
@@ -180,7 +181,8 @@ def _repetitions(names: Sequence[str]) -> Iterator[str]:
             yield f"{variants} differ only in spelling; settle on one"
 
 
-def _folded(name: str) -> str:
+def folded_name(name: str) -> str:
+    """The name without what nobody can tell apart: letter case, spaces, how an accent is encoded."""
     return unicodedata.normalize("NFC", " ".join(name.split()).casefold())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -21,23 +21,32 @@ MAX_LINE_CHARACTERS = 100_000
 _LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 
 
-def read_records(lines: Iterable[bytes], manifest: str) -> Iterator[ManifestRecord]:
+def read_records(
+    lines: Iterable[bytes], manifest: str, *, on_bad: Callable[[int, bytes, str], object] | None = None
+) -> Iterator[ManifestRecord]:
     """Yield the records of a manifest, holding one line at a time; empty lines are passed over.
 
     Args:
         lines: an open file, or the lines of an S3 object, with or without their ends.
         manifest: what to call it in an error.
+        on_bad: called with the number of a line that is not a record, its bytes without their end, and the
+            reason, in place of the error; reading goes on. `SetAside` is one.
 
     Raises:
-        ManifestLineError: at the first line that is not a record.
+        ManifestLineError: at the first line that is not a record, unless there is `on_bad`.
     """
     # What `loads` refuses with a ValueError, jsonlines reports with its line number.
     with jsonlines.Reader(lines, loads=_parse) as reader:
-        records: Iterator[Any] = reader.iter(skip_empty=True)
-        try:
-            yield from records
-        except jsonlines.InvalidLineError as error:
-            raise ManifestLineError(manifest, error.lineno, _reason(error)) from error
+        while True:
+            # An error ends the iterator and not the reader.
+            records: Iterator[Any] = reader.iter(skip_empty=True)
+            try:
+                yield from records
+                return
+            except jsonlines.InvalidLineError as error:
+                if on_bad is None:
+                    raise ManifestLineError(manifest, error.lineno, _reason(error)) from error
+                on_bad(error.lineno, _bytes(error.line), _reason(error))
 
 
 def write_record(record: ManifestRecord) -> bytes:
@@ -85,6 +94,10 @@ def _parse(line: str | bytes) -> ManifestRecord:
 
 def _too_long(characters: int) -> str:
     return f"it has {characters:,} characters; Ground Truth reads at most {MAX_LINE_CHARACTERS:,} a line"
+
+
+def _bytes(line: str | bytes) -> bytes:
+    return (line if isinstance(line, bytes) else line.encode()).rstrip(b"\r\n")
 
 
 def _reason(error: jsonlines.InvalidLineError) -> str:
