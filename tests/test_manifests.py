@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Iterator
-from datetime import datetime, timedelta
-from itertools import permutations
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,7 @@ from hypothesis import strategies as st
 from gtlabel.errors import ClassListError, ManifestError, ManifestLineError, MissingLabelError
 from gtlabel.manifests.classes import ClassIds, ClassList, check_classes, reconcile
 from gtlabel.manifests.lines import MAX_LINE_CHARACTERS, read_records, write_record
-from gtlabel.manifests.merge import Label, merge
 from gtlabel.manifests.records import LabelMetadata, ManifestRecord
-from gtlabel.manifests.split import channel_of, split
-from gtlabel.uris import S3Uri
 
 RECORDED = Path(__file__).parent / "recorded" / "ground-truth-job" / "output.manifest.excerpt"
 BIRDS = "birds-open-images-clone"
@@ -273,102 +269,3 @@ class TestClasses:
         ids.declare("one", ["a", "b"])
         ids.declare("two", ["b", "a"])
         assert (ids.name("one", 0), ids.name("two", 0), ids.name("two", 5)) == ("a", "b", None)
-
-
-def label(image: str, class_name: str, hour: int | None = 1, **facts: Any) -> Label:
-    created = None if hour is None else datetime(2026, 1, 1) + timedelta(hours=hour)
-    return Label(S3Uri(f"s3://photos/{image}"), class_name, created=created, **facts)
-
-
-class TestMerging:
-    def test_the_newest_label_holds_and_the_others_are_listed(self) -> None:
-        old, older, new = label("1", "a", 2), label("1", "c", 1), label("1", "b", 3)
-        merged = merge([old, new, older, label("2", "a")])
-        assert [item.class_name for item in merged.labels] == ["b", "a"]
-        assert [(item.kept, item.dropped) for item in merged.conflicts] == [(new, (old, older))]
-
-    def test_agreement_is_no_conflict(self) -> None:
-        merged = merge([label("1", "a", 1), label("1", "a", 2), label("1", "a", None)])
-        assert (len(merged.labels), merged.conflicts, merged.repeated) == (1, (), 2)
-
-    def test_people_win_over_machines_of_the_same_time(self) -> None:
-        machine = label("1", "a", confidence=0.99, by_human=False)
-        person = label("1", "b", confidence=0.5)
-        assert merge([machine, person]).labels == (person,)
-
-    def test_a_label_without_a_date_is_the_oldest(self) -> None:
-        assert merge([label("1", "a", None), label("1", "b", 1)]).labels[0].class_name == "b"
-
-    def test_the_order_of_arrival_never_matters(self) -> None:
-        labels = [
-            label("1", "a", 5, job="x"),
-            label("1", "b", 5, job="y"),
-            label("1", "a", 5, job="z"),
-            label("1", "c", None),
-            label("0", "c", 1),
-        ]
-        assert len({merge(order) for order in permutations(labels)}) == 1
-
-
-images = st.lists(st.tuples(st.integers(0, 400), st.sampled_from("abc")), unique_by=lambda pair: pair[0])
-shares = st.floats(0.05, 0.95)
-
-
-def addressed(pairs: list[tuple[int, str]]) -> list[tuple[S3Uri, str]]:
-    return [(S3Uri(f"s3://trash-photos/{number}.jpg"), name) for number, name in pairs]
-
-
-class TestSplitting:
-    def test_a_larger_validation_share_keeps_the_images_already_in_it(self) -> None:
-        photos = [S3Uri(f"s3://trash-photos/{n}.jpg") for n in range(200)]
-        small = {i for i in photos if channel_of(i, validation=0.1) == "validation"}
-        large = {i for i in photos if channel_of(i, validation=0.3) == "validation"}
-        assert small < large
-
-    def test_the_share_is_met_on_average(self) -> None:
-        photos = [S3Uri(f"s3://trash-photos/{n}.jpg") for n in range(5000)]
-        share = sum(channel_of(i, validation=0.2) == "validation" for i in photos) / 5000
-        assert share == pytest.approx(0.2, abs=0.02)
-
-    @given(pairs=images, share=shares)
-    def test_every_class_of_two_or_more_is_in_both_channels(
-        self, pairs: list[tuple[int, str]], share: float
-    ) -> None:
-        channels = split(addressed(pairs), share)
-        assert len(channels) == len(pairs)
-        for name in "abc":
-            members = [channels[image] for image, of in addressed(pairs) if of == name]
-            if members:
-                assert "train" in members
-            if len(members) > 1:
-                assert "validation" in members
-
-    @given(pairs=images, share=shares, seed=st.randoms(use_true_random=False))
-    def test_the_order_of_images_never_matters(
-        self, pairs: list[tuple[int, str]], share: float, seed: Any
-    ) -> None:
-        shuffled = list(pairs)
-        seed.shuffle(shuffled)
-        assert split(addressed(pairs), share) == split(addressed(shuffled), share)
-
-    @given(pairs=images, share=shares)
-    def test_an_image_leaves_its_own_channel_only_to_fill_an_empty_one(
-        self, pairs: list[tuple[int, str]], share: float
-    ) -> None:
-        channels = split(addressed(pairs), share)
-        for name in "abc":
-            members = [image for image, of in addressed(pairs) if of == name]
-            own = {channel_of(image, share) for image in members}
-            moved = [image for image in members if channels[image] != channel_of(image, share)]
-            assert len(moved) <= (1 if len(own) == 1 else 0)
-
-    @given(pairs=images, share=shares, more=images)
-    def test_growth_never_moves_an_image_of_a_class_that_needed_no_loan(
-        self, pairs: list[tuple[int, str]], share: float, more: list[tuple[int, str]]
-    ) -> None:
-        before = split(addressed(pairs), share)
-        after = split(addressed([*pairs, *((number + 1000, name) for number, name in more)]), share)
-        for name in "abc":
-            members = [image for image, of in addressed(pairs) if of == name]
-            if len({channel_of(image, share) for image in members}) == 2:
-                assert all(before[image] == after[image] for image in members)

@@ -154,11 +154,13 @@ def read_dataset(s3: S3Client, uri: S3Uri) -> Dataset:
 
 
 def read_channel(s3: S3Client, dataset: Dataset, channel: Channel) -> Iterator[Example]:
-    """Yield the examples of a channel, holding one line at a time.
+    """Yield the examples of a channel, holding one line at a time; none of a channel it does not have.
 
     Raises:
         ManifestLineError: at a line that is not a record.
     """
+    if channel not in dataset.channels:
+        return
     manifest = dataset.channels[channel].manifest
     names = dataset.names
     for record in read_records(read_lines(s3, manifest), manifest):

@@ -24,7 +24,7 @@ from gtlabel.manifests.classes import ClassIds, ClassList, check_classes, reconc
 from gtlabel.manifests.lines import read_records
 from gtlabel.manifests.merge import Label, merge
 from gtlabel.manifests.records import LabelMetadata, ManifestRecord
-from gtlabel.manifests.split import CHANNELS, split
+from gtlabel.manifests.split import Shares, channel_of, loans
 from gtlabel.storage import read, read_lines
 from gtlabel.uris import S3Uri
 
@@ -84,8 +84,7 @@ def consolidate(
     """
     if not outputs:
         raise DatasetError("no job is given; name at least one labeling job")
-    if not 0 < validation < 1:
-        raise DatasetError(f"the share for validation must lie between 0 and 1, and {validation} does not")
+    shares = Shares(validation=validation)
     if len(into.key.encode()) > _MAX_INTO_BYTES:
         raise DatasetError(f"{into} is too long an address to put class folders below it")
     into = S3Uri(into.rstrip("/") + "/")
@@ -101,9 +100,10 @@ def consolidate(
 
     placements = place(((objects[label.image], label.class_name) for label in labels), into)
     copies = {image: placement.target for image, placement in placements.items()}
-    channels = split(((label.image, label.class_name) for label in labels), validation)
-    members = {name: [label for label in labels if channels[label.image] == name] for name in CHANNELS}
-    counts = {name: Counter(label.class_name for label in members[name]) for name in CHANNELS}
+    lent = loans((label.image for label in labels), shares)
+    channels = {label.image: lent.get(label.image) or channel_of(label.image, shares) for label in labels}
+    members = {name: [label for label in labels if channels[label.image] == name] for name in shares.channels}
+    counts = {name: Counter(label.class_name for label in members[name]) for name in shares.channels}
     dataset = Dataset(
         uri=into,
         attribute=LABEL_ATTRIBUTE,
@@ -118,7 +118,7 @@ def consolidate(
         ),
         channels={
             name: describe_channel(into / f"{name}.manifest", channel_lines(members[name], copies, classes))
-            for name in CHANNELS
+            for name in shares.channels
         },
         sources=gathered.sources,
         validation=validation,
@@ -136,7 +136,7 @@ def consolidate(
     present = present_copies(s3, into, placements.values())
     withdraw(s3, dataset)
     copy_missing(s3, list(placements.values()), present, workers, on_progress)
-    publish(s3, dataset, {name: channel_lines(members[name], copies, classes) for name in CHANNELS})
+    publish(s3, dataset, {name: channel_lines(members[name], copies, classes) for name in shares.channels})
     return dataset
 
 

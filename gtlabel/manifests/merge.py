@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal, get_args
 
 from gtlabel.uris import S3Uri
+
+# How to settle on one label where jobs disagree.
+Policy = Literal["newest", "human", "confidence", "adjustment", "votes", "refuse"]
+POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,61 +1,161 @@
-"""Which channel an image belongs to."""
+"""Which channel a picture belongs to: decided by its group alone, and never again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal
 
-from gtlabel.uris import S3Uri
+from gtlabel.errors import DatasetError
 
-Channel = Literal["train", "validation"]
-CHANNELS: tuple[Channel, ...] = ("train", "validation")
+Channel = Literal["train", "validation", "test"]
+CHANNELS: tuple[Channel, ...] = ("train", "validation", "test")
+
+# What rounding may leave over when three shares are added.
+_ROUNDING = 1e-9
 
 
-def channel_of(image: S3Uri, validation: float) -> Channel:
-    """The channel an image belongs to by itself, the same one every time.
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How much of the pictures each channel should get; together they are 1.
 
-    It depends on the image's address alone, so that images added later never
-    move older ones from validation into training.
+    Attributes:
+        train: left out, what the others leave.
+        validation: for choosing between models while training.
+        test: for judging the model at the end; most do without.
+
+    Raises:
+        DatasetError: if a share is impossible.
     """
-    return "validation" if _position(image) < validation else "train"
+
+    train: float = -1.0
+    validation: float = 0.2
+    test: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.train == -1.0:
+            object.__setattr__(self, "train", 1 - self.validation - self.test)
+        if not 0 < self.validation < 1:
+            raise DatasetError(
+                f"the share for validation must lie between 0 and 1, and {self.validation} does not"
+            )
+        if not 0 <= self.test < 1:
+            raise DatasetError(f"the share for test must lie between 0 and 1, and {self.test} does not")
+        if not _ROUNDING < self.train < 1:
+            raise DatasetError(
+                f"the shares leave {self.train:g} to train with; make validation or test smaller"
+            )
+        if abs(self.train + self.validation + self.test - 1) > _ROUNDING:
+            raise DatasetError(
+                f"the shares are {self.train:g}, {self.validation:g} and {self.test:g}; "
+                "together they have to be 1"
+            )
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The channels that get anything."""
+        return CHANNELS if self.test else CHANNELS[:2]
 
 
-def split(images: Iterable[tuple[S3Uri, str]], validation: float) -> dict[S3Uri, Channel]:
-    """Give every image a channel, such that small classes have images in both.
+def channel_of(group: str, shares: Shares) -> Channel:
+    """The channel a group belongs to by itself, the same one every time.
 
-    Every image goes where `channel_of` puts it, class by class, with two corrections that only small
-    classes ever need. A class of two or more images with none in validation lends it the image whose
-    position is lowest; a class with all its images in validation gives the highest one to training.
+    It depends on the group's name alone, so that pictures added later never move older ones. Validation
+    is taken from the lower end of the hash and test from the upper one: a share that grows keeps what
+    it has.
+    """
+    position = position_of(group)
+    if position < shares.validation:
+        return "validation"
+    return "test" if shares.test and position >= 1 - shares.test else "train"
 
-    The price, said plainly: `channel_of` alone never moves an image, however the data grows. A lent
-    image is on loan until a newcomer of its class belongs there by itself (or has a still lower
-    position); then it returns to its own channel. At a share of 0.2 a class of 10 images needs a loan
-    with a chance of 11 %, of 40 images 0.01 %. The share is met on average and not exactly: a cut by
-    rank would meet it, and would move the images next to the cut with every addition.
+
+def position_of(group: str) -> float:
+    """Where the hash of a group lies between 0 and 1."""
+    return int.from_bytes(sha256(group.encode()).digest()[:8]) / 2**64
+
+
+def loans(
+    groups: Iterable[str], shares: Shares, earlier: Mapping[str, Channel] | None = None
+) -> dict[str, Channel]:
+    """The groups that stand in a channel which would be empty without them.
+
+    A training job needs a picture in every channel, and a few dozen may by chance have none for
+    validation. Then the group goes there whose hash lies nearest. It has to stay there when the data
+    grows, so the certificate of the dataset remembers it, and the next run hands it in as `earlier`.
 
     Args:
-        images: addresses with the name of their class, in any order.
-        validation: the share that validation should get, between 0 and 1.
+        groups: all groups by name, in any order.
+        shares: of the channels.
+        earlier: the loans of an earlier run; they stay as they are.
+
+    Returns:
+        The channels of the groups that are not where `channel_of` puts them; mostly none.
+
+    Raises:
+        DatasetError: if there are fewer groups than channels.
     """
-    classes: dict[str, list[S3Uri]] = {}
-    for image, class_name in images:
-        classes.setdefault(class_name, []).append(image)
-    channels: dict[S3Uri, Channel] = {}
-    for members in classes.values():
-        own = {image: channel_of(image, validation) for image in members}
-        present = set(own.values())
-        if "train" not in present:
-            own[max(members, key=_rank)] = "train"
-        elif "validation" not in present and len(own) > 1:
-            own[min(members, key=_rank)] = "validation"
-        channels.update(own)
-    return channels
+    lent = dict(earlier or {})
+    members: dict[Channel, int] = dict.fromkeys(shares.channels, 0)
+    ranked: list[tuple[float, str]] = []
+    for group in groups:
+        members[lent.get(group) or channel_of(group, shares)] += 1
+        # No more are needed than there are channels to fill, and they lie at either end.
+        ranked.append((position_of(group), group))
+        if len(ranked) > 64:
+            ranked = _ends(ranked)
+    ranked = _ends(ranked)
+    for channel in shares.channels:
+        if members[channel]:
+            continue
+        order = ranked if channel == "validation" else ranked[::-1]
+        for _, group in order:
+            home = lent.get(group) or channel_of(group, shares)
+            if members[home] > 1:
+                lent[group] = channel
+                members[home] -= 1
+                members[channel] += 1
+                break
+        else:
+            raise DatasetError(
+                f"there are {sum(members.values())} groups of pictures for the channels "
+                f"{', '.join(shares.channels)}; label more, or group them less"
+            )
+    return lent
 
 
-def _position(image: S3Uri) -> float:
-    return int.from_bytes(sha256(image.encode()).digest()[:8]) / 2**64
+def _ends(ranked: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    ranked = sorted(ranked)
+    return ranked if len(ranked) <= 16 else ranked[:8] + ranked[-8:]
 
 
-def _rank(image: S3Uri) -> tuple[float, str]:
-    return _position(image), image
+@dataclass(frozen=True, slots=True)
+class KeyPattern:
+    r"""Groups by a pattern in the key: pictures that have the same text there stay together.
+
+    Attributes:
+        pattern: a regular expression, searched for in the key. With groups in it, what those match is
+            the name, such as camera and session in `(cam\d+)/(\d{4}-\d\d-\d\d)/`; without, the
+            whole match. A picture it does not match is a group by itself.
+
+    Raises:
+        DatasetError: if it is not a regular expression.
+    """
+
+    pattern: str
+    _compiled: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "_compiled", re.compile(self.pattern))
+        except re.error as error:
+            raise DatasetError(f"{self.pattern!r} is not a regular expression: {error}") from error
+
+    def __call__(self, image: str) -> str:
+        """The group of a picture."""
+        match = self._compiled.search(image.removeprefix("s3://").partition("/")[2])
+        if match is None:
+            return image
+        return "/".join(part or "" for part in match.groups()) if match.groups() else match[0]
