@@ -8,7 +8,7 @@ and a can top on the same background for one picture (contract/measurements.md Â
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -120,53 +120,66 @@ def _by_digest(
 def close_pairs(codes: NDArray[np.uint64], max_bits: int = MAX_BITS) -> NDArray[np.int64]:
     """The pairs of codes that differ in at most `max_bits` (up to 7) bits, as rows of two positions.
 
-    Each code is cut into four words. Two codes that differ in at most seven bits differ in at most one
-    bit in one of the words, so only codes that agree that far are compared. Equal codes are found too.
+    Equal codes are found too.
     """
     import numpy as np
 
-    if not 0 <= max_bits < 2 * _WORDS:
-        raise ValueError(f"max_bits is {max_bits}; four words find up to {2 * _WORDS - 1}")
     found = [np.empty(0, np.int64)]
-    flips = [0] if max_bits < _WORDS else [0, *(1 << bit for bit in range(_WORD_BITS))]
-    for word in range(_WORDS):
-        part = (codes >> np.uint64(word * _WORD_BITS)).astype(np.uint16)
-        order = np.argsort(part, kind="stable")
-        ordered = part[order]
-        for flip in flips:
-            wanted = part ^ np.uint16(flip)
-            start = np.searchsorted(ordered, wanted, "left")
-            count = np.searchsorted(ordered, wanted, "right") - start
-            found.extend(_compared(codes, order, start, count, max_bits))
+    for left, right in close_matches(codes, codes, max_bits):
+        ordered = left < right
+        found.append(left[ordered] * len(codes) + right[ordered])
     # A pair is one number until here: sorting rows would take several times as long.
     pairs = np.unique(np.concatenate(found))
     return np.stack(np.divmod(pairs, max(1, len(codes))), axis=1)
 
 
+def close_matches(
+    wanted: NDArray[np.uint64], codes: NDArray[np.uint64], max_bits: int = MAX_BITS
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield positions in `wanted` and in `codes` of codes that differ in at most `max_bits` bits (up to 7).
+
+    Each code is cut into four words. Two codes that differ in at most seven bits differ in at most one
+    bit in one of the words, so only codes that agree that far are compared. What agrees so in several
+    words comes several times. A few million candidates are in memory at a time.
+    """
+    import numpy as np
+
+    if not 0 <= max_bits < 2 * _WORDS:
+        raise ValueError(f"max_bits is {max_bits}; four words find up to {2 * _WORDS - 1}")
+    flips = [0] if max_bits < _WORDS else [0, *(1 << bit for bit in range(_WORD_BITS))]
+    for word in range(_WORDS):
+        shift = np.uint64(word * _WORD_BITS)
+        part = (codes >> shift).astype(np.uint16)
+        sought = (wanted >> shift).astype(np.uint16)
+        order = np.argsort(part, kind="stable")
+        # Where the codes with each word begin, and at last where they end.
+        edges = np.concatenate(([0], np.cumsum(np.bincount(part, minlength=1 << _WORD_BITS))))
+        for flip in flips:
+            at = (sought ^ np.uint16(flip)).astype(np.int64)
+            yield from _compared(wanted, codes, order, edges[at], edges[at + 1] - edges[at], max_bits)
+
+
 def _compared(
+    wanted: NDArray[np.uint64],
     codes: NDArray[np.uint64],
     order: NDArray[np.int64],
     start: NDArray[np.int64],
     count: NDArray[np.int64],
     max_bits: int,
-) -> Iterable[NDArray[np.int64]]:
-    """The close pairs among the candidates, each as `first * len(codes) + second`.
-
-    A few million candidates are in memory at a time.
-    """
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """The close ones among the candidates `order[start:start + count]` of each wanted code."""
     import numpy as np
 
     edges = np.concatenate(([0], np.cumsum(count)))
     first = 0
-    while first < len(codes):
+    while first < len(wanted):
         last = max(first + 1, int(np.searchsorted(edges, edges[first] + (1 << 22), "right")) - 1)
         counts = count[first:last]
         left = np.repeat(np.arange(first, last), counts)
         within = np.arange(len(left)) - np.repeat(edges[first:last] - edges[first], counts)
         right = order[np.repeat(start[first:last], counts) + within]
-        left, right = left[left < right], right[left < right]
-        close = _bits(codes[left] ^ codes[right]) <= max_bits
-        yield left[close] * len(codes) + right[close]
+        close = _bits(wanted[left] ^ codes[right]) <= max_bits
+        yield left[close], right[close]
         first = last
 
 

@@ -46,8 +46,11 @@ def fingerprint(data: bytes) -> Fingerprint | str:
     try:
         with Image.open(io.BytesIO(data)) as picture:
             pixels = picture.width * picture.height
-            picture.draft("RGB", (_DECODED, _DECODED))
-            upright = ImageOps.exif_transpose(picture).convert("RGB").convert("YCbCr")
+            # JPEG files hold these very components, and need not be turned into RGB and back.
+            picture.draft("YCbCr", (_DECODED, _DECODED))
+            picture.load()
+            ImageOps.exif_transpose(picture, in_place=True)
+            upright = picture if picture.mode == "YCbCr" else picture.convert("RGB").convert("YCbCr")
     # Pillow's decoders raise all of these for damaged files, SyntaxError for a broken PNG among them.
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         return f"cannot be decoded: {error}"
