@@ -57,7 +57,7 @@ class Aws:
         from botocore.config import Config
 
         # A custom address has no wildcard DNS; botocore then uses path style by itself ("auto").
-        config = Config(retries={"mode": "standard", "max_attempts": 5}, max_pool_connections=32)
+        config = Config(retries={"mode": "standard", "max_attempts": 5}, max_pool_connections=64)
         return self.session.client(
             "s3", region_name=self.region, endpoint_url=self.endpoint_url, config=config
         )

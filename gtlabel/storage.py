@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gtlabel.errors import (
     BucketNotFoundError,
     ObjectArchivedError,
+    ObjectChangedError,
     ObjectNotFoundError,
     StorageDeniedError,
     StorageError,
@@ -241,6 +242,8 @@ def explained(action: str, uri: S3Uri) -> Iterator[None]:
             raise BucketNotFoundError(uri.bucket) from error
         if code in ("NoSuchKey", "404", "NotFound"):
             raise ObjectNotFoundError(uri) from error
+        if code in ("PreconditionFailed", "412"):
+            raise ObjectChangedError(uri) from error
         if code == "InvalidObjectState":
             raise ObjectArchivedError(uri) from error
         if code in ("AccessDenied", "403", "Forbidden"):

@@ -18,7 +18,8 @@ from gtlabel.datasets.channels import (
     publish,
     withdraw,
 )
-from gtlabel.datasets.folders import Progress, copy_missing, find, folder_of, place, present_copies
+from gtlabel.datasets.copying import Progress, copy_missing, present_copies
+from gtlabel.datasets.folders import find, folder_of, place
 from gtlabel.errors import DatasetError, ManifestError
 from gtlabel.manifests.classes import ClassIds, ClassList, check_classes, reconcile
 from gtlabel.manifests.lines import read_records

@@ -8,6 +8,7 @@
     │   ├── BucketNotFoundError                                    (LookupError)
     │   ├── ObjectNotFoundError                                    (LookupError)
     │   ├── ObjectArchivedError       it sleeps in Glacier
+    │   ├── ObjectChangedError        by somebody else meanwhile
     │   └── StorageDeniedError
     ├── PolicyError                   a policy that cannot be written (ValueError)
     ├── TemplateError                 a worker template
@@ -20,6 +21,8 @@
     │   ├── ManifestLineError         one line of it               (ValueError)
     │   └── MissingLabelError         a record without that label  (LookupError)
     ├── DatasetError                  consolidation
+    │   ├── DatasetInUseError         another run writes it
+    │   └── PictureChangedError       changed or gone since it was listed
     ├── RequestError                  a request the service would refuse (ValueError)
     ├── LabelingJobError
     │   ├── PreflightError            a job that would fail, not started
@@ -85,6 +88,7 @@ from gtlabel.errors.data import (
     BucketNotFoundError,
     ClassListError,
     DatasetError,
+    DatasetInUseError,
     ImageError,
     ManifestError,
     ManifestLineError,
@@ -93,7 +97,9 @@ from gtlabel.errors.data import (
     NoImagesError,
     NothingNewError,
     ObjectArchivedError,
+    ObjectChangedError,
     ObjectNotFoundError,
+    PictureChangedError,
     PolicyError,
     RequestError,
     SettingsError,
@@ -182,6 +188,7 @@ __all__ = [
     "DatabaseUnavailableError",
     "DatabaseVersionError",
     "DatasetError",
+    "DatasetInUseError",
     "DeploymentEndedError",
     "DeviceNotFoundError",
     "EdgeError",
@@ -214,7 +221,9 @@ __all__ = [
     "NothingNewError",
     "NotificationError",
     "ObjectArchivedError",
+    "ObjectChangedError",
     "ObjectNotFoundError",
+    "PictureChangedError",
     "PolicyError",
     "PortInUseError",
     "PreflightError",

@@ -53,6 +53,14 @@ class ObjectArchivedError(StorageError):
         self.uri = uri
 
 
+class ObjectChangedError(StorageError):
+    """The object is not the one that was asked for any more."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(f"{uri} was changed by somebody else meanwhile")
+        self.uri = uri
+
+
 class StorageDeniedError(StorageError):
     """The credentials may not do this to that object."""
 
@@ -117,6 +125,29 @@ class MissingLabelError(ManifestError, LookupError):
 
 class DatasetError(GtlabelError):
     """Labels that do not make a dataset."""
+
+
+class PictureChangedError(DatasetError):
+    """A picture that is not any more what it was when it was listed."""
+
+    def __init__(self, uri: str, what: str = "changed") -> None:
+        super().__init__(
+            f"{uri} was {what} after it was listed; nothing was published, and running the same command "
+            "again takes the pictures as they are now"
+        )
+        self.uri = uri
+
+
+class DatasetInUseError(DatasetError):
+    """Another run writes the same dataset."""
+
+    def __init__(self, uri: str, owner: str, since: str) -> None:
+        super().__init__(
+            f"{uri} is being written by {owner}, since {since}; wait until it is done, and if that run is "
+            "dead for certain, take over with --break-lock"
+        )
+        self.uri = uri
+        self.owner = owner
 
 
 class RequestError(GtlabelError, ValueError):

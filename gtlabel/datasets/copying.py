@@ -1,0 +1,409 @@
+"""Copies of pictures inside S3, many at once, such that a run that broke off is simply started again.
+
+The bytes never pass through this machine; what takes time is the way to S3 and back, so many copies are under
+way at once, and fewer as soon as S3 asks for that. A copy is taken for right when its size and ETag are those
+of the picture as it was listed. Where S3 gives a copy another ETag than its source (objects that were sent in
+parts, buckets that encrypt with a KMS key), the copy bears the ETag of its source in its metadata.
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from random import Random
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from gtlabel.datasets.folders import Placement
+from gtlabel.errors import DatasetError, ObjectChangedError, ObjectNotFoundError, PictureChangedError
+from gtlabel.storage import StoredObject, explained, list_objects
+from gtlabel.uris import S3Uri
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+Progress = Callable[[int, int], None]
+T = TypeVar("T")
+
+WORKERS = 64
+SOURCE_ETAG = "gtlabel-source-etag"
+
+# What one request can copy; larger objects are copied part by part.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/copy-object.html
+LARGEST = 5 * 1024**3
+_PART = 512 * 1024**2
+# Deleted by one request.
+_BATCH = 1000
+
+# Answers that mean "later". botocore tries five times itself, but in a storm its budget of tries runs out.
+_LATER = frozenset(
+    (
+        "SlowDown",
+        "ServiceUnavailable",
+        "InternalError",
+        "RequestTimeout",
+        "RequestLimitExceeded",
+        "Throttling",
+        "ThrottlingException",
+        "OperationAborted",
+        "500",
+        "502",
+        "503",
+        "504",
+    )
+)
+_TRIES = 8
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 20.0
+
+
+def present_copies(s3: S3Client, into: S3Uri, expected: Iterable[Placement]) -> Mapping[S3Uri, StoredObject]:
+    """The copies that an earlier run left.
+
+    Raises:
+        DatasetError: if there are objects among them that are not of this dataset: whoever trains on
+            the folders would train on them.
+    """
+    targets = {placement.target for placement in expected}
+    folders = into / "classes/"
+    present: dict[S3Uri, StoredObject] = {}
+    for item in list_objects(s3, folders):
+        if item.uri not in targets:
+            raise DatasetError(
+                f"{item.uri} is not of this dataset, perhaps because its label has changed since an earlier "
+                f"run; consolidate into an empty place, or empty {folders} first"
+            )
+        present[item.uri] = item
+    return present
+
+
+def copy_missing(
+    s3: S3Client,
+    placements: Sequence[Placement],
+    present: Mapping[S3Uri, StoredObject],
+    workers: int = WORKERS,
+    on_progress: Progress | None = None,
+    *,
+    largest: int = LARGEST,
+) -> int:
+    """Copy, inside S3, what is not there yet as it was listed; return how many that were.
+
+    S3 shows a copy whole or not at all, so an interrupted run is continued by running it again, and nothing
+    that was right is copied twice. A picture that changes or disappears after it was listed is refused by
+    S3 itself (`CopySourceIfMatch`). After the first failure nobody begins another copy.
+
+    The one call that consolidation needs, between `withdraw` and `publish`:
+
+        copy_missing(s3, placements, present_copies(s3, into, placements), workers, on_progress)
+
+    Args:
+        s3: the client; it is used from all threads.
+        placements: what goes where.
+        present: what is there.
+        workers: how many copies may be under way at once; never more than the client has connections for
+            (`max_pool_connections`, 10 unless it was made otherwise).
+        on_progress: called with done and total after each image, by one thread at a time.
+        largest: what one request may copy, in bytes; larger objects go part by part.
+
+    Raises:
+        PictureChangedError: if a picture was changed or deleted after it was listed.
+        StorageError: if S3 refuses.
+    """
+    workers = min(workers, _connections(s3))
+    flow = Flow(workers)
+    copier = Copier(s3, flow, largest)
+    missing = [item for item in placements if not _is_copy(present.get(item.target), item.source)]
+    total, done, copied = len(placements), len(placements) - len(missing), 0
+
+    def bring(item: Placement) -> bool:
+        return copier.bring(item, present.get(item.target))
+
+    if on_progress:
+        on_progress(done, total)
+    with flow:
+        for was_copied in at_once(bring, missing, workers):
+            done += 1
+            copied += was_copied
+            if on_progress:
+                on_progress(done, total)
+    return copied
+
+
+def delete_sources(s3: S3Client, placements: Sequence[Placement]) -> int:
+    """Delete the pictures whose copies hold now, a thousand by a request; return how many.
+
+    The second half of moving: only after the dataset was published, because whoever starts again after an
+    interruption needs the pictures where they were. S3 is asked to delete what was listed and nothing
+    newer; in a versioned bucket the old version stays.
+
+    Raises:
+        DatasetError: naming the first that could not be deleted.
+    """
+    for start in range(0, len(placements), _BATCH):
+        by_bucket: dict[str, list[StoredObject]] = {}
+        for item in placements[start : start + _BATCH]:
+            by_bucket.setdefault(item.source.uri.bucket, []).append(item.source)
+        for bucket, sources in by_bucket.items():
+            with explained("s3:DeleteObject", sources[0].uri):
+                answer = s3.delete_objects(
+                    Bucket=bucket,
+                    Delete={
+                        "Objects": [
+                            {"Key": source.uri.key, "ETag": _quoted(source.etag)} for source in sources
+                        ],
+                        "Quiet": True,
+                    },
+                )
+            # Somebody else deleted them, which is as well.
+            errors = [item for item in answer.get("Errors", ()) if item.get("Code") != "NoSuchKey"]
+            if errors:
+                told = errors[0]
+                raise DatasetError(
+                    f"s3://{bucket}/{told.get('Key')} was copied but could not be deleted: "
+                    f"{told.get('Message')} ({told.get('Code')}); {len(errors)} stay; the dataset is whole"
+                )
+    return len(placements)
+
+
+class Flow:
+    """How many requests are under way at once: half as many when S3 asks for that, then slowly more again.
+
+    At the end of its `with`, pauses end and nothing is tried again.
+
+    Args:
+        most: the largest number.
+
+    Attributes:
+        refused: how often S3 was too busy or could not be reached.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = float(most)
+        self._limit = float(most)
+        self._busy = 0
+        self._turn = threading.Condition()
+        self._over = threading.Event()
+        # Drawn by chance, that those who were refused together do not come back together.
+        self._random = Random()  # noqa: S311 - pauses are no secret
+        self.refused = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def run(self, request: Callable[[], T]) -> T:
+        """Do a request, and again after a pause while S3 is too busy or cannot be reached."""
+        from botocore.exceptions import ClientError, HTTPClientError
+        from botocore.exceptions import ConnectionError as NoConnectionError
+
+        for attempt in range(_TRIES):
+            try:
+                with self._one():
+                    result = request()
+            except (ClientError, HTTPClientError, NoConnectionError) as error:
+                later = not isinstance(error, ClientError) or error.response["Error"]["Code"] in _LATER
+                if not later or attempt == _TRIES - 1 or self._over.is_set():
+                    raise
+            else:
+                self._grow()
+                return result
+            self._shrink()
+            self._over.wait(self._random.uniform(0, min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)))
+        raise AssertionError("the last try either returns or raises")
+
+    @contextmanager
+    def _one(self) -> Iterator[None]:
+        with self._turn:
+            while self._busy >= max(1, int(self._limit)):
+                self._turn.wait()
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._busy -= 1
+                self._turn.notify()
+
+    def _grow(self) -> None:
+        if self._limit < self._most:
+            with self._turn:
+                self._limit = min(self._most, self._limit + 1 / self._limit)
+                self._turn.notify()
+
+    def _shrink(self) -> None:
+        with self._turn:
+            self.refused += 1
+            self._limit = max(1.0, self._limit / 2)
+
+
+class Copier:
+    """Copies single pictures, and knows by which mark a copy can be told to be right."""
+
+    def __init__(self, s3: S3Client, flow: Flow, largest: int = LARGEST) -> None:
+        self._s3 = s3
+        self._flow = flow
+        self._largest = largest
+        # Copies get other ETags than their sources here: the bucket encrypts them.
+        self._always_noted = False
+
+    def bring(self, item: Placement, there: StoredObject | None) -> bool:
+        """Copy a picture unless what is there bears the mark of its copy; say whether it was copied."""
+        source = item.source
+        if there is not None and there.size == source.size and self._noted(item.target) == source.etag:
+            return False
+        with _as_listed(source.uri):
+            if source.size > self._largest:
+                self._in_parts(item)
+            elif "-" in source.etag or self._always_noted:
+                self._with_note(item)
+            elif self._plainly(item) != source.etag:
+                self._always_noted = True
+                self._with_note(item)
+        return True
+
+    def _noted(self, target: S3Uri) -> str | None:
+        with explained("s3:GetObject", target):
+            found = self._flow.run(lambda: self._s3.head_object(Bucket=target.bucket, Key=target.key))
+        return found["Metadata"].get(SOURCE_ETAG)
+
+    def _plainly(self, item: Placement) -> str:
+        return self._copy(item)
+
+    def _with_note(self, item: Placement) -> None:
+        self._copy(item, MetadataDirective="REPLACE", **self._headers(item.source))
+
+    def _copy(self, item: Placement, **more: Any) -> str:
+        source, target = item.source, item.target
+        with explained(f"s3:PutObject on {target}, or s3:GetObject", source.uri):
+            answer = self._flow.run(
+                lambda: self._s3.copy_object(
+                    CopySource={"Bucket": source.uri.bucket, "Key": source.uri.key},
+                    CopySourceIfMatch=_quoted(source.etag),
+                    Bucket=target.bucket,
+                    Key=target.key,
+                    **more,
+                )
+            )
+        return answer["CopyObjectResult"]["ETag"].strip('"')
+
+    def _headers(self, source: StoredObject) -> dict[str, Any]:
+        """What replaces a source's headers: the same once more, and its ETag as metadata."""
+        with explained("s3:GetObject", source.uri):
+            found: Mapping[str, Any] = self._flow.run(
+                lambda: self._s3.head_object(
+                    Bucket=source.uri.bucket, Key=source.uri.key, IfMatch=_quoted(source.etag)
+                )
+            )
+        kept = ("CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType")
+        headers = {name: found[name] for name in kept if found.get(name)}
+        return {**headers, "Metadata": {**found["Metadata"], SOURCE_ETAG: source.etag}}
+
+    def _in_parts(self, item: Placement) -> None:
+        """Copy what is too large for one request; nothing is to be seen of it before it is whole."""
+        source, target = item.source, item.target
+        where: Any = {"Bucket": target.bucket, "Key": target.key}
+        headers = self._headers(source)
+        with explained(f"s3:PutObject on {target}, or s3:GetObject", source.uri):
+            upload = self._flow.run(lambda: self._s3.create_multipart_upload(**where, **headers))["UploadId"]
+            try:
+                parts = [
+                    {"PartNumber": number, "ETag": self._part(item, upload, number, start)}
+                    for number, start in enumerate(range(0, source.size, self._part_size), start=1)
+                ]
+                whole: Any = {"Parts": parts}
+                self._flow.run(
+                    lambda: self._s3.complete_multipart_upload(
+                        **where, UploadId=upload, MultipartUpload=whole
+                    )
+                )
+            except BaseException:
+                self._s3.abort_multipart_upload(**where, UploadId=upload)
+                raise
+
+    @property
+    def _part_size(self) -> int:
+        return min(_PART, self._largest)
+
+    def _part(self, item: Placement, upload: str, number: int, start: int) -> str:
+        source, target = item.source, item.target
+        last = min(start + self._part_size, source.size) - 1
+        answer = self._flow.run(
+            lambda: self._s3.upload_part_copy(
+                Bucket=target.bucket,
+                Key=target.key,
+                UploadId=upload,
+                PartNumber=number,
+                CopySource={"Bucket": source.uri.bucket, "Key": source.uri.key},
+                CopySourceIfMatch=_quoted(source.etag),
+                CopySourceRange=f"bytes={start}-{last}",
+            )
+        )
+        return answer["CopyPartResult"]["ETag"]
+
+
+def at_once(work: Callable[[Placement], T], items: Sequence[Placement], workers: int) -> Iterator[T]:
+    """Yield what `work` makes of each item, in the order in which it is done, by so many threads.
+
+    After the first failure, or when the reader stops reading, nobody begins another item; what is under
+    way is finished.
+    """
+    from queue import SimpleQueue
+
+    results: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+    todo = iter(items)
+    hand, stop = threading.Lock(), threading.Event()
+
+    def take_turns() -> None:
+        while not stop.is_set():
+            with hand:
+                item = next(todo, None)
+            if item is None:
+                return
+            try:
+                results.put((True, work(item)))
+            # Handed to the reader, who raises it.
+            except BaseException as error:  # noqa: BLE001
+                stop.set()
+                results.put((False, error))
+
+    threads = min(workers, len(items))
+    if not threads:
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="copy") as pool:
+        for _ in range(threads):
+            pool.submit(take_turns)
+        try:
+            for _ in items:
+                fine, result = results.get()
+                if not fine:
+                    raise result
+                yield result
+        finally:
+            stop.set()
+
+
+def _connections(s3: S3Client) -> int:
+    config: Any = s3.meta.config
+    return int(config.max_pool_connections)
+
+
+@contextmanager
+def _as_listed(uri: S3Uri) -> Iterator[None]:
+    """Say of a picture that it changed or went after it was listed."""
+    try:
+        yield
+    except ObjectNotFoundError as error:
+        raise PictureChangedError(uri, "deleted") from error
+    except ObjectChangedError as error:
+        raise PictureChangedError(uri) from error
+
+
+def _is_copy(there: StoredObject | None, source: StoredObject) -> bool:
+    return there is not None and (there.size, there.etag) == (source.size, source.etag)
+
+
+def _quoted(etag: str) -> str:
+    return f'"{etag}"'
