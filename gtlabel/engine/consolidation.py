@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from gtlabel import storage
-from gtlabel.engine import consensus, output
+from gtlabel.engine import output
 from gtlabel.engine.board import check_answer
 from gtlabel.engine.custom import Consolidated, function_arn, post_event, read_consolidated, unhandled
 from gtlabel.engine.entries import Answered, Batch
@@ -26,6 +26,8 @@ from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
+
+    from gtlabel.engine.consensus import Label
 
 # No batch of the recorded job was larger (contract/ground-truth.md 5.4).
 BATCH = 50
@@ -205,7 +207,10 @@ def _labels(job: Job, images: list[Answered], created: datetime) -> list[tuple[i
     ]
 
 
-def _consensus(job: Job, images: list[Answered]) -> list[list[consensus.Label]]:
+def _consensus(job: Job, images: list[Answered]) -> list[list[Label]]:
+    # numpy takes a sixth of the start of a server, which has no answers yet.
+    from gtlabel.engine import consensus
+
     chosen = [
         [(answer.worker, check_answer(job, json.loads(answer.content))) for answer in image.answers]
         for image in images

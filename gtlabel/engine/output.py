@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from gtlabel.engine.consensus import Label
 from gtlabel.engine.entries import Answer, Answered, Line
 from gtlabel.engine.jobs import Job, JobKey, Kind
 from gtlabel.uris import S3Uri
+
+if TYPE_CHECKING:
+    from gtlabel.engine.consensus import Label
 
 # Per-object failure, verbatim with its two spaces after stops (contract 11.1, text 1).
 EXPIRED = (
