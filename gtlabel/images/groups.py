@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gtlabel.errors import MissingExtraError, ObjectArchivedError, ObjectNotFoundError
-from gtlabel.images.duplicates import close_pairs
+from gtlabel.images.duplicates import close_matches
 from gtlabel.images.duplicates import is_same_picture as same_picture
 from gtlabel.images.listing import WORKERS, Refusal
 from gtlabel.images.parallel import in_parallel
@@ -20,11 +20,17 @@ from gtlabel.storage import read
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from types_boto3_s3 import S3Client
 
     from gtlabel.images.fingerprints import Fingerprint
 
 __all__ = ["Bridge", "Grouping", "find_groups", "fingerprints_of", "groups", "same_picture", "united"]
+
+# The most that four words of 16 bits find by flipping one.
+_MAX_BITS = 7
+_AT_ONCE = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +93,18 @@ def find_groups(
     Raises:
         MissingExtraError: if Pillow and numpy are not installed.
     """
-    seen: list[tuple[S3Uri, Fingerprint]] = []
     unread: list[Refusal] = []
-    for done, (image, found) in enumerate(fingerprints_of(s3, sorted(set(images)), workers), start=1):
-        if isinstance(found, str):
-            unread.append(Refusal(image, found))
-        else:
-            seen.append((image, found))
-        if on_progress is not None:
-            on_progress(done)
-    made = united(seen, earlier or {})
+
+    def readable() -> Iterator[tuple[S3Uri, Fingerprint]]:
+        for done, (image, found) in enumerate(fingerprints_of(s3, sorted(set(images)), workers), start=1):
+            if isinstance(found, str):
+                unread.append(Refusal(image, found))
+            else:
+                yield image, found
+            if on_progress is not None:
+                on_progress(done)
+
+    made = united(readable(), earlier)
     alone = {refusal.uri: (earlier or {}).get(refusal.uri, str(refusal.uri)) for refusal in unread}
     return Grouping({**made.groups, **alone}, made.bridges, tuple(unread))
 
@@ -129,24 +137,21 @@ def united(
 ) -> Grouping:
     """Group pictures by their fingerprints, without moving any that an earlier run has grouped.
 
+    Likeness is handed on: of a series in which each picture is like the next, all are one group.
+
     Args:
-        pictures: each address once, in any order.
+        pictures: each address once, in any order; they are taken one at a time.
         earlier: the groups of an earlier run. A picture keeps its group; newcomers join the group of
             those they are like, the first by name when there are several.
-    """
-    import numpy as np
 
-    kept = earlier or {}
-    sorted_pictures = sorted(pictures, key=lambda picture: picture[0])
-    addresses = [address for address, _ in sorted_pictures]
-    codes = np.array([print_.code for _, print_ in sorted_pictures], np.uint64)
-    unique, code_of = np.unique(codes, return_inverse=True)
-    root = list(range(len(unique)))
-    for one, other in close_pairs(unique).tolist():
-        _join(root, one, other)
+    Raises:
+        MissingExtraError: if numpy is not installed.
+    """
+    addresses, forest = _alike(pictures)
     members: dict[int, list[S3Uri]] = {}
-    for address, code in zip(addresses, code_of.tolist(), strict=True):
-        members.setdefault(_root(root, code), []).append(address)
+    for address, root in sorted(zip(addresses, forest, strict=True)):
+        members.setdefault(root, []).append(address)
+    kept = earlier or {}
     named: dict[S3Uri, str] = {}
     bridges: list[Bridge] = []
     for alike in members.values():
@@ -158,14 +163,73 @@ def united(
     return Grouping(named, tuple(bridges))
 
 
-def _join(root: list[int], one: int, other: int) -> None:
-    """Make one tree of two; the smaller position stays its root."""
-    first, second = sorted((_root(root, one), _root(root, other)))
-    root[second] = first
+def _alike(pictures: Iterable[tuple[S3Uri, Fingerprint]]) -> tuple[list[S3Uri], list[int]]:
+    """The addresses, and for each of them the position of one picture that stands for its group."""
+    try:
+        import numpy as np
+
+        from gtlabel.images.fingerprints import GREY
+        from gtlabel.images.views import WINDOWS, Album, view_codes
+    except ImportError as error:
+        raise MissingExtraError("comparing what pictures show", "train") from error
+
+    addresses: list[S3Uri] = []
+    grey, colors = bytearray(), bytearray()
+    for address, print_ in pictures:
+        addresses.append(address)
+        grey += print_.grey.tobytes()
+        colors += print_.colors.tobytes()
+    if not addresses:
+        return [], []
+    thumbnails = np.frombuffer(grey, np.uint8).reshape(len(addresses), GREY, GREY)
+    album = Album(thumbnails, np.frombuffer(colors, np.uint8).reshape(len(addresses), -1))
+    codes = np.concatenate(
+        [view_codes(thumbnails[start : start + _AT_ONCE]) for start in range(0, len(addresses), _AT_ONCE)],
+        axis=1,
+    )
+    forest = Forest(len(addresses))
+    for window in range(len(WINDOWS)):
+        for left, right in close_matches(codes[window], codes[0], _MAX_BITS):
+            for start in range(0, len(left), _AT_ONCE):
+                one, other = left[start : start + _AT_ONCE], right[start : start + _AT_ONCE]
+                # Whatever is in one group by now need not be compared: a camera that never moves would
+                # give millions of pairs.
+                apart = forest.apart(one, other)
+                one, other = one[apart], other[apart]
+                same = album.alike(window, one, other)
+                forest.join(one[same].tolist(), other[same].tolist())
+    return addresses, forest.roots().tolist()
 
 
-def _root(root: list[int], position: int) -> int:
-    while root[position] != position:
-        root[position] = root[root[position]]
-        position = root[position]
-    return position
+class Forest:
+    """Which of many things belong together, told pair by pair (union and find)."""
+
+    def __init__(self, size: int) -> None:
+        import numpy as np
+
+        self._root = np.arange(size)
+
+    def roots(self) -> NDArray[np.int64]:
+        """For each thing, the first of those it belongs together with."""
+        while True:
+            shorter = self._root[self._root]
+            if (shorter == self._root).all():
+                return self._root
+            self._root = shorter
+
+    def apart(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the pairs are not known to belong together."""
+        roots = self.roots()
+        different: NDArray[np.bool_] = roots[one] != roots[other]
+        return different
+
+    def join(self, one: Iterable[int], other: Iterable[int]) -> None:
+        """Let the things of each pair belong together."""
+        for left, right in zip(one, other, strict=True):
+            first, second = sorted((self._find(left), self._find(right)))
+            self._root[second] = first
+
+    def _find(self, position: int) -> int:
+        while (above := int(self._root[position])) != position:
+            position = above
+        return position
