@@ -113,8 +113,8 @@ class Album:
 def _seen(pixels: NDArray[np.float32], window: int, columns: int, rows: int) -> NDArray[np.float32]:
     """The brightness of a grid of cells over a window, times `_UNIT` squared."""
     left, top, right, bottom = WINDOWS[window]
-    across: NDArray[np.float32] = pixels @ _weights(left, right, columns).T
-    return np.asarray(_weights(top, bottom, rows) @ across, np.float32)
+    across, down = _weights(left, right, columns), _weights(top, bottom, rows)
+    return np.asarray(np.matmul(down, np.matmul(pixels, across.T)), np.float32)
 
 
 @cache
