@@ -114,7 +114,8 @@ def _seen(pixels: NDArray[np.float32], window: int, columns: int, rows: int) -> 
     """The brightness of a grid of cells over a window, times `_UNIT` squared."""
     left, top, right, bottom = WINDOWS[window]
     across, down = _weights(left, right, columns), _weights(top, bottom, rows)
-    return np.asarray(np.matmul(down, np.matmul(pixels, across.T)), np.float32)
+    seen: NDArray[np.float32] = down @ (pixels @ across.T)
+    return seen
 
 
 @cache
