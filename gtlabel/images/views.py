@@ -127,10 +127,11 @@ def _weights(start: float, end: float, cells: int) -> NDArray[np.float32]:
     edges = np.linspace(start * GREY, end * GREY, cells + 1)
     pixels = np.arange(GREY)
     upper, lower = np.minimum(edges[1:, None], pixels + 1), np.maximum(edges[:-1, None], pixels)
-    exact = np.maximum(upper - lower, 0)
+    exact: NDArray[np.float64] = np.maximum(upper - lower, 0)
     # Ten digits: what machines disagree on lies behind them.
     exact = np.round(exact / exact.sum(axis=1, keepdims=True) * _UNIT, 10)
     whole = np.floor(exact)
     for row, fractions in zip(whole, exact - whole, strict=True):
         row[np.argsort(-fractions, kind="stable")[: _UNIT - int(row.sum())]] += 1
-    return whole.astype(np.float32)
+    weights: NDArray[np.float32] = whole.astype(np.float32)
+    return weights
