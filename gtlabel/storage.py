@@ -158,24 +158,37 @@ def write_new(s3: S3Client, uri: S3Uri, body: bytes, content_type: str = "applic
 
 
 def write_lines(s3: S3Client, uri: S3Uri, lines: Iterable[bytes]) -> int:
-    """Write lines, each ended by a newline, as one object; return how many there were.
+    """Write lines, each ended by a newline, as one object; return how many there were. See `write_chunks`."""
+    count = 0
 
-    More than 8 MB are sent in parts while the lines are still being made, one part after the other, so
-    memory stays flat. When making a line raises, nothing appears at `uri`.
+    def chunks() -> Iterator[bytes]:
+        nonlocal count
+        rest = iter(lines)
+        while some := list(islice(rest, _LINES_AT_ONCE)):
+            count += len(some)
+            yield b"\n".join(some) + b"\n"
+
+    write_chunks(s3, uri, chunks(), "application/jsonlines")
+    return count
+
+
+def write_chunks(s3: S3Client, uri: S3Uri, chunks: Iterable[bytes], content_type: str) -> None:
+    """Write bytes as one object while they are still being made.
+
+    More than 8 MB are sent in parts, one after the other, so memory stays flat. When making them raises,
+    nothing appears at `uri`.
     """
     from boto3.s3.transfer import TransferConfig
 
-    stream = _LineStream(lines)
     with explained("s3:PutObject", uri):
         s3.upload_fileobj(
-            io.BufferedReader(stream, 1 << 20),
+            io.BufferedReader(_ChunkStream(chunks), 1 << 20),
             uri.bucket,
             uri.key,
-            ExtraArgs={"ContentType": "application/jsonlines"},
+            ExtraArgs={"ContentType": content_type},
             # Threads would hold up to ten parts in memory.
             Config=TransferConfig(use_threads=False),
         )
-    return stream.count
 
 
 def copy(s3: S3Client, source: S3Uri, target: S3Uri) -> None:
@@ -196,13 +209,12 @@ def exists(s3: S3Client, uri: S3Uri) -> bool:
     return True
 
 
-class _LineStream(io.RawIOBase):
-    """Lines as a file that can be read once, counting them."""
+class _ChunkStream(io.RawIOBase):
+    """Bytes that are still being made as a file that can be read once."""
 
-    def __init__(self, lines: Iterable[bytes]) -> None:
-        self._lines = iter(lines)
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
         self._rest = memoryview(b"")
-        self.count = 0
 
     def readable(self) -> bool:
         return True
@@ -212,11 +224,10 @@ class _LineStream(io.RawIOBase):
         filled = 0
         while filled < len(room):
             if not self._rest:
-                lines = list(islice(self._lines, _LINES_AT_ONCE))
-                if not lines:
+                chunk = next(self._chunks, None)
+                if chunk is None:
                     break
-                self.count += len(lines)
-                self._rest = memoryview(b"\n".join(lines) + b"\n")
+                self._rest = memoryview(chunk)
             taken = self._rest[: len(room) - filled]
             room[filled : filled + len(taken)] = taken
             self._rest = self._rest[len(taken) :]
