@@ -171,6 +171,25 @@ def test_the_owner_sees_how_work_goes_on_and_stops_it(work: Work, owner: Owner, 
     assert iris.notice() == "This job is done"
 
 
+def test_whoever_is_ahead_of_the_others_is_told_to_wait(work: Work, come: Come) -> None:
+    work.create("ahead", list(work.truth)[:3], NumberOfHumanWorkersPerDataObject=2)
+    lou, mia = come("lou"), come("mia")
+    lou.start("ahead")
+    while lou.step():
+        pass
+    assert len(lou.answered) == 3
+    lou.page.wait_for_timeout(1000)
+    # The page looks again by itself, and says the same.
+    with lou.page.expect_response("**/api/lease", timeout=10_000):
+        pass
+    assert lou.notice() == "Nothing to do now"
+    mia.start("ahead")
+    while mia.step():
+        pass
+    work.ended("ahead")
+    expect(lou.page.locator("#notice-title")).to_have_text("This job is done", timeout=10_000)
+
+
 def test_single_keys_do_nothing_where_somebody_turned_them_off(work: Work, come: Come) -> None:
     work.create("quiet")
     jo = come("jo")

@@ -37,6 +37,7 @@ function aside(work) {
 
 /** Leases until enough tasks are at hand. */
 async function fetchMore() {
+  if (state.hasEnded) tellNothing();
   if (state.isLeasing || state.hasEnded) return;
   state.isLeasing = true;
   try {
@@ -85,6 +86,10 @@ function nothingMore(said) {
   state.left = 0;
   state.hasEnded = !['Initializing', 'InProgress'].includes(said.job_status);
   if (!state.hasEnded) lookAgain();
+  tellNothing();
+}
+
+function tellNothing() {
   if (line.length) return;
   if (state.hasEnded) notice('This job is done', 'Thank you. There is nothing left to do here.');
   else notice('Nothing to do now', 'The other pictures are with others. This page looks again by itself.');
@@ -168,8 +173,8 @@ function submit(task, answer) {
   arrange();
   outbox.send(isRevision ? 'revise' : 'submit', body).then(({next}) => {
     aside(() => {
+      // Where there is none it was not asked why; asking for one tells.
       if (next?.lease) take(next);
-      else if (next && !line.length) nothingMore(next);
       fetchMore();
     });
   }).catch((error) => {
