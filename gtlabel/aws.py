@@ -63,6 +63,21 @@ class Aws:
         )
 
     @cached_property
+    def unsigned_s3(self) -> S3Client:
+        """Amazon S3 without credentials, for buckets that anybody may read."""
+        from botocore import UNSIGNED
+        from botocore.config import Config
+
+        config = Config(
+            retries={"mode": "standard", "max_attempts": 5},
+            max_pool_connections=32,
+            signature_version=UNSIGNED,
+        )
+        return self.session.client(
+            "s3", region_name=self.region, endpoint_url=self.endpoint_url, config=config
+        )
+
+    @cached_property
     def sagemaker(self) -> SageMakerClient:
         """Ground Truth and training jobs."""
         return self.session.client("sagemaker", region_name=self.region, endpoint_url=self.endpoint_url)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gtlabel.cli import (
+    collect,
     consolidate,
     demo,
     deploy,
@@ -44,6 +45,7 @@ app.command("label")(label.label)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(stream.app, name="stream")
 app.add_typer(team.app, name="team")
+app.command("collect")(collect.collect)
 app.command("consolidate")(consolidate.consolidate)
 app.command("train")(train.train)
 app.command("deploy")(deploy.deploy)

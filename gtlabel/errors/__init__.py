@@ -21,6 +21,7 @@
     │   ├── ManifestLineError         one line of it               (ValueError)
     │   └── MissingLabelError         a record without that label  (LookupError)
     ├── DatasetError                  consolidation
+    │   ├── ArchiveError              a zip or tar that is not safe to read
     │   ├── DatasetInUseError         another run writes it
     │   └── PictureChangedError       changed or gone since it was listed
     ├── RequestError                  a request the service would refuse (ValueError)
@@ -85,6 +86,7 @@ step where there is one.
 from __future__ import annotations
 
 from gtlabel.errors.data import (
+    ArchiveError,
     BucketNotFoundError,
     ClassListError,
     DatasetError,
@@ -176,6 +178,7 @@ from gtlabel.errors.root import (
 
 __all__ = [
     "AnswerError",
+    "ArchiveError",
     "ArtifactError",
     "BucketNotFoundError",
     "BundleError",

@@ -150,6 +150,16 @@ class DatasetInUseError(DatasetError):
         self.owner = owner
 
 
+class ArchiveError(DatasetError):
+    """An archive that is hostile, damaged, or of a kind that is not read; nothing of it was used."""
+
+    def __init__(self, archive: str, reason: str, member: str | None = None) -> None:
+        super().__init__(f"{archive}: {f'the member {member!r} ' if member is not None else ''}{reason}")
+        self.archive = archive
+        self.reason = reason
+        self.member = member
+
+
 class RequestError(GtlabelError, ValueError):
     """A request that the service would refuse, found before it was sent.
 

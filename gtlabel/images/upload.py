@@ -52,7 +52,7 @@ def upload_folder(
         uri = into / path.relative_to(folder).as_posix()
         body = path.read_bytes()
         if not _is_there(s3, there.get(uri), body):
-            write_checked(s3, uri, body, _CONTENT_TYPES[path.suffix.lower()])
+            write_checked(s3, uri, body, content_type_of(path.name))
         return uri
 
     uris: list[S3Uri] = []
@@ -81,11 +81,30 @@ def pictures_in(folder: Path) -> list[Path]:
     return files
 
 
+def content_type_of(name: str) -> str:
+    """The content type of a picture of this name."""
+    return _CONTENT_TYPES[name[name.rindex(".") :].lower()]
+
+
+def holds(s3: S3Client, stored: StoredObject, *, size: int, md5: str, sha256: str) -> bool:
+    """Whether an object has this content.
+
+    Args:
+        s3: the client.
+        stored: the object, as it was listed.
+        size: in bytes.
+        md5: in hexadecimal; the ETag of an object that was sent in one piece.
+        sha256: in hexadecimal. The ETag of another upload in parts, or under a KMS key, is not the MD5 of
+            the content; then the digest that an upload of ours left with the object can tell.
+    """
+    return stored.size == size and (stored.etag == md5 or sha256_of(s3, stored.uri) == sha256)
+
+
 def _is_there(s3: S3Client, stored: StoredObject | None, body: bytes) -> bool:
-    if stored is None or stored.size != len(body):
-        return False
-    if stored.etag == md5(body, usedforsecurity=False).hexdigest():
-        return True
-    # The ETag of another upload in parts, or under a KMS key, is not the MD5 of the content; then the
-    # digest that an upload of ours left with the object can tell.
-    return sha256_of(s3, stored.uri) == sha256(body).hexdigest()
+    return stored is not None and holds(
+        s3,
+        stored,
+        size=len(body),
+        md5=md5(body, usedforsecurity=False).hexdigest(),
+        sha256=sha256(body).hexdigest(),
+    )

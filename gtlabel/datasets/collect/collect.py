@@ -1,0 +1,358 @@
+"""Class folders of public data sets become labeled manifests that merge with one's own."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import md5, sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gtlabel.datasets.collect.archives import LIMITS, Found, Limits, Source
+from gtlabel.datasets.collect.choosing import Chosen, Labeled, choose
+from gtlabel.datasets.collect.collection import (
+    Collection,
+    Origin,
+    digest_of_lines,
+    lines_of,
+    publish,
+    read_collection,
+)
+from gtlabel.datasets.collect.examine import ROOM_BYTES, Decode, Held, Room, examine, examine_objects
+from gtlabel.datasets.collect.licence import UNKNOWN, Licence, find_licence
+from gtlabel.datasets.collect.sources import digest_of, open_source
+from gtlabel.datasets.copying import copy_missing
+from gtlabel.datasets.folders import Placement
+from gtlabel.errors import DatasetError
+from gtlabel.images.listing import WORKERS
+from gtlabel.images.parallel import in_parallel
+from gtlabel.images.upload import content_type_of, holds
+from gtlabel.manifests.vocabulary import Vocabulary
+from gtlabel.storage import StoredObject, list_objects, write_checked
+from gtlabel.uris import S3Uri
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+Progress = Callable[[int, int], None]
+
+_MAX_KEY_BYTES = 1024
+# What still leaves room in a key for the folders of a source.
+_MAX_INTO_BYTES = 600
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateLabelingJob.html: 63, with a digest.
+_MAX_STEM = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How a source is to be understood; everything has a default that suits most.
+
+    Attributes:
+        depth: which folder is the class, 1 being the first below the source; by default it is found.
+        within: only pictures below this folder of the source.
+        classes: the classes wanted, in the order of their labels; by default all, by the alphabet.
+        vocabulary: what classes are called.
+        licence: under which terms the pictures are; by default what their files say.
+        address: where the source was downloaded, for the lines of the manifest.
+        decode: finds the damage that headers do not show; by default nothing is decoded.
+        encoding: how an archive writes names, where it does not say.
+        follow_links: take what links in a folder point to.
+        limits: what an archive may hold.
+    """
+
+    depth: int | None = None
+    within: str = ""
+    classes: Sequence[str] | None = None
+    vocabulary: Vocabulary | None = None
+    licence: str | None = None
+    address: str | None = None
+    decode: Decode | None = None
+    encoding: str | None = None
+    follow_links: bool = False
+    limits: Limits = LIMITS
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would be collected; nothing was sent so far.
+
+    Attributes:
+        source: what to read the pictures from; None when that is S3.
+        origin: what the lines of the manifest say of it.
+        chosen: the pictures, and those set aside.
+        licence: an SPDX identifier, or what the person said.
+        licence_file: the file that came with the data.
+        others: how many files of each kind are no pictures.
+        notes: what a person should know, in sentences.
+    """
+
+    source: Source | None
+    origin: Origin
+    chosen: Chosen
+    licence: str
+    licence_file: Licence | None = None
+    others: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def plan_collection(
+    source: Path | S3Uri,
+    wishes: Wishes | None = None,
+    *,
+    s3: S3Client | None = None,
+    workers: int = WORKERS,
+    on_progress: Callable[[int], None] | None = None,
+) -> Plan:
+    """Look at every picture of a source, and decide what is collected. Nothing is written anywhere.
+
+    Args:
+        source: a folder, a zip or tar archive, or a prefix in S3.
+        wishes: how it is to be understood.
+        s3: reads the prefix; for public buckets a client without credentials will do.
+        workers: how many pictures are looked at at once.
+        on_progress: called with the number of pictures looked at so far.
+
+    Raises:
+        ArchiveError: if an archive is hostile, damaged or of a kind that is not read.
+        DatasetError: if nothing can be collected, or nobody says under which licence.
+        ClassListError: if the classes cannot be told apart.
+    """
+    wishes = wishes or Wishes()
+    within = wishes.within.strip("/")
+    if isinstance(source, S3Uri):
+        if s3 is None:
+            raise DatasetError(f"{source} is in S3; give a client that may read it")
+        prefix = S3Uri(source.rstrip("/") + "/")
+        reader, name = None, str(prefix)
+        origin = Origin(address=wishes.address or prefix)
+        contents = examine_objects(s3, prefix, within, wishes.decode, workers, on_progress)
+    else:
+        reader = open_source(
+            source, limits=wishes.limits, encoding=wishes.encoding, follow_links=wishes.follow_links
+        )
+        name = reader.name
+        origin = Origin(address=wishes.address or name, sha256=digest_of(source))
+        contents = examine(reader, within, wishes.decode, workers, on_progress)
+    chosen = choose(contents, name, depth=wishes.depth, classes=wishes.classes, vocabulary=wishes.vocabulary)
+    found = find_licence(contents.licences)
+    licence = wishes.licence or (found.name if found else None)
+    if licence is None:
+        raise DatasetError(
+            f"nothing in {name} says under which licence its pictures are; look where it was downloaded, and "
+            f"give --licence CC-BY-4.0 or whatever it is, or --licence {UNKNOWN} if nobody knows"
+        )
+    notes = list(chosen.notes)
+    if found and wishes.licence and wishes.licence != found.name:
+        notes.append(
+            f"{found.file} names the licence {found.name}; recorded is {wishes.licence}, as was said"
+        )
+    return Plan(reader, origin, chosen, licence, found, contents.others, tuple(notes))
+
+
+def collect(
+    s3: S3Client,
+    plan: Plan,
+    into: S3Uri,
+    *,
+    in_place: bool = False,
+    name: str | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    workers: int = WORKERS,
+    on_progress: Progress | None = None,
+) -> Collection:
+    """Bring the pictures of a plan to S3, and write their manifest; the same once more changes nothing.
+
+    Pictures that are there already with the same content are not sent again, so a run that broke off is
+    simply started once more. From S3 they are copied inside S3.
+
+    Args:
+        s3: the client; it is used from several threads.
+        plan: what `plan_collection` returns.
+        into: the prefix of the collection.
+        in_place: leave pictures that are in S3 where they are.
+        name: what stands for the name of a labeling job; by default made of the source and the prefix.
+        now: tells the time.
+        workers: how many pictures are sent at once.
+        on_progress: called with the number of pictures that are there and in all.
+
+    Raises:
+        DatasetError: if `into` holds something else, or the source changed since it was looked at.
+        BucketNotFoundError: if the bucket does not exist.
+    """
+    if in_place and plan.source is not None:
+        raise DatasetError(f"{plan.origin.address} is not in S3, so its pictures cannot stay in place")
+    if len(into.key.encode()) > _MAX_INTO_BYTES:
+        raise DatasetError(f"{into} is too long an address to put pictures below it")
+    into = S3Uri(into.rstrip("/") + "/")
+    earlier = read_collection(s3, into)
+    if earlier is not None and earlier.origin.address != plan.origin.address:
+        raise DatasetError(
+            f"{into} holds what was collected from {earlier.origin.address}; collect into another place"
+        )
+    labeled = plan.chosen.labeled
+    if in_place:
+        addresses = {item.picture.path: _stored(item).uri for item in labeled}
+        if on_progress is not None:
+            on_progress(len(labeled), len(labeled))
+    else:
+        addresses = _addresses(plan, into)
+        _bring(s3, plan, into, addresses, workers, on_progress)
+    job = name or _job_name(plan.origin.address, into)
+
+    def lines(created: datetime) -> Iterator[bytes]:
+        return lines_of(
+            labeled,
+            addresses,
+            plan.chosen.classes,
+            origin=plan.origin,
+            licence=plan.licence,
+            job=job,
+            created=created,
+        )
+
+    created = now()
+    if earlier is not None and digest_of_lines(lines(earlier.created)) == earlier.manifest_sha256:
+        # Nothing is new, so nothing gets a new date, and the bytes stay.
+        created = earlier.created
+    counts = Counter(item.class_name for item in labeled)
+    collection = Collection(
+        uri=into,
+        manifest=into / "output.manifest",
+        manifest_sha256=digest_of_lines(lines(created)),
+        job=job,
+        created=created,
+        origin=plan.origin,
+        licence=plan.licence,
+        in_place=in_place,
+        classes={class_name: counts[class_name] for class_name in plan.chosen.classes},
+        splits=dict(sorted(Counter(item.split for item in labeled if item.split).items())),
+        set_aside=len(plan.chosen.aside),
+        repeated=plan.chosen.repeated,
+        left_out=dict(sorted(plan.chosen.left_out.items())),
+    )
+    file = plan.licence_file
+    publish(
+        s3,
+        collection,
+        lines(created),
+        plan.chosen.classes,
+        plan.chosen.aside,
+        (file.file.rpartition("/")[2], file.text) if file else None,
+    )
+    return collection
+
+
+def _bring(
+    s3: S3Client,
+    plan: Plan,
+    into: S3Uri,
+    addresses: Mapping[str, S3Uri],
+    workers: int,
+    on_progress: Progress | None,
+) -> None:
+    """Upload or copy what is not there yet."""
+    images = into / "images/"
+    known = set(addresses.values()) | {_address(images, item.path) for item in plan.chosen.aside}
+    there: dict[S3Uri, StoredObject] = {}
+    for stored in list_objects(s3, images):
+        if stored.uri not in known:
+            raise DatasetError(
+                f"{stored.uri} is not of {plan.origin.address}; collect into an empty place, or delete "
+                "it first"
+            )
+        there[stored.uri] = stored
+    labeled = plan.chosen.labeled
+    if plan.source is None:
+        placements = [Placement(_stored(item), addresses[item.picture.path]) for item in labeled]
+        copy_missing(s3, placements, there, on_progress=on_progress)
+        return
+    missing = {
+        item.picture.path: item
+        for item, is_there in in_parallel(
+            lambda item: _is_there(s3, item, there.get(addresses[item.picture.path])), labeled, workers
+        )
+        if not is_there
+    }
+    done = len(labeled) - len(missing)
+    if on_progress is not None:
+        on_progress(done, len(labeled))
+    for _ in _upload(s3, plan.source, missing, addresses, workers):
+        done += 1
+        if on_progress is not None:
+            on_progress(done, len(labeled))
+    if done < len(labeled):
+        raise DatasetError(_changed(plan.source.name, "has fewer pictures"))
+
+
+def _upload(
+    s3: S3Client,
+    source: Source,
+    missing: Mapping[str, Labeled],
+    addresses: Mapping[str, S3Uri],
+    workers: int,
+) -> Iterator[None]:
+    """Read the source once more, and send what is missing as it passes by."""
+    if not missing:
+        return
+
+    def send(held: Held) -> None:
+        with held as body:
+            picture = missing[held.path].picture
+            if held.problem or md5(body, usedforsecurity=False).hexdigest() != picture.digest:
+                raise DatasetError(_changed(source.name, f"has another {held.path}"))
+            write_checked(s3, addresses[held.path], body, content_type_of(held.path))
+
+    def found() -> Iterator[Found]:
+        return (item for item in source.scan(lambda path, _size: path in missing) if item.path in missing)
+
+    room = Room(ROOM_BYTES)
+    for _ in in_parallel(send, (Held(item, room) for item in found()), workers):
+        yield
+
+
+def _changed(name: str, how: str) -> str:
+    return f"{name} {how} than when it was looked at; run the same command again when nobody writes there"
+
+
+def _is_there(s3: S3Client, item: Labeled, stored: StoredObject | None) -> bool:
+    picture = item.picture
+    return stored is not None and holds(
+        s3, stored, size=picture.size, md5=picture.digest, sha256=picture.sha256 or ""
+    )
+
+
+def _stored(item: Labeled) -> StoredObject:
+    stored = item.picture.stored
+    if stored is None:
+        raise DatasetError(f"{item.picture.path} is not in S3")
+    return stored
+
+
+def _addresses(plan: Plan, into: S3Uri) -> dict[str, S3Uri]:
+    images = into / "images/"
+    return {item.picture.path: _address(images, item.picture.path) for item in plan.chosen.labeled}
+
+
+def _address(images: S3Uri, path: str) -> S3Uri:
+    """Where a picture goes: its path stays, so that a pattern of one's own still finds camera and session."""
+    uri = images.at(images.key + path)
+    if len(uri.key.encode()) <= _MAX_KEY_BYTES:
+        return uri
+    folders, _, name = path.rpartition("/")
+    suffix = name[name.rfind(".") :]
+    return images.at(f"{images.key}{_digest(folders)}/{_digest(path)}{suffix}")
+
+
+def _job_name(address: str, into: S3Uri) -> str:
+    """A name such as `collect-flowers-1f0c9a2b`: two collections must not have one, their labels differ."""
+    stem = re.split(r"[/?#]", address.rstrip("/"))[-1].lower()
+    stem = re.sub(r"\.(zip|tar|tgz|tbz2|txz|gz|bz2|xz)$", "", re.sub(r"\.(gz|bz2|xz)$", "", stem))
+    stem = re.sub(r"[^a-z0-9]+", "-", stem)[:_MAX_STEM].strip("-") or "pictures"
+    return f"collect-{stem}-{_digest(f'{address} {into}')[:8]}"
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:16]

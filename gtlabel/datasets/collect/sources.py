@@ -1,0 +1,131 @@
+"""What a person names as a source: a folder, an archive, told by its first bytes and not by its name."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from gtlabel.datasets.collect.archives import (
+    LIMITS,
+    Found,
+    Limits,
+    Source,
+    TarSource,
+    Wanted,
+    ZipSource,
+    shown,
+)
+from gtlabel.errors import ArchiveError, DatasetError
+
+# Kinds of archives that the standard library does not read, by their first bytes, and what unpacks them.
+_OTHERS = {
+    b"7z\xbc\xaf\x27\x1c": ("a 7z archive", "7z x"),
+    b"Rar!\x1a\x07": ("a RAR archive", "unrar x"),
+    b"\x28\xb5\x2f\xfd": ("packed by zstd", "tar --zstd -xf"),
+    b"\x1f\x9d": ("packed by compress", "tar -xzf"),
+    b"\x04\x22\x4d\x18": ("packed by lz4", "tar -I lz4 -xf"),
+}
+_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSource:
+    """A folder with all that is below it. Hidden files are passed over, links are not followed.
+
+    Attributes:
+        path: the folder.
+        follow_links: take what links point to; for folders of one's own, such as datasets made of links.
+    """
+
+    path: Path
+    follow_links: bool = False
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return self.path.resolve().name or "folder"
+
+    def scan(self, wanted: Wanted) -> Iterator[Found]:
+        """Yield the files in the order of their paths."""
+        for folder, folders, files in os.walk(self.path, followlinks=False):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(name for name in files if not name.startswith(".")):
+                found = self._file(Path(folder) / name, wanted)
+                if found is not None:
+                    yield found
+
+    def _file(self, file: Path, wanted: Wanted) -> Found | None:
+        path = shown(file.relative_to(self.path).as_posix())
+        try:
+            if file.is_symlink() and not self.follow_links:
+                return Found(path, 0, problem="is a link; --follow-links takes what it points to")
+            facts = file.stat()
+            if not stat.S_ISREG(facts.st_mode):
+                return None
+            if not wanted(path, facts.st_size):
+                return Found(path, facts.st_size)
+            body = file.read_bytes()
+        except OSError as error:
+            return Found(path, 0, problem=f"cannot be read: {error.strerror}")
+        return Found(path, len(body), body)
+
+
+def open_source(
+    path: Path, *, limits: Limits = LIMITS, encoding: str | None = None, follow_links: bool = False
+) -> Source:
+    """The source at a path.
+
+    Args:
+        path: a folder or an archive.
+        limits: what an archive may hold.
+        encoding: how an archive writes its names, where it does not say.
+        follow_links: whether links in a folder are followed.
+
+    Raises:
+        DatasetError: if there is nothing.
+        ArchiveError: if it is a file of another kind.
+    """
+    if path.is_dir():
+        return FolderSource(path, follow_links)
+    if not path.is_file():
+        raise DatasetError(f"there is no folder and no archive at {path}; check the path")
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start.startswith(_ZIP):
+        return ZipSource(path, limits, encoding)
+    for magic, (kind, command) in _OTHERS.items():
+        if start.startswith(magic):
+            raise ArchiveError(
+                path.name, f"is {kind}, which is not read; unpack it ({command}) and collect the folder"
+            )
+    if start.startswith(_PACKED) or _is_tar(start):
+        return TarSource(path, limits, encoding)
+    raise ArchiveError(
+        path.name, f"is no zip and no tar, it begins with {start[:8]!r}; give the folder or archive itself"
+    )
+
+
+def digest_of(path: Path) -> str | None:
+    """The SHA-256 of an archive, in hexadecimal; None for a folder."""
+    if path.is_dir():
+        return None
+    digest = sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _is_tar(start: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
