@@ -54,6 +54,15 @@ class S3Uri(str):
         uri.key = key
         return uri
 
+    @classmethod
+    def checked(cls, text: str) -> S3Uri:
+        """The address that `text` is known to be, because it was checked where it came from."""
+        uri = str.__new__(S3Uri, text)
+        end = text.find("/", 5)
+        uri.bucket = text[5:end]
+        uri.key = text[end + 1 :]
+        return uri
+
     def __truediv__(self, name: str) -> S3Uri:
         """The address of `name` below this one, as if this were a folder."""
         return S3Uri(f"{self.rstrip('/')}/{name.lstrip('/')}")

@@ -82,22 +82,21 @@ def corrected(image: Audited, classes: ClassList) -> ManifestRecord:
     Raises:
         ManifestError: if the label is none of the classes.
     """
-    line = image.record.to_json()
-    said = line.pop(f"{image.attribute}-metadata", {})
-    line.pop(image.attribute, None)
+    record = image.record
+    said = record.get(f"{image.attribute}-metadata", {})
+    cleared = record.without(image.attribute, f"{image.attribute}-metadata")
     audit = image.audit
     if audit is None or audit.outcome == "confirmed":
-        return _record(line)
-    earlier = line.pop(f"{image.audited}-metadata", {})
-    line.pop(image.audited, None)
+        return cleared
+    earlier = record.get(f"{image.audited}-metadata", {})
+    cleared = cleared.without(image.audited, f"{image.audited}-metadata")
     if audit.outcome != "changed" or audit.label is None:
-        return _record(line)
+        return cleared
     if audit.label not in classes.names:
         raise ManifestError(
-            f"{image.record.source_ref}: {audit.label!r} is none of the classes {', '.join(classes)}"
+            f"{record.source_ref}: {audit.label!r} is none of the classes {', '.join(classes)}"
         )
-    line[image.audited] = classes.names.index(audit.label)
-    line[f"{image.audited}-metadata"] = {
+    metadata = {
         **(earlier if isinstance(earlier, Mapping) else {}),
         # Of workers who agree, as far as they do; not the confidence of an algorithm.
         "confidence": round(audit.agreement, 2),
@@ -108,7 +107,9 @@ def corrected(image: Audited, classes: ClassList) -> ManifestRecord:
         "type": "groundtruth/image-classification",
         "adjustment-status": "adjusted",
     }
-    return _record(line)
+    return cleared.having(
+        {image.audited: classes.names.index(audit.label), f"{image.audited}-metadata": metadata}
+    )
 
 
 def write_corrected(s3: S3Client, images: Iterable[Audited], class_list: S3Uri, into: S3Uri) -> int:
@@ -144,7 +145,3 @@ def _audited(record: ManifestRecord, job: LabelingJob) -> str:
             f"name {which} with --audited"
         )
     return names[0]
-
-
-def _record(line: dict[str, Any]) -> ManifestRecord:
-    return ManifestRecord.model_validate(line, by_alias=True, by_name=False)

@@ -53,23 +53,22 @@ def identified(
     """
     for image in images:
         record = image if isinstance(image, ManifestRecord) else ManifestRecord(source_ref=image)
-        values = record.to_json()
-        values.setdefault(ID_ATTRIBUTE, key)
-        named = values[ID_ATTRIBUTE]
+        added: dict[str, str] = {} if ID_ATTRIBUTE in record else {ID_ATTRIBUTE: key}
+        named = record.get(ID_ATTRIBUTE, key)
         if not isinstance(named, str) or len(named) > _ID_KEY_CHARACTERS or not _ID_KEY.fullmatch(named):
             raise StreamError(
                 f"{record.source_ref}: {named!r} cannot be the key of an id; "
                 f"it has up to {_ID_KEY_CHARACTERS} letters, digits and single or inner hyphens"
             )
-        if named not in values and ids is not None:
-            values[named] = ids(record)
-        value = values.get(named)
+        if named not in record and ids is not None:
+            added[named] = ids(record)
+        value = added.get(named, record.get(named))
         if not isinstance(value, str) or not 0 < len(value) <= _ID_CHARACTERS:
             raise StreamError(
                 f"{record.source_ref}: its id, {named!r}, is {_short(value)}; "
                 f"an id is a text of 1 to {_ID_CHARACTERS} characters"
             )
-        yield ManifestRecord.from_line(json.dumps(values, ensure_ascii=False))
+        yield record.having(added) if added else record
 
 
 def send(

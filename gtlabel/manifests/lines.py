@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from json.encoder import encode_basestring
@@ -11,7 +10,7 @@ from typing import Any
 import jsonlines
 
 from gtlabel.errors import ManifestError, ManifestLineError
-from gtlabel.manifests.records import ManifestRecord
+from gtlabel.manifests.records import ManifestRecord, parser, too_long
 from gtlabel.uris import S3Uri
 
 # https://docs.aws.amazon.com/sagemaker/latest/dg/input-data-limits.html, contract/ground-truth.md §4.1
@@ -22,21 +21,29 @@ _LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 
 
 def read_records(
-    lines: Iterable[bytes], manifest: str, *, on_bad: Callable[[int, bytes, str], object] | None = None
+    lines: Iterable[bytes],
+    manifest: str,
+    *,
+    attribute: str | None = None,
+    on_bad: Callable[[int, bytes, str], object] | None = None,
 ) -> Iterator[ManifestRecord]:
     """Yield the records of a manifest, holding one line at a time; empty lines are passed over.
 
     Args:
         lines: an open file, or the lines of an S3 object, with or without their ends.
         manifest: what to call it in an error.
+        attribute: the attribute whose labels will be asked for; they are then read along with the rest of
+            the line, in half the time. A label that cannot be read is an error when it is asked for.
         on_bad: called with the number of a line that is not a record, its bytes without their end, and the
             reason, in place of the error; reading goes on. `SetAside` is one.
 
     Raises:
         ManifestLineError: at the first line that is not a record, unless there is `on_bad`.
     """
-    # What `loads` refuses with a ValueError, jsonlines reports with its line number.
-    with jsonlines.Reader(lines, loads=_parse) as reader:
+    # What `loads` refuses with a ValueError, jsonlines reports with its line number. It declares that
+    # `loads` gets bytes too, but has decoded them by then.
+    loads: Callable[[Any], ManifestRecord] = parser(attribute, MAX_LINE_CHARACTERS)
+    with jsonlines.Reader(lines, loads=loads) as reader:
         while True:
             # An error ends the iterator and not the reader.
             records: Iterator[Any] = reader.iter(skip_empty=True)
@@ -50,16 +57,18 @@ def read_records(
 
 
 def write_record(record: ManifestRecord) -> bytes:
-    """The line of a record without its end: compact UTF-8 JSON, its keys in the order they were read.
+    """The line of a record without its end, as it was read; a new record is compact UTF-8 JSON.
+
+    Only characters that some readers take for the end of a line are escaped.
 
     Raises:
-        ManifestError: if the record holds a number that JSON cannot spell, or is longer than AWS reads.
+        ManifestError: if the record is longer than AWS reads.
     """
-    try:
-        text = json.dumps(record.to_json(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except ValueError as error:
-        raise ManifestError(f"the record of {record.source_ref} cannot be written: {error}") from error
-    return _encoded(text, record.source_ref)
+    text = record.line
+    if "\r" in text or "\n" in text:
+        # Between two keys JSON allows it; in a text it would be an escape.
+        text = text.replace("\r", " ").replace("\n", " ")
+    return encode_line(text, record.source_ref)
 
 
 def write_image(image: S3Uri) -> bytes:
@@ -73,27 +82,22 @@ def write_image(image: S3Uri) -> bytes:
     """
     if not image.key:
         raise ManifestError(f"the record of {image} cannot be written: it names a bucket and no image in it")
-    return _encoded(f'{{"source-ref":{encode_basestring(image)}}}', image)
+    return encode_line(f'{{"source-ref":{encode_basestring(image)}}}', image)
 
 
-def _encoded(text: str, image: S3Uri) -> bytes:
+def encode_line(text: str, image: str) -> bytes:
+    """The bytes of a line that is JSON already, such that no reader takes a part of it for its end.
+
+    Raises:
+        ManifestError: if it is longer than AWS reads.
+    """
     if len(text) > MAX_LINE_CHARACTERS:
-        raise ManifestError(f"the record of {image} cannot be written: {_too_long(len(text))}")
+        raise ManifestError(
+            f"the record of {image} cannot be written: {too_long(len(text), MAX_LINE_CHARACTERS)}"
+        )
     if not text.isascii():
         text = _LINE_ENDS.sub(lambda end: f"\\u{ord(end[0]):04x}", text)
     return text.encode()
-
-
-def _parse(line: str | bytes) -> ManifestRecord:
-    # jsonlines declares bytes too, but has decoded them by now.
-    text = (line if isinstance(line, str) else line.decode()).rstrip("\r\n")
-    if len(text) > MAX_LINE_CHARACTERS:
-        raise ValueError(_too_long(len(text)))
-    return ManifestRecord.from_line(text)
-
-
-def _too_long(characters: int) -> str:
-    return f"it has {characters:,} characters; Ground Truth reads at most {MAX_LINE_CHARACTERS:,} a line"
 
 
 def _bytes(line: str | bytes) -> bytes:

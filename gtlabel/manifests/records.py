@@ -3,95 +3,70 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    field_serializer,
-)
+import msgspec
 from pydantic_core import from_json
 
-from gtlabel.errors import ManifestError, MissingLabelError
+from gtlabel.errors import ManifestError, MissingLabelError, UriError
+from gtlabel.manifests.metadata import LabelMetadata, read_metadata, short
+from gtlabel.manifests.splice import member, put_together, take_apart
 from gtlabel.uris import S3Uri
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+__all__ = ["LabelMetadata", "ManifestRecord", "State", "first_problem"]
 
 State = Literal["labeled", "failed", "unlabeled"]
 
-_JOB_PREFIX = "labeling-job/"
+SOURCE_REF = "source-ref"
 _METADATA = "-metadata"
+_NO_BUCKET = "names a bucket and no image in it"
+
+# The buckets met so far, as `s3://bucket/`: a manifest has a million images in a few of them.
+_BUCKETS: set[str] = set()
+_BUCKETS_KEPT = 1_000
 
 
-def _names_an_object(uri: S3Uri) -> S3Uri:
-    if not uri.key:
-        raise ValueError("names a bucket and no image in it")
-    return uri
+class _Read(msgspec.Struct, gc=False):
+    """What is taken out of a line while its JSON is checked: the address, and for an attribute its label.
 
-
-def _without_zone(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
-
-
-def _spelled(name: str) -> Any:
-    """A field that AWS writes with hyphens and custom jobs sometimes with underscores."""
-    choices = AliasChoices(name, name.replace("-", "_"))
-    return Field(default=None, validation_alias=choices, serialization_alias=name)
-
-
-class LabelMetadata(BaseModel):
-    """What a job says about one label, `<attribute>-metadata` (contract/ground-truth.md §5.2).
-
-    Single-label jobs give `class_name` and `confidence`, multi-label jobs `class_map` and
-    `confidence_map`; a failed object has neither, but a `failure_reason`.
+    The structures of attributes are made by `_decoder`; this one, of no attribute, has the address alone.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", validate_by_name=True)
-
-    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
-    job_name: str | None = _spelled("job-name")
-    class_name: str | None = _spelled("class-name")
-    class_map: Mapping[str, str] | None = _spelled("class-map")
-    human_annotated: str | bool | None = _spelled("human-annotated")
-    creation_date: Annotated[datetime, AfterValidator(_without_zone)] | None = _spelled("creation-date")
-    confidence_map: Mapping[str, float] | None = _spelled("confidence-map")
-    type: str | None = None
-    failure_reason: str | None = _spelled("failure-reason")
-
-    @property
-    def job(self) -> str | None:
-        """The job's name alone; AWS writes `labeling-job/<name in lower case>`, its manual the bare name."""
-        return self.job_name.removeprefix(_JOB_PREFIX) if self.job_name else None
-
-    @property
-    def by_human(self) -> bool:
-        """Whether people gave the label. Only `yes` says so: failed objects carry `true`."""
-        return self.human_annotated == "yes"
-
-    @field_serializer("creation_date")
-    def _as_aws_writes_it(self, moment: datetime | None) -> str | None:
-        return None if moment is None else moment.isoformat(timespec="microseconds")
-
-    def to_json(self) -> dict[str, Any]:
-        """The keys that are set, spelled and ordered as AWS does."""
-        return self.model_dump(by_alias=True, exclude_none=True)
+    source_ref: str = msgspec.field(name=SOURCE_REF)
 
 
-class ManifestRecord(BaseModel):
+_UNKNOWN = msgspec.UNSET
+
+
+class ManifestRecord:
     """One line of a manifest: an image, the labels that jobs gave it, and keys of anybody else.
 
-    Keys that are not ours to know are carried along unchanged, because the next job in the chain may
-    need them. A record is made from AWS's spelling (`from_line`) or from Python's (`source_ref=`).
+    A record keeps its line. What nobody changes is written as it was read, to the character: the next job
+    in the chain may need it, and spells its numbers as it likes. A record does not change; `without` and
+    `having` make another one.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", validate_by_name=True)
+    __slots__ = ("_attribute", "_line", "_raws", "_read", "_uri")
 
-    source_ref: Annotated[S3Uri, AfterValidator(_names_an_object)] = Field(alias="source-ref")
+    _attribute: str | None
+    _line: str
+    _raws: dict[str, msgspec.Raw] | None
+    _read: Any
+    _uri: S3Uri | None
+
+    def __new__(cls, source_ref: S3Uri) -> ManifestRecord:
+        """The record of an image that nothing has been said about yet.
+
+        Raises:
+            ManifestError: if the address names no object.
+        """
+        return cls.from_values({SOURCE_REF: source_ref})
 
     @classmethod
     def from_line(cls, line: str) -> ManifestRecord:
@@ -100,32 +75,86 @@ class ManifestRecord(BaseModel):
         Raises:
             ValueError: if it holds none; the message is one sentence without the line's place.
         """
+        return parser()(line)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> ManifestRecord:
+        """The record of these keys, spelled as AWS does, in their order.
+
+        Raises:
+            ManifestError: if they make no record, or hold what JSON cannot spell.
+        """
         try:
-            if line.startswith('{"source-ref"'):
-                record = ManifestRecord.model_validate_json(line, by_alias=True, by_name=False)
-            else:
-                record = _LateRecord.model_validate_json(line, by_alias=True, by_name=False)
-        except ValidationError as error:
-            raise ValueError(_why_no_record(error, line)) from error
-        if "NaN" in line or "Infinity" in line:
-            json.loads(line, parse_constant=_refuse_constant)
-        return record
+            return cls.from_line(
+                json.dumps(values, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+            )
+        except ValueError as error:
+            raise ManifestError(
+                f"the record of {values.get(SOURCE_REF, 'an image')} cannot be written: {error}"
+            ) from error
+
+    @property
+    def line(self) -> str:
+        """The line it was read from or would be written as, without its end."""
+        return self._line.strip(" \t\r\n")
+
+    @property
+    def source_ref(self) -> S3Uri:
+        """The address of the image."""
+        uri = self._uri
+        if uri is None:
+            uri = self._uri = S3Uri.checked(self._read.source_ref)
+        return uri
 
     def to_json(self) -> dict[str, Any]:
         """The record as AWS spells it, its keys in the order they were read."""
-        return {"source-ref": str(self.source_ref), **(self.model_extra or {})}
+        values: dict[str, Any] = json.loads(self._line)
+        return values
 
-    def without(self, *keys: str) -> Self:
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of one key, or `default`."""
+        raw = self._members.get(key)
+        return default if raw is None else json.loads(bytes(raw))
+
+    @property
+    def model_extra(self) -> dict[str, Any]:
+        """The keys besides the address."""
+        values = self.to_json()
+        del values[SOURCE_REF]
+        return values
+
+    @classmethod
+    def model_validate(cls, values: Mapping[str, Any], **_: Any) -> ManifestRecord:
+        """As `from_values`."""
+        return cls.from_values(values)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._members
+
+    def without(self, *keys: str) -> ManifestRecord:
         """The same record, but for some keys; one that is not there does not matter."""
-        copied = self.model_copy()
-        for key in keys:
-            (copied.model_extra or {}).pop(key, None)
-        return copied
+        if not any(key in self._members for key in keys):
+            return self
+        members = [each for each in take_apart(self._line) if each.key not in keys]
+        return ManifestRecord.from_line(put_together(members, self._line))
+
+    def having(self, values: Mapping[str, Any]) -> ManifestRecord:
+        """The same record with some keys changed where they stand, and new ones at the end.
+
+        Raises:
+            ManifestError: if JSON cannot spell a value.
+        """
+        members = {each.key: each for each in take_apart(self._line)}
+        try:
+            members.update((key, member(key, value, self._line)) for key, value in values.items())
+            return ManifestRecord.from_line(put_together(members.values(), self._line))
+        except ValueError as error:
+            raise ManifestError(f"the record of {self.source_ref} cannot be written: {error}") from error
 
     @property
     def attributes(self) -> Iterator[str]:
         """The attributes that jobs wrote, or tried to: every `x` that has an `x-metadata`."""
-        for key in self.model_extra or {}:
+        for key in self._members:
             if key.endswith(_METADATA) and key != _METADATA:
                 yield key.removesuffix(_METADATA)
 
@@ -135,10 +164,15 @@ class ManifestRecord(BaseModel):
         A failed object has metadata and no label; an object not labeled yet, or not reached before the
         job was stopped, has neither.
         """
-        extra = self.model_extra or {}
-        if extra.get(attribute) is not None:
+        if self._attribute == attribute:
+            read = self._read
+            if read.value is not None:
+                return "labeled"
+            return "unlabeled" if read.metadata is _UNKNOWN else "failed"
+        raw = self._members.get(attribute)
+        if raw is not None and bytes(raw) != b"null":
             return "labeled"
-        return "failed" if f"{attribute}{_METADATA}" in extra else "unlabeled"
+        return "failed" if f"{attribute}{_METADATA}" in self._members else "unlabeled"
 
     def label(self, attribute: str) -> LabelMetadata:
         """What the job writing `attribute` says about its label, or about why there is none.
@@ -147,15 +181,18 @@ class ManifestRecord(BaseModel):
             MissingLabelError: if no job wrote that attribute.
             ManifestError: if what it wrote cannot be read.
         """
+        if self._attribute == attribute:
+            metadata = self._read.metadata
+            if metadata is not _UNKNOWN:
+                return metadata  # type: ignore[no-any-return]
         key = f"{attribute}{_METADATA}"
+        raw = self._members.get(key)
+        if raw is None:
+            raise MissingLabelError(f"{self.source_ref} has no {attribute!r} label")
         try:
-            metadata = (self.model_extra or {})[key]
-        except KeyError:
-            raise MissingLabelError(f"{self.source_ref} has no {attribute!r} label") from None
-        try:
-            return LabelMetadata.model_validate(metadata)
-        except ValidationError as error:
-            raise ManifestError(f"{self.source_ref}: in {key!r}, {first_problem(error)}") from error
+            return read_metadata(raw)
+        except ValueError as error:
+            raise ManifestError(f"{self.source_ref}: in {key!r}, {error}") from error
 
     def class_index(self, attribute: str) -> int:
         """The class as the integer that a single-label job wrote: its position in that job's list.
@@ -166,65 +203,163 @@ class ManifestRecord(BaseModel):
             MissingLabelError: if no job wrote that attribute.
             ManifestError: if it is not an index. AWS writes a number, its manual also shows a string.
         """
-        value = (self.model_extra or {}).get(attribute)
+        value = self._read.value if self._attribute == attribute else self.get(attribute)
+        if type(value) is int and value >= 0:
+            return value
         if value is None:
             raise MissingLabelError(f"{self.source_ref} has no {attribute!r} label")
         if isinstance(value, str) and value.isascii() and value.isdecimal():
             return int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return value
         hint = "; it comes from a multi-label job" if isinstance(value, list) else ""
         raise ManifestError(
-            f"{self.source_ref}: {attribute!r} is {_short(value)}, not the index of one class{hint}"
+            f"{self.source_ref}: {attribute!r} is {short(value)}, not the index of one class{hint}"
         )
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ManifestRecord):
+            return NotImplemented
+        return self._line == other._line or self.to_json() == other.to_json()
 
-class _LateRecord(ManifestRecord):
-    """A record whose line begins with another key; most do not, and need not pay for remembering."""
+    def __hash__(self) -> int:
+        return hash(self._read.source_ref)
 
-    _before: tuple[str, ...] = PrivateAttr(default=())
+    def __repr__(self) -> str:
+        return f"ManifestRecord.from_line({self.line!r})"
 
-    @classmethod
-    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> _LateRecord:
-        record = super().model_validate_json(json_data, **options)
-        keys = list(from_json(json_data))
-        record._before = tuple(keys[: keys.index("source-ref")])
+    def __reduce__(self) -> tuple[Callable[[str], ManifestRecord], tuple[str]]:
+        return ManifestRecord.from_line, (self._line,)
+
+    @property
+    def _members(self) -> dict[str, msgspec.Raw]:
+        raws = self._raws
+        if raws is None:
+            raws = self._raws = _members(self._line)
+        return raws
+
+
+def parser(attribute: str | None = None, limit: int | None = None) -> Callable[[str], ManifestRecord]:
+    """The function that makes a record of a line, which raises a ValueError if it holds none.
+
+    It is called a million times for a manifest, hence one function and no steps of its own.
+
+    Args:
+        attribute: the attribute whose label will be asked for; it is read, and checked, along with the rest
+            of the line, which takes half the time of asking later.
+        limit: how many characters a line may have, its end not counted.
+    """
+    decode = _decoder(attribute)
+    most = limit or sys.maxsize
+    make = object.__new__
+
+    def parse(line: str) -> ManifestRecord:
+        if len(line) > most:
+            _check_length(line, most)
+        held = attribute
+        try:
+            read = decode(line)
+        except (ValueError, RecursionError):
+            # The label may be at fault and the record be one: it says so when it is asked for its label.
+            read, held = _read_carefully(line), None
+        text: str = read.source_ref
+        end = text.find("/", 5) + 1
+        if text[:end] not in _BUCKETS or end == len(text):
+            _check_address(text)
+        record: ManifestRecord = make(ManifestRecord)
+        record._line = line
+        record._read = read
+        record._attribute = held
+        record._uri = record._raws = None
         return record
 
-    def to_json(self) -> dict[str, Any]:
-        rest = dict(self.model_extra or {})
-        before = {key: rest.pop(key) for key in self._before if key in rest}
-        return {**before, "source-ref": str(self.source_ref), **rest}
+    return parse
+
+
+_members: Callable[[str], dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_read_address: Callable[[str], _Read] = msgspec.json.Decoder(_Read).decode
+
+
+@lru_cache(maxsize=64)
+def _decoder(attribute: str | None) -> Callable[[str], Any]:
+    if attribute is None or attribute in (SOURCE_REF, ""):
+        return _read_address
+    fields = [
+        ("value", Any, msgspec.field(name=attribute, default=None)),
+        (
+            "metadata",
+            LabelMetadata | msgspec.UnsetType,
+            msgspec.field(name=f"{attribute}{_METADATA}", default=_UNKNOWN),
+        ),
+    ]
+    # Names are given: the attribute may be any text.
+    structure = msgspec.defstruct("_ReadLabel", fields, bases=(_Read,), gc=False)
+    return msgspec.json.Decoder(structure).decode
+
+
+def _check_length(line: str, most: int) -> None:
+    characters = len(line.rstrip("\r\n"))
+    if characters > most:
+        raise ValueError(too_long(characters, most))
+
+
+def too_long(characters: int, most: int) -> str:
+    """Why a line cannot be a record's, as a part of a sentence."""
+    return f"it has {characters:,} characters; Ground Truth reads at most {most:,} a line"
+
+
+def _read_carefully(line: str) -> _Read:
+    try:
+        return _read_address(line)
+    except RecursionError:
+        raise ValueError("it holds lists in lists, or objects in objects, too deep to be read") from None
+    except ValueError as error:
+        raise ValueError(_why_no_record(line, error)) from error
+
+
+def _check_address(text: str) -> None:
+    try:
+        uri = S3Uri(text)
+    except UriError as error:
+        raise ValueError(f"{SOURCE_REF!r}: {error}") from error
+    if not uri.key:
+        raise ValueError(f"{SOURCE_REF!r}: {_NO_BUCKET}")
+    if len(_BUCKETS) >= _BUCKETS_KEPT:
+        _BUCKETS.clear()
+    _BUCKETS.add(f"s3://{uri.bucket}/")
+
+
+def _why_no_record(line: str, error: ValueError) -> str:
+    try:
+        value = from_json(line)
+    except ValueError as reason:
+        return f"not JSON: {_said(str(reason))}"
+    if not isinstance(value, dict):
+        return 'it is not a JSON object; every line is one, such as {"source-ref":"s3://bucket/image.jpg"}'
+    if SOURCE_REF in value and not isinstance(value[SOURCE_REF], str):
+        return f"{SOURCE_REF!r}: input should be a valid string, not {short(value[SOURCE_REF])}"
+    if not isinstance(error, msgspec.ValidationError):
+        # Pydantic reads more than JSON allows.
+        try:
+            json.loads(line, parse_constant=_refuse_constant)
+        except ValueError as reason:
+            return f"not JSON: {reason}"
+        return f"not JSON: {_said(str(error).removeprefix('JSON is malformed: '))}"
+    if "source" in value:
+        return "it holds text ('source'); only images ('source-ref') can be classified here"
+    return f"it lacks {SOURCE_REF!r}, the address of an image"
 
 
 def first_problem(error: ValidationError) -> str:
     """The first thing that is wrong, as the end of a sentence: the field and the reason."""
     first = error.errors(include_url=False, include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"])
-    reason = first["msg"].removeprefix("Value error, ").removeprefix("Invalid JSON: ")
-    reason = reason.replace(" at line 1 column ", " at character ")
-    if reason[1:2].islower():
-        reason = reason[0].lower() + reason[1:]
+    reason = _said(first["msg"].removeprefix("Value error, ").removeprefix("Invalid JSON: "))
     return f"{field!r}: {reason}" if field else reason
 
 
-def _why_no_record(error: ValidationError, line: str) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    if first["type"] == "json_invalid":
-        return f"not JSON: {first_problem(error)}"
-    if first["type"] == "missing":
-        if "source" in from_json(line):
-            return "it holds text ('source'); only images ('source-ref') can be classified here"
-        return "it lacks 'source-ref', the address of an image"
-    if first["type"] == "model_type":
-        return 'it is not a JSON object; every line is one, such as {"source-ref":"s3://bucket/image.jpg"}'
-    return first_problem(error)
+def _said(reason: str) -> str:
+    reason = reason.replace(" at line 1 column ", " at character ")
+    return reason[0].lower() + reason[1:] if reason[1:2].islower() else reason
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"not JSON: {name} is not a number that JSON knows")
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    raise ValueError(f"{name} is not a number that JSON knows")
