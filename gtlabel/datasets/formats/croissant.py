@@ -51,7 +51,6 @@ _CONTEXT: dict[str, Any] = {
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
-_SPLITS = {"train": "cr:TrainingSplit", "validation": "cr:ValidationSplit", "test": "cr:TestSplit"}
 _FIELDS = (
     ("image", "sc:URL", "Where the picture is, in S3."),
     ("label", "sc:Integer", "The number of the class."),
@@ -130,7 +129,7 @@ def _records(channel: str, table: str) -> dict[str, Any]:
         if name == "label":
             field["references"] = {"field": {"@id": "classes/label"}}
         fields.append(field)
-    described: dict[str, Any] = {
+    return {
         "@type": "cr:RecordSet",
         "@id": channel,
         "name": channel,
@@ -138,9 +137,6 @@ def _records(channel: str, table: str) -> dict[str, Any]:
         "key": {"@id": f"{channel}/image"},
         "field": fields,
     }
-    if channel in _SPLITS:
-        described["description"] += f" It is a {_SPLITS[channel].removeprefix('cr:')}."
-    return described
 
 
 def _field(record_set: str, name: str, kind: str, meaning: str) -> dict[str, Any]:
