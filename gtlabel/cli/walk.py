@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from gtlabel import journey
 from gtlabel.aws import Aws
-from gtlabel.datasets.report import Report, doubtful_pictures, write_report
+from gtlabel.datasets.places import Place
+from gtlabel.datasets.report import Report, write_report
 from gtlabel.datasets.report import Step as ReportStep
+from gtlabel.datasets.survey import survey
 from gtlabel.emulator.child import Address, reopen, running
 from gtlabel.emulator.device import read_results
 from gtlabel.emulator.deviceprocess import device_process
@@ -131,11 +133,9 @@ class Walk:
         model = journey.fetch_model(self.aws, training_job)
         evaluation = self._deploy(model)
         files = self._keep(model)
-        pictures = doubtful_pictures(self.aws.s3, dataset)
         report = Report(
             title="Trash sorter",
-            dataset=dataset,
-            pictures=pictures,
+            survey=survey(Place(dataset.uri, lambda: self.aws.s3), thumbnails=True),
             evaluation=evaluation,
             steps=[ReportStep(step.name, step.seconds, step.outcome) for step in self.steps],
         )
