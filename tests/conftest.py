@@ -11,6 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from engine_parts import Shop
     from playwright.sync_api import Browser
+    from visitor_parts import Premises, Visitor
 
     from gtlabel.engine.store import Store
 
@@ -61,3 +62,27 @@ def browser() -> Iterator[Browser]:
 
     with chromium() as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Premises]:
+    """A portal with one job."""
+    from visitor_parts import Premises
+
+    premises = Premises(max_concurrent=12)
+    yield premises
+    premises.close()
+
+
+@pytest.fixture(scope="module")
+def ana(here: Premises) -> Visitor:
+    """A worker who has come in there."""
+    return here.somebody("ana")
+
+
+@pytest.fixture(scope="module")
+def boss(here: Premises) -> Visitor:
+    """Its owner, who has come in as well."""
+    from gtlabel.engine.crew import Role
+
+    return here.somebody("boss", role=Role.OWNER)

@@ -7,7 +7,6 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -18,38 +17,13 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from visitor_parts import Premises, Visitor, until
+from visitor_parts import ANSWER, Premises, Visitor, until
 
 from gtlabel.emulator.hosts import LOOPBACK_NAMES, Guard
 from gtlabel.emulator.webserver import WebServer, listen
 from gtlabel.engine.crew import Role
 from gtlabel.engine.crewtables import sessions
 from gtlabel.engine.entry import IDLE_SECONDS, SESSION_SECONDS, digest
-from gtlabel.engine.jobs import JobKey
-
-ANSWER = {"crowd-image-classifier": {"label": "Compost"}}
-# What `visitor_parts.Premises` signs with.
-SECRET = b"secret" * 6
-KEY = JobKey("123456789012", "us-east-1", "Bins-1")
-PAGES = ("/", "/work/1", "/owner", "/owner/jobs/1", "/owner/people", "/join/x", "/api/me", "/api/held/1")
-NOWHERE = ("/nowhere", "/api/owner/nothing", "/o/1/2/3", "/static/nothing.js", "/frame/guess", "/work/x")
-
-
-@pytest.fixture(scope="module")
-def here() -> Iterator[Premises]:
-    premises = Premises(max_concurrent=12)
-    yield premises
-    premises.close()
-
-
-@pytest.fixture(scope="module")
-def ana(here: Premises) -> Visitor:
-    return here.somebody("ana")
-
-
-@pytest.fixture(scope="module")
-def boss(here: Premises) -> Visitor:
-    return here.somebody("boss", role=Role.OWNER)
 
 
 def raw(url: str, content: bytes, seconds: float = 10) -> bytes:

@@ -14,7 +14,7 @@ from browser import DESKTOP, until
 from playwright.sync_api import Browser, BrowserContext, Error, Frame, Page
 from portal_parts import png, premises
 from sqlalchemy import func, select
-from visitor_parts import TEMPLATE, Premises, Visitor
+from visitor_parts import SECRET, TEMPLATE, Premises, Visitor
 
 from gtlabel.emulator.child import Address
 from gtlabel.engine.crew import Role
@@ -202,7 +202,7 @@ def test_pictures_of_hostile_names_are_shown(browser: Browser, here: Premises) -
     context = signed_in(browser, here, "bea")
     page = context.new_page()
     page.goto(here.url)
-    pictures = Pictures(b"secret" * 6, lambda *_: b"")
+    pictures = Pictures(SECRET, lambda *_: b"")
     addresses = [pictures.address(here.job.key, S3Uri.of("trash", key)) for key in KEYS]
     widths = page.evaluate(
         """(addresses) => Promise.all(addresses.map((address) => new Promise((done) => {
@@ -369,7 +369,7 @@ def test_a_page_elsewhere_acts_for_nobody(browser: Browser, here: Premises, atta
     lease = _lease_of(here, "cat")
     here.add("dan")
     invite = here.crew.invite("dan")
-    address = Pictures(b"secret" * 6, lambda *_: b"").address(here.job.key, S3Uri.of("trash", KEYS[0]))
+    address = Pictures(SECRET, lambda *_: b"").address(here.job.key, S3Uri.of("trash", KEYS[0]))
     attacker.pages["elsewhere"] = _FOREIGN % {
         "portal": here.url,
         "lease": lease,
@@ -409,7 +409,7 @@ def test_a_picture_is_no_page_that_runs(browser: Browser, here: Premises, attack
     here.shop.bucket.files["page.html"] = body.replace("svg", "html").encode()
     context = signed_in(browser, here, "eve")
     for key, kind in (("page.svg", "image/svg+xml"), ("page.html", "")):
-        address = Pictures(b"secret" * 6, lambda *_: b"").address(here.job.key, S3Uri.of("trash", key))
+        address = Pictures(SECRET, lambda *_: b"").address(here.job.key, S3Uri.of("trash", key))
         page = context.new_page()
         if kind:
             page.goto(here.url + address)

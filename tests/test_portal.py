@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from visitor_parts import JPEG, Premises, Visitor, address_in, until
+from visitor_parts import ANSWER, JPEG, Premises, Visitor, address_in, until
 
 from gtlabel.engine.crew import Role
 from gtlabel.engine.membership import call_back
 from gtlabel.engine.store import Store
 from gtlabel.portal.grid import is_for_grid, suggestion
-
-ANSWER = {"crowd-image-classifier": {"label": "Compost"}}
-
-
-@pytest.fixture(scope="module")
-def here() -> Iterator[Premises]:
-    premises = Premises(max_concurrent=12)
-    yield premises
-    premises.close()
-
-
-@pytest.fixture(scope="module")
-def ana(here: Premises) -> Visitor:
-    return here.somebody("ana")
-
-
-@pytest.fixture(scope="module")
-def boss(here: Premises) -> Visitor:
-    return here.somebody("boss", role=Role.OWNER)
-
 
 # ---- ways in -----------------------------------------------------------------------------------------------
 

@@ -6,48 +6,23 @@ import json
 import re
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.client import HTTPSConnection
 from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit
 
 import pytest
+from engine_parts import KEY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serve_parts import certify, environ, serving
-from visitor_parts import JPEG, Premises, Said, Visitor, address_in
+from visitor_parts import JPEG, NOWHERE, PAGES, SECRET, Premises, Said, Visitor, address_in
 
 from gtlabel.engine.crew import Crew, Role
-from gtlabel.engine.jobs import JobKey
 from gtlabel.engine.store import Store
 from gtlabel.portal.documents import frame_document
 from gtlabel.portal.pictures import Pictures, media_type
 from gtlabel.uris import S3Uri
-
-ANSWER = {"crowd-image-classifier": {"label": "Compost"}}
-# What `visitor_parts.Premises` signs with.
-SECRET = b"secret" * 6
-KEY = JobKey("123456789012", "us-east-1", "Bins-1")
-PAGES = ("/", "/work/1", "/owner", "/owner/jobs/1", "/owner/people", "/join/x", "/api/me", "/api/held/1")
-NOWHERE = ("/nowhere", "/api/owner/nothing", "/o/1/2/3", "/static/nothing.js", "/frame/guess", "/work/x")
-
-
-@pytest.fixture(scope="module")
-def here() -> Iterator[Premises]:
-    premises = Premises(max_concurrent=12)
-    yield premises
-    premises.close()
-
-
-@pytest.fixture(scope="module")
-def ana(here: Premises) -> Visitor:
-    return here.somebody("ana")
-
-
-@pytest.fixture(scope="module")
-def boss(here: Premises) -> Visitor:
-    return here.somebody("boss", role=Role.OWNER)
-
 
 # ---- pictures ----------------------------------------------------------------------------------------------
 

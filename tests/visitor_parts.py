@@ -26,6 +26,11 @@ from gtlabel.engine.store import Store
 from gtlabel.portal.app import pages
 from gtlabel.templates import read_template
 
+# What `Premises` signs the addresses of pictures with.
+SECRET = b"secret" * 6
+PAGES = ("/", "/work/1", "/owner", "/owner/jobs/1", "/owner/people", "/join/x", "/api/me", "/api/held/1")
+NOWHERE = ("/nowhere", "/api/owner/nothing", "/o/1/2/3", "/static/nothing.js", "/frame/guess", "/work/x")
+ANSWER = {"crowd-image-classifier": {"label": "Compost"}}
 JPEG = b"\xff\xd8\xff\xe0 a picture"
 TEMPLATE = read_template("tasks/image-classification.liquid")
 LINES = [
@@ -142,7 +147,7 @@ class Premises:
         routes = pages(
             self.shop.board,
             self.crew,
-            b"secret" * 6,
+            SECRET,
             lambda _: self.shop.bucket.client,
             self.admits,
             secure=False,
