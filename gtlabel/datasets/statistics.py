@@ -144,6 +144,8 @@ class LabelStatistics:
         by_human: labels that people gave.
         jobs: labels by the job that gave the one that holds.
         disputed: images on which jobs disagreed, by the class that holds and one that was dropped.
+        disputed_images: how many images that are.
+        repeated_images: images that several jobs labeled, whatever they said.
     """
 
     classes: Sequence[str]
@@ -156,6 +158,7 @@ class LabelStatistics:
     jobs: Counter[str] = field(default_factory=Counter)
     disputed: Counter[tuple[str, str]] = field(default_factory=Counter)
     disputed_images: int = 0
+    repeated_images: int = 0
 
     def add(
         self,
@@ -166,6 +169,7 @@ class LabelStatistics:
         by_human: bool,
         job: str,
         others: Sequence[str] = (),
+        labels: int = 1,
     ) -> None:
         """Count one image.
 
@@ -176,6 +180,7 @@ class LabelStatistics:
             by_human: whether people gave it.
             job: which job gave it; empty where the line does not say.
             others: the classes that were dropped.
+            labels: how many labels there were, of as many jobs.
         """
         self.counts[class_name, channel] += 1
         self.confidence.add(confidence)
@@ -184,6 +189,7 @@ class LabelStatistics:
         self.by_human += by_human
         self.jobs[job] += 1
         self.disputed_images += bool(others)
+        self.repeated_images += labels > 1 or bool(others)
         self.disputed.update((class_name, other) for other in others)
 
     @property
@@ -193,8 +199,8 @@ class LabelStatistics:
 
     @property
     def agreement(self) -> float | None:
-        """The share of images on which no job disagreed; None without images."""
-        return 1 - self.disputed_images / self.images if self.images else None
+        """Of the images that several jobs labeled, the share on which they agree; None without any."""
+        return 1 - self.disputed_images / self.repeated_images if self.repeated_images else None
 
     @property
     def rows(self) -> Iterator[tuple[str, list[int], int]]:
@@ -231,6 +237,7 @@ class LabelStatistics:
             "human": self.by_human,
             "machine": self.images - self.by_human,
             "jobs": dict(self.jobs.most_common()),
+            "labeled_by_several_jobs": self.repeated_images,
             "agreement": self.agreement,
             "disputed": [
                 {"kept": kept, "dropped": dropped, "images": count}

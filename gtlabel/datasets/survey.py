@@ -7,7 +7,7 @@ by their lines are kept, filled up with others drawn by their address, and these
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
@@ -15,21 +15,25 @@ from typing import Any
 from pydantic import ValidationError
 
 from gtlabel.datasets import suspicion
-from gtlabel.datasets.channels import LABEL_ATTRIBUTE, ORIGINAL_REF, Dataset
+from gtlabel.datasets.channels import LABEL_ATTRIBUTE, LINEAGE, ORIGINAL_REF, Dataset, Example
+from gtlabel.datasets.leaks import Leak, leaks
 from gtlabel.datasets.places import Place
 from gtlabel.datasets.statistics import LabelStatistics, PictureStatistics
-from gtlabel.datasets.suspicion import Reason, Usual
+from gtlabel.datasets.suspicion import WEIGHTS, Reason, Usual
 from gtlabel.datasets.thumbnails import Sight, look, side_for
 from gtlabel.errors import DatasetError, ObjectArchivedError, ObjectNotFoundError
-from gtlabel.images.duplicates import near_copies
+from gtlabel.images.duplicates import Copy
 from gtlabel.images.parallel import in_parallel
 from gtlabel.manifests.lines import read_records
-from gtlabel.manifests.records import ManifestRecord, first_problem
+from gtlabel.manifests.records import LabelMetadata, ManifestRecord, first_problem
+from gtlabel.manifests.split import Channel
 from gtlabel.storage import StoredObject
 from gtlabel.uris import S3Uri
 
 # As many as the page shows at once without a thought.
 LIMIT = 20_000
+
+_NOTHING_SAID = LabelMetadata()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +49,20 @@ class Surveyed:
         by_human: whether people gave the label.
         job: the job that did; empty where the line does not say.
         others: the classes that other jobs gave it.
+        labels: how many labels it had, of as many jobs.
         sight: what its bytes say; None where nobody looked.
         reasons: why its label is suspicious, the weightiest first.
     """
 
     image: S3Uri
     original: S3Uri
-    channel: str
+    channel: Channel
     class_name: str
     confidence: float | None = None
     by_human: bool = True
     job: str = ""
     others: tuple[str, ...] = ()
+    labels: int = 1
     sight: Sight | None = None
     reasons: tuple[Reason, ...] = ()
 
@@ -174,6 +180,7 @@ def survey(
             by_human=image.by_human,
             job=image.job,
             others=image.others,
+            labels=image.labels,
         )
         sieve.add(image)
     kept = [_with_reasons(image, statistics) for image in sieve.images]
@@ -200,11 +207,14 @@ def labeled_images(place: Place, dataset: Dataset) -> Iterator[Surveyed]:
 
 
 def _labeled(
-    record: ManifestRecord, channel: str, dataset: Dataset, disputes: Mapping[S3Uri, tuple[str, ...]]
+    record: ManifestRecord, channel: Channel, dataset: Dataset, disputes: Mapping[S3Uri, tuple[str, ...]]
 ) -> Surveyed:
     attribute = dataset.attribute or LABEL_ATTRIBUTE
     label = record.label(attribute)
-    original = S3Uri(record.to_json().get(ORIGINAL_REF, record.source_ref))
+    line = record.to_json()
+    original = S3Uri(line.get(ORIGINAL_REF, record.source_ref))
+    lineage = line.get(LINEAGE) or {}
+    dropped = [said["class-name"] for said in lineage.get("dropped", ())]
     return Surveyed(
         record.source_ref,
         original,
@@ -213,7 +223,8 @@ def _labeled(
         label.confidence,
         label.by_human,
         label.job or "",
-        disputes.get(original, ()),
+        tuple(dict.fromkeys(dropped)) or disputes.get(original, ()),
+        labels=1 + len(dropped) + len(lineage.get("agreed", ())),
     )
 
 
@@ -281,50 +292,63 @@ def _seen(
 
 def _compared(images: Sequence[Surveyed]) -> tuple[list[Surveyed], PictureStatistics]:
     """The images with what comes out when their pictures are compared with each other."""
+    from gtlabel.images.duplicates import near_copies
+    from gtlabel.images.groups import groups
+
     statistics = PictureStatistics(looked_at=len(images))
+    prints = [(image, image.sight.print_) for image in images if image.sight and image.sight.print_]
     usual = Usual([image.sight for image in images if image.sight])
-    by_address = {image.image: image for image in images}
-    twins = _twins(images)
-    statistics.duplicates = sum(len(alike) - 1 for alike in twins)
-    twins_of = {
-        one: [by_address[other] for other in alike if other != one] for alike in twins for one in alike
-    }
+    copies = near_copies([(_stored(image), print_) for image, print_ in prints])[1]
+    leaking = leaks((_example(image) for image in images), groups((image.image, p) for image, p in prints))
+    twins = _twins(images, copies)
+    elsewhere = _elsewhere(leaking)
     compared = []
     for image in images:
         sight = image.sight or Sight(0)
-        reasons: list[Reason | None] = [usual.odd(sight)]
+        reasons = [usual.odd(sight), twins.get(image.image), elsewhere.get(image.image)]
         if sight.problem is not None:
             statistics.unreadable += 1
-            reasons.append(Reason("unreadable", sight.problem, suspicion.WEIGHTS["unreadable"]))
+            reasons.append(Reason("unreadable", sight.problem, WEIGHTS["unreadable"]))
         if sight.width:
             statistics.add(sight.width, sight.height, sight.size, sight.kind)
-        reasons += _reasons_of_twins(image, twins_of.get(image.image, ()))
         compared.append(_because(image, *reasons))
-    statistics.twins = sum(any(r.kind == "twin" for r in image.reasons) for image in compared)
-    statistics.leaks = sum(any(r.kind == "leak" for r in image.reasons) for image in compared)
+    statistics.duplicates = len(copies)
+    statistics.twins = len(twins)
+    statistics.leaks = len(leaking)
     return compared, statistics
 
 
-def _twins(images: Sequence[Surveyed]) -> list[list[S3Uri]]:
-    """The images that show one picture, by a comparison of their pixels."""
-    pictures = [
-        (StoredObject(image.image, image.sight.size, image.sight.digest), image.sight.print_)
-        for image in images
-        if image.sight and image.sight.print_
-    ]
-    alike: dict[S3Uri, list[S3Uri]] = {}
-    for copy in near_copies(pictures)[1] if pictures else ():
-        alike.setdefault(copy.of, [copy.of]).append(copy.image.uri)
-    return list(alike.values())
+def _twins(images: Iterable[Surveyed], copies: Iterable[Copy]) -> dict[S3Uri, Reason]:
+    """The images that show the very picture, by its pixels, of an image of another class."""
+    by_address = {image.image: image for image in images}
+    alike: dict[S3Uri, list[Surveyed]] = {}
+    for copy in copies:
+        alike.setdefault(copy.of, [by_address[copy.of]]).append(by_address[copy.image.uri])
+    reasons = {}
+    for members in alike.values():
+        for image in members:
+            other = next((twin for twin in members if twin.class_name != image.class_name), None)
+            if other is not None:
+                sentence = f"shows the same picture as {other.original}, which is {other.class_name!r}"
+                reasons[image.image] = Reason("twin", sentence, WEIGHTS["twin"])
+    return reasons
 
 
-def _reasons_of_twins(image: Surveyed, twins: Sequence[Surveyed]) -> Iterator[Reason]:
-    """What it means that other images show the same picture."""
-    strange = [twin for twin in twins if twin.class_name != image.class_name]
-    if strange:
-        sentence = f"shows the same picture as {strange[0].original}, which is {strange[0].class_name!r}"
-        yield Reason("twin", sentence, suspicion.WEIGHTS["twin"])
-    away = [twin for twin in twins if twin.channel != image.channel]
-    if away:
-        sentence = f"shows the same picture as {away[0].original} of the channel {away[0].channel}"
-        yield Reason("leak", sentence, suspicion.WEIGHTS["leak"])
+def _elsewhere(leaking: Iterable[Leak]) -> dict[S3Uri, Reason]:
+    """The images that have their like in another channel."""
+    reasons: dict[S3Uri, Reason] = {}
+    for leak in leaking:
+        for channel, members in leak.images.items():
+            other, example = next((c, found[0]) for c, found in leak.images.items() if c != channel)
+            sentence = f"is in {channel}, and nearly the same picture is in {other}: {example}"
+            reasons.update((image, Reason("leak", sentence, WEIGHTS["leak"])) for image in members)
+    return reasons
+
+
+def _stored(image: Surveyed) -> StoredObject:
+    sight = image.sight or Sight(0)
+    return StoredObject(image.image, sight.size, sight.digest)
+
+
+def _example(image: Surveyed) -> Example:
+    return Example(image.image, image.original, image.channel, image.class_name, _NOTHING_SAID)
