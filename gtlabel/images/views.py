@@ -1,10 +1,12 @@
 """Pictures seen through windows that leave out a margin, so that a trimmed picture is found by its whole.
 
-The code of a picture that lost a twentieth of each side differs from that of the whole one in 5 to 18 of
-64 bits, as much as two different photographs on one table may. Seen through eleven windows, one of the
-whole picture's codes comes within 3 bits in half of the cases and within 7 in all but 1 of 300.
+A code is the signs of 63 slow waves in a picture (a perceptual hash), after everything brighter than three
+fifths of it was made as bright as that: a bright background, which exposure turns white first, then says
+nothing. Compared with the difference hash of `fingerprints`, on 440 photographs of rubbish on one table,
+8 pairs of different ones instead of 411 are as close as copies are, and copies brightened by three tenths
+are found 99 times in 100 instead of 86.
 
-Everything is counted in whole numbers until the last comparison, so that every machine gives the same.
+Codes are counted in whole numbers, so that every machine gives the same.
 """
 
 from __future__ import annotations
@@ -34,15 +36,18 @@ WINDOWS: tuple[tuple[float, float, float, float], ...] = (
     (_MARGIN, _MARGIN, 1 - _MARGIN, 1 - _MARGIN),
 )
 
-_COLUMNS, _ROWS = 9, 8
 _SIDE = 16
+_WAVES = 8
 # The weights of the pixels below one cell add up to this. Twice it, and 8 bits of brightness, are 20 bits:
 # 32-bit floating point holds every sum exactly, in whatever order a machine adds.
 _UNIT = 64
+# Waves are rounded to this part of 1; sums of them stay below 2 ** 53.
+_WAVE = 1024
+# Three fifths of the cells are no brighter than the one of this rank.
+_CLIPPED = _SIDE * _SIDE * 3 // 5
 
-# Tuned on every other one of 879 photographs of rubbish and six kinds of copies of 148 of them: copies
-# differ by less than 0.24 (one by 0.36) and their colors by less than 8; of 96,000 pairs of photographs five
-# differ as little, two shot twice and three of a pale glass on a pale table.
+# Tuned on every other one of 879 photographs of rubbish and nine kinds of copies of them: copies differ by
+# less than 0.24 (one by 0.36), and their colors by less than 8.
 _MAX_DIFFERENCE = 0.25
 _MAX_CELL = 1.25
 _MAX_BRIGHTNESS = 64
@@ -52,18 +57,21 @@ _FLAT = 4.0
 
 
 def view_codes(grey: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """The difference hash of every picture through each window, one row for each window.
+    """The code of every picture through each window, one row for each window.
 
     Args:
         grey: thumbnails of `GREY` x `GREY` pixels, one for each picture.
     """
     codes = np.empty((len(WINDOWS), len(grey)), np.uint64)
-    pixels = grey.astype(np.float32)
-    for position in range(len(WINDOWS)):
-        # Whole levels of brightness: less than one is noise, which sets bits at random on an even ground.
-        cells = np.rint(_seen(pixels, position, _COLUMNS, _ROWS) / _UNIT**2)
-        bits = np.packbits((cells[:, :, 1:] > cells[:, :, :-1]).reshape(len(grey), -1), axis=1)
-        codes[position] = bits.view(">u8").ravel()
+    waves = _waves()
+    for window in range(len(WINDOWS)):
+        cells = _clipped(np.rint(_seen(grey, window)))
+        strengths = (waves @ cells @ waves.T).reshape(len(grey), -1)
+        # The first is the mean brightness, and no wave.
+        median = np.partition(strengths[:, 1:], _WAVES**2 // 2 - 1, axis=1)[:, _WAVES**2 // 2 - 1]
+        strengths[:, 0] = median
+        bits = np.packbits(strengths > median[:, None], axis=1)
+        codes[window] = bits.view(">u8").ravel()
     return codes
 
 
@@ -83,48 +91,57 @@ class Album:
         """Whether each left picture, through a window, looks like the right one as a whole.
 
         Brightness and contrast are evened out, within bounds; then neither the mean difference nor any
-        cell's may be large, nor that of the colors.
+        cell's may be large, nor that of the colors. What is bright may be left out.
         """
         color = np.abs(self._colors[left].astype(np.int16) - self._colors[right]).mean(axis=1)
         result: NDArray[np.bool_] = color <= _MAX_COLOR
-        one, one_mean = self._evened(left[result], window)
-        other, other_mean = self._evened(right[result], 0)
-        difference = np.abs(one - other)
-        squares = (difference**2).mean(axis=(1, 2))
-        result[result] = (
-            (squares <= _MAX_DIFFERENCE**2)
-            & (difference.max(axis=(1, 2), initial=0) <= _MAX_CELL)
-            & (np.abs(one_mean - other_mean) <= _MAX_BRIGHTNESS)
-        )
+        which, place = np.unique(left[result], return_inverse=True)
+        one = _seen(self._grey[which], window)[place]
+        which, place = np.unique(right[result], return_inverse=True)
+        other = _seen(self._grey[which], 0)[place]
+        result[result] = _close(one, other) | _close(_clipped(one), _clipped(other))
         return result
 
-    def _evened(
-        self, pictures: NDArray[np.int64], window: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        which, place = np.unique(pictures, return_inverse=True)
-        cells = _seen(self._grey[which].astype(np.float32), window, _SIDE, _SIDE).astype(np.float64)
-        cells /= _UNIT**2
-        mean = cells.mean(axis=(1, 2))
-        deviation = np.maximum(cells.std(axis=(1, 2)), _FLAT)
-        evened: NDArray[np.float64] = (cells - mean[:, None, None]) / deviation[:, None, None]
-        return evened[place], mean[place]
+
+def _close(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether grids of cells are alike when brightness and contrast are evened out, pair by pair."""
+    evened, means = [], []
+    for cells in (one, other):
+        mean = cells.mean(axis=(1, 2), keepdims=True)
+        deviation = np.maximum(cells.std(axis=(1, 2), keepdims=True), _FLAT)
+        evened.append((cells - mean) / deviation)
+        means.append(mean.ravel())
+    difference = np.abs(evened[0] - evened[1])
+    close: NDArray[np.bool_] = (
+        ((difference**2).mean(axis=(1, 2)) <= _MAX_DIFFERENCE**2)
+        & (difference.max(axis=(1, 2), initial=0) <= _MAX_CELL)
+        & (np.abs(means[0] - means[1]) <= _MAX_BRIGHTNESS)
+    )
+    return close
 
 
-def _seen(pixels: NDArray[np.float32], window: int, columns: int, rows: int) -> NDArray[np.float32]:
-    """The brightness of a grid of cells over a window, times `_UNIT` squared."""
+def _clipped(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same cells, the brightest two fifths of each grid as bright as the next."""
+    bright = np.partition(cells.reshape(-1, _SIDE**2), _CLIPPED, axis=1)[:, _CLIPPED]
+    clipped: NDArray[np.float64] = np.minimum(cells, bright[:, None, None])
+    return clipped
+
+
+def _seen(grey: NDArray[np.uint8], window: int) -> NDArray[np.float64]:
+    """The brightness of a grid of cells over a window."""
     left, top, right, bottom = WINDOWS[window]
-    across, down = _weights(left, right, columns), _weights(top, bottom, rows)
-    seen: NDArray[np.float32] = down @ (pixels @ across.T)
+    sums = _weights(top, bottom) @ (grey.astype(np.float32) @ _weights(left, right).T)
+    seen: NDArray[np.float64] = sums.astype(np.float64) / _UNIT**2
     return seen
 
 
 @cache
-def _weights(start: float, end: float, cells: int) -> NDArray[np.float32]:
+def _weights(start: float, end: float) -> NDArray[np.float32]:
     """How much each of `GREY` pixels counts in each cell between two places; whole numbers.
 
     What rounding leaves over goes to the pixels that lost the most by it.
     """
-    edges = np.linspace(start * GREY, end * GREY, cells + 1)
+    edges = np.linspace(start * GREY, end * GREY, _SIDE + 1)
     pixels = np.arange(GREY)
     upper, lower = np.minimum(edges[1:, None], pixels + 1), np.maximum(edges[:-1, None], pixels)
     exact: NDArray[np.float64] = np.maximum(upper - lower, 0)
@@ -135,3 +152,11 @@ def _weights(start: float, end: float, cells: int) -> NDArray[np.float32]:
         row[np.argsort(-fractions, kind="stable")[: _UNIT - int(row.sum())]] += 1
     weights: NDArray[np.float32] = whole.astype(np.float32)
     return weights
+
+
+@cache
+def _waves() -> NDArray[np.float64]:
+    """The slowest waves of the discrete cosine transform over a side, in whole numbers."""
+    places = (np.arange(_SIDE) + 0.5) * np.pi / _SIDE
+    waves: NDArray[np.float64] = np.round(np.cos(np.arange(_WAVES)[:, None] * places) * _WAVE, 6)
+    return np.rint(waves)
