@@ -140,6 +140,8 @@ def run(fault: Fault, folder: Path, shown: bytes, images: int, screenshots: Path
         for _ in range(_BEFORE):
             person.step()
         person.has_more()
+        # The next picture does not wait for word of the last one.
+        until(lambda: len(acknowledged) == _BEFORE, "word that the first answers are stored")
         before = len(acknowledged)
         mend = fault.strike(place.server)
         person.step()
