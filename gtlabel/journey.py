@@ -26,6 +26,7 @@ from gtlabel.labeling.jobs import ENDED
 from gtlabel.labeling.plan import LabelingPlan, plan_labeling, prepare_labeling, start_labeling
 from gtlabel.labeling.request import MAX_JOB_NAME
 from gtlabel.labeling.tasks import role_arn
+from gtlabel.manifests.split import Shares
 from gtlabel.storage import read
 from gtlabel.training.image import image_uri
 from gtlabel.training.jobs import TrainingJob, describe_training_job
@@ -104,7 +105,7 @@ def consolidate_jobs(
                     name=job.name,
                 )
             )
-    return consolidate(aws.s3, outputs, into, validation=validation, on_progress=on_progress)
+    return consolidate(aws.s3, outputs, into, shares=Shares(validation=validation), on_progress=on_progress)
 
 
 def plan_training(

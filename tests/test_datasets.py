@@ -18,7 +18,8 @@ from gtlabel.datasets.consolidate import JobOutput, consolidate
 from gtlabel.datasets.folders import class_of, folder_of
 from gtlabel.errors import BucketNotFoundError, ClassListError, DatasetError, ManifestError, ManifestLineError
 from gtlabel.manifests.classes import check_classes
-from gtlabel.manifests.split import CHANNELS
+from gtlabel.manifests.split import CHANNELS, Shares
+from gtlabel.manifests.vocabulary import Vocabulary
 from gtlabel.storage import list_objects, read, write, write_lines
 from gtlabel.uris import S3Uri
 
@@ -208,7 +209,7 @@ class TestManyJobs:
         manifest = put_job(s3, lines)
         dataset = consolidate(s3, [JobOutput(manifest, "bin", BINS)], INTO)
         assert [item.train + item.validation for item in dataset.classes] == [2, 2, 0]
-        with pytest.raises(ManifestError, match=r"output\.manifest: .*is of class 0, and neither"):
+        with pytest.raises(ManifestError, match=r"output\.manifest, line 1: .*is of class 0, and neither"):
             consolidate(s3, [JobOutput(manifest, "bin")], INTO)
 
     def test_a_list_that_contradicts_the_lines_is_refused(self, s3: S3Client) -> None:
@@ -238,7 +239,7 @@ class TestManyJobs:
         second = JobOutput(put_job(s3, lines, "two"), "bin", other)
         with pytest.raises(ClassListError, match="'Compost' and 'compost' differ only in spelling"):
             consolidate(s3, [first, second], INTO)
-        dataset = consolidate(s3, [first, second], INTO, rename={"compost": "Compost"})
+        dataset = consolidate(s3, [first, second], INTO, vocabulary=Vocabulary({"compost": "Compost"}))
         assert [item.train + item.validation for item in dataset.classes] == [4, 4, 2]
 
 
@@ -255,7 +256,7 @@ class TestRefusals:
     @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, float("nan")])
     def test_a_share_outside_0_and_1_is_refused(self, s3: S3Client, share: float) -> None:
         with pytest.raises(DatasetError, match="must lie between 0 and 1"):
-            consolidate(s3, [put_bins(s3)], INTO, validation=share)
+            consolidate(s3, [put_bins(s3)], INTO, shares=Shares(validation=share))
 
     def test_no_job_is_no_dataset(self, s3: S3Client) -> None:
         with pytest.raises(DatasetError, match="no job is given"):

@@ -2,8 +2,10 @@
 
 INTO/classes/<class>/<file name>   the copies
 INTO/train.manifest                one line per image: copy, label, where it came from
-INTO/validation.manifest
+INTO/validation.manifest, INTO/test.manifest
+INTO/disputed.manifest             the images on which jobs disagreed, for `gtlabel label`
 INTO/classes.json                  class names; the position of a name is its label
+INTO/certificate.json, .jsonl      digests of all of it; see `gtlabel.datasets.certificate`
 INTO/dataset.json                  written last: nothing is a dataset without it
 """
 
@@ -12,18 +14,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, Literal
+from json.encoder import encode_basestring
+from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gtlabel.errors import DatasetError, ObjectNotFoundError
 from gtlabel.manifests.classes import ClassList
-from gtlabel.manifests.lines import read_records, write_record
-from gtlabel.manifests.merge import Label
-from gtlabel.manifests.records import LabelMetadata, ManifestRecord, first_problem
+from gtlabel.manifests.lines import encode_line, read_records
+from gtlabel.manifests.merge import Policy
+from gtlabel.manifests.records import LabelMetadata, first_problem
 from gtlabel.manifests.split import Channel
-from gtlabel.storage import read, read_lines, write, write_lines
+from gtlabel.manifests.table import LabelTable
+from gtlabel.storage import exists, read, read_lines, write
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -31,6 +34,13 @@ if TYPE_CHECKING:
 
 LABEL_ATTRIBUTE = "label"
 ORIGINAL_REF = "original-ref"
+
+# What became of the images: copied into class folders, moved there, or left where they are.
+Mode = Literal["copy", "move", "none"]
+# The column with the group of an image, where that is not the image alone.
+GROUP = "gtlabel-group"
+# The column that tells how its label was settled, where there was anything to settle.
+LINEAGE = "gtlabel-lineage"
 
 _FORMAT: Final = "gtlabel-dataset/1"
 _TYPE = "groundtruth/image-classification"
@@ -55,6 +65,12 @@ class ClassFolder(_FromFile):
     folder: S3Uri
     train: int
     validation: int
+    test: int = 0
+
+    @property
+    def images(self) -> int:
+        """How many images there are of it."""
+        return self.train + self.validation + self.test
 
 
 class Source(_FromFile):
@@ -66,6 +82,9 @@ class Source(_FromFile):
         labeled: lines with a label.
         failed: lines that say why there is none.
         unlabeled: lines that nobody got to.
+        left_out: labels that did not meet the conditions.
+        removed: labels of classes that were removed.
+        bad: lines that could not be used and were set aside.
         reasons: how often each failure reason was given.
     """
 
@@ -74,6 +93,9 @@ class Source(_FromFile):
     labeled: int
     failed: int
     unlabeled: int
+    left_out: int = 0
+    removed: int = 0
+    bad: int = 0
     reasons: Mapping[str, int] = Field(default_factory=dict)
 
 
@@ -92,12 +114,20 @@ class Dataset(_FromFile):
         uri: where it is.
         attribute: the one label attribute of its channels; the labels are indices of `classes`.
         classes: in the order of their indices.
-        channels: `train` and `validation`.
+        channels: `train`, `validation`, and `test` where one was asked for.
         sources: the manifests it was made of.
         validation: the share that was asked for validation.
+        test: the share that was asked for test.
+        groups: what kept images in one channel: `near-duplicates`, a regular expression, or nothing.
+        policy: how one label was settled on where jobs disagreed.
+        mode: whether the images were copied, moved, or left where they are (`none`).
         repeated: labels that only repeated what another job had said of the image.
-        disagreements: images on which jobs disagreed; the newest label holds.
+        disputed: how many images jobs gave different classes; `disputed.manifest` has them all.
+        disagreements: the first thousand of those, and what holds.
+        capped: images that were left out to keep classes in balance.
         missing: labeled images that were not in S3 any more and are left out.
+        warnings: what a person should know before training with it.
+        certificate: the digest of the certificate.
     """
 
     format: Literal["gtlabel-dataset/1"] = _FORMAT
@@ -108,9 +138,17 @@ class Dataset(_FromFile):
     channels: Mapping[Channel, ChannelFile]
     sources: tuple[Source, ...]
     validation: float
+    test: float = 0.0
+    groups: str | None = None
+    policy: Policy = "newest"
+    mode: Mode = "copy"
     repeated: int = 0
+    disputed: int = 0
     disagreements: tuple[Disagreement, ...] = ()
+    capped: int = 0
     missing: tuple[S3Uri, ...] = ()
+    warnings: tuple[str, ...] = ()
+    certificate: str = ""
 
     @property
     def names(self) -> ClassList:
@@ -163,8 +201,8 @@ def read_channel(s3: S3Client, dataset: Dataset, channel: Channel) -> Iterator[E
         return
     manifest = dataset.channels[channel].manifest
     names = dataset.names
-    for record in read_records(read_lines(s3, manifest), manifest):
-        original = (record.model_extra or {}).get(ORIGINAL_REF, record.source_ref)
+    for record in read_records(read_lines(s3, manifest), manifest, attribute=dataset.attribute):
+        original = record.get(ORIGINAL_REF, record.address)
         yield Example(
             record.source_ref,
             S3Uri(original),
@@ -174,60 +212,81 @@ def read_channel(s3: S3Client, dataset: Dataset, channel: Channel) -> Iterator[E
         )
 
 
-def channel_lines(
-    labels: Iterable[Label], copies: Mapping[S3Uri, S3Uri], classes: ClassList
-) -> Iterator[bytes]:
-    """The lines of a channel, as Ground Truth would have written them for one job over the copies."""
-    index = {name: position for position, name in enumerate(classes)}
-    for label in labels:
-        metadata = LabelMetadata(
-            confidence=label.confidence,
-            job_name=f"labeling-job/{label.job}" if label.job else None,
-            class_name=label.class_name,
-            human_annotated="yes" if label.by_human else "no",
-            creation_date=label.created,
-            type=_TYPE,
+class LineMaker:
+    """Makes the lines of channels, as Ground Truth would have written them for one job over the copies.
+
+    Args:
+        table: the labels, settled.
+        classes: the class names; the position of a name is its label.
+    """
+
+    def __init__(self, table: LabelTable, classes: ClassList) -> None:
+        self._table = table
+        self._several = table.several
+        self._index = {name: position for position, name in enumerate(classes)}
+        # What lines have in common is spelled once.
+        self._names: dict[str, str] = {}
+
+    def line(self, image: str, target: str, group: str) -> bytes:
+        """The line of an image.
+
+        Args:
+            image: the address that people looked at.
+            target: the address of its copy; the same where nothing was copied.
+            group: what it shares its channel with; its own address where it is alone.
+
+        Raises:
+            ManifestError: if the line is longer than AWS reads.
+        """
+        label = self._table.label(image)
+        name = self._spelled(label.class_name)
+        metadata = [f'"class-name":{name}', f'"human-annotated":"{"yes" if label.by_human else "no"}"']
+        if label.job:
+            metadata.insert(0, f'"job-name":{self._spelled(f"labeling-job/{label.job}")}')
+        if label.confidence is not None:
+            metadata.insert(0, f'"confidence":{label.confidence!r}')
+        if label.created is not None:
+            metadata.append(f'"creation-date":"{label.created.isoformat(timespec="microseconds")}"')
+        text = (
+            f'{{"source-ref":{encode_basestring(target)},"{LABEL_ATTRIBUTE}":{self._index[label.class_name]},'
+            f'"{LABEL_ATTRIBUTE}-metadata":{{{",".join(metadata)},"type":"{_TYPE}"}}'
         )
-        line: dict[str, Any] = {
-            "source-ref": copies[label.image],
-            LABEL_ATTRIBUTE: index[label.class_name],
-            f"{LABEL_ATTRIBUTE}-metadata": metadata.to_json(),
-            ORIGINAL_REF: label.image,
-        }
-        yield write_record(ManifestRecord.model_validate(line))
+        if target != image:
+            text += f',"{ORIGINAL_REF}":{encode_basestring(image)}'
+        if group != image:
+            text += f',"{GROUP}":{encode_basestring(group)}'
+        if image in self._several or label.named is not None:
+            lineage = self._table.decision(image).lineage()
+            text += f',"{LINEAGE}":{json.dumps(lineage, ensure_ascii=False, separators=(",", ":"))}'
+        return encode_line(text + "}", image)
+
+    def _spelled(self, text: str) -> str:
+        spelled = self._names.get(text)
+        if spelled is None:
+            spelled = self._names[text] = encode_basestring(text)
+        return spelled
 
 
-def describe_channel(manifest: S3Uri, lines: Iterable[bytes]) -> ChannelFile:
-    """Count and digest the lines of a channel without keeping them."""
-    digest = sha256()
-    images = 0
-    for line in lines:
-        digest.update(line + b"\n")
-        images += 1
-    return ChannelFile(manifest=manifest, images=images, sha256=digest.hexdigest())
-
-
-def withdraw(s3: S3Client, dataset: Dataset) -> None:
-    """Say that what is at the dataset's address is not whole, unless it is this very dataset.
+def withdraw(s3: S3Client, uri: S3Uri) -> None:
+    """Say that what is at the dataset's address is not whole, if there is anything.
 
     Without this, an interrupted run over an older dataset would leave the old `dataset.json` beside
     new channels.
     """
-    where = dataset.uri / "dataset.json"
-    try:
-        present = read(s3, where)
-    except ObjectNotFoundError:
-        return
-    if present != _document(dataset):
+    where = uri / "dataset.json"
+    if exists(s3, where):
         write(s3, where, _unfinished(), "application/json")
 
 
-def publish(s3: S3Client, dataset: Dataset, lines: Mapping[Channel, Iterable[bytes]]) -> None:
-    """Write the channels, the classes, and last the file that makes it a dataset."""
-    for channel, file in dataset.channels.items():
-        write_lines(s3, file.manifest, lines[channel])
-    write(s3, dataset.uri / "classes.json", _json(list(dataset.names)), "application/json")
+def publish(s3: S3Client, dataset: Dataset) -> None:
+    """Write the classes, and last the file that makes it a dataset."""
+    write(s3, dataset.uri / "classes.json", classes_json(dataset.names), "application/json")
     write(s3, dataset.uri / "dataset.json", _document(dataset), "application/json")
+
+
+def classes_json(names: Iterable[str]) -> bytes:
+    """The class names as `classes.json` has them."""
+    return _json(list(names))
 
 
 def _document(dataset: Dataset) -> bytes:

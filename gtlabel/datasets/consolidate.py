@@ -2,56 +2,47 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from gtlabel.datasets.certificate import NEAR_DUPLICATES, Witness, read_certificate, write_certificate
 from gtlabel.datasets.channels import (
     LABEL_ATTRIBUTE,
+    ChannelFile,
     ClassFolder,
     Dataset,
     Disagreement,
-    Source,
-    channel_lines,
-    describe_channel,
+    LineMaker,
+    Mode,
     publish,
     withdraw,
 )
-from gtlabel.datasets.copying import Progress, copy_missing, present_copies
-from gtlabel.datasets.folders import find, folder_of, place
-from gtlabel.errors import DatasetError, ManifestError
-from gtlabel.manifests.classes import ClassIds, ClassList, check_classes, reconcile
-from gtlabel.manifests.lines import read_records
-from gtlabel.manifests.merge import Label, merge
-from gtlabel.manifests.records import LabelMetadata, ManifestRecord
-from gtlabel.manifests.split import Shares, channel_of, loans
-from gtlabel.storage import read, read_lines
+from gtlabel.datasets.copying import WORKERS, Progress, copy_missing, delete_sources, present_copies
+from gtlabel.datasets.folders import Placement, find, folder_of, place
+from gtlabel.datasets.gather import JobOutput, OnBad, gather
+from gtlabel.datasets.grouping import group_images
+from gtlabel.datasets.lock import locked
+from gtlabel.datasets.plan import cap, make_plan, refuse_what_cannot_train
+from gtlabel.datasets.pooling import pooled_votes
+from gtlabel.errors import DatasetError
+from gtlabel.manifests.choose import Choice
+from gtlabel.manifests.classes import ClassList, reconcile
+from gtlabel.manifests.lines import write_image
+from gtlabel.manifests.merge import Policy
+from gtlabel.manifests.split import Channel, KeyPattern, Shares
+from gtlabel.manifests.vocabulary import Vocabulary, suggestions
+from gtlabel.storage import StoredObject, exists, list_objects, write, write_lines
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
+__all__ = ["JobOutput", "consolidate"]
+
 # What still leaves room in a key of 1,024 bytes for a class and a file name.
 _MAX_INTO_BYTES = 600
-
-
-@dataclass(frozen=True, slots=True)
-class JobOutput:
-    """What a labeling job left, finished or stopped.
-
-    Attributes:
-        manifest: its output manifest.
-        attribute: the label attribute; when not given, the only one that its lines have.
-        classes: its class list, or the address of its label category file; without it the class names
-            are taken from the lines.
-        name: the job's name; lines that an earlier job of a chain wrote name another.
-    """
-
-    manifest: S3Uri
-    attribute: str | None = None
-    classes: Sequence[str] | S3Uri | None = None
-    name: str | None = None
+# `dataset.json` is read whole; what it names of many is the beginning.
+_NAMED = 1000
 
 
 def consolidate(
@@ -59,228 +50,261 @@ def consolidate(
     outputs: Sequence[JobOutput | S3Uri],
     into: S3Uri,
     *,
-    validation: float = 0.2,
-    rename: Mapping[str, str] | None = None,
-    workers: int = 16,
+    policy: Policy = "newest",
+    choice: Choice | None = None,
+    vocabulary: Vocabulary | None = None,
+    shares: Shares | None = None,
+    groups: str | None = None,
+    mode: Mode = "copy",
+    on_bad: OnBad | None = None,
+    workers: int = WORKERS,
+    break_lock: bool = False,
+    dry_run: bool = False,
     on_progress: Progress | None = None,
 ) -> Dataset:
     """Make one dataset of what labeling jobs left, with one integer label that means the same everywhere.
 
     Images are copied inside S3. Running it again continues where an interrupted run ended, copies
-    nothing twice and ends in the same bytes. Images without a label are counted and left out.
+    nothing twice and ends in the same bytes. Images without a label are counted and left out. An image
+    never changes its channel, however the data grows.
 
     Args:
         s3: the client; copies use it from several threads.
         outputs: the jobs; their order is the order of the classes.
         into: where the dataset goes.
-        validation: the share of images for validation; see `gtlabel.manifests.split.split`.
-        rename: other names for classes, to join what jobs spelled differently.
+        policy: which label holds where jobs disagree; see `gtlabel.manifests.merge.decide`.
+        choice: which labels count, and how many images of a class at most.
+        vocabulary: renamed, merged and removed classes.
+        shares: of the channels; 0.8 for training and 0.2 for validation by default.
+        groups: what keeps images in one channel: `near-duplicates`, for which every image is read, or a
+            regular expression for keys, see `gtlabel.manifests.split.KeyPattern`.
+        mode: `copy` images into class folders, `move` them there, or leave them where they are (`none`):
+            then the channels name the images themselves, and whether they are still there is not looked at.
+        on_bad: takes the number, bytes and reason of a line that cannot be used, in place of an error.
         workers: how many copies run at once.
+        break_lock: write although another run seems to be at it.
+        dry_run: return what would come of it, and write nothing.
         on_progress: called with images done and in all, from one thread at a time.
 
     Raises:
-        DatasetError: if there is nothing to train with, or `into` holds something else.
+        DatasetError: if there is nothing to train with, jobs disagree and the policy is `refuse`, or
+            `into` holds something else.
         ClassListError: if the jobs' classes contradict each other.
-        ManifestLineError: at the first line that is not a record.
+        ManifestLineError: at the first line that is not a record, unless there is `on_bad`.
+        DatasetInUseError: if another run writes to `into`.
     """
     if not outputs:
         raise DatasetError("no job is given; name at least one labeling job")
-    shares = Shares(validation=validation)
     if len(into.key.encode()) > _MAX_INTO_BYTES:
         raise DatasetError(f"{into} is too long an address to put class folders below it")
-    into = S3Uri(into.rstrip("/") + "/")
-    gathered = _gather(s3, outputs, rename or {})
-    if not gathered.labels:
-        raise DatasetError("there is no labeled image: " + "; ".join(gathered.accounts))
-    merged = merge(gathered.labels)
-    classes = reconcile(gathered.lists, {label.class_name for label in merged.labels})
-    objects = find(s3, (label.image for label in merged.labels))
-    labels = [label for label in merged.labels if label.image in objects]
-    missing = tuple(label.image for label in merged.labels if label.image not in objects)
-    _refuse_what_cannot_train(labels, missing)
-
-    placements = place(((objects[label.image], label.class_name) for label in labels), into)
-    copies = {image: placement.target for image, placement in placements.items()}
-    lent = loans((label.image for label in labels), shares)
-    channels = {label.image: lent.get(label.image) or channel_of(label.image, shares) for label in labels}
-    members = {name: [label for label in labels if channels[label.image] == name] for name in shares.channels}
-    counts = {name: Counter(label.class_name for label in members[name]) for name in shares.channels}
-    dataset = Dataset(
-        uri=into,
-        attribute=LABEL_ATTRIBUTE,
-        classes=tuple(
-            ClassFolder(
-                name=name,
-                folder=into / "classes" / f"{folder_of(name)}/",
-                train=counts["train"][name],
-                validation=counts["validation"][name],
-            )
-            for name in classes
-        ),
-        channels={
-            name: describe_channel(into / f"{name}.manifest", channel_lines(members[name], copies, classes))
-            for name in shares.channels
-        },
-        sources=gathered.sources,
-        validation=validation,
-        repeated=merged.repeated,
-        disagreements=tuple(
-            Disagreement(
-                image=conflict.kept.image,
-                kept=conflict.kept.class_name,
-                dropped=tuple(label.class_name for label in conflict.dropped),
-            )
-            for conflict in merged.conflicts
-        ),
-        missing=missing,
+    if groups is not None and groups != NEAR_DUPLICATES:
+        KeyPattern(groups)
+    job = _Consolidation(
+        s3, S3Uri(into.rstrip("/") + "/"), policy, choice or Choice(), vocabulary or Vocabulary()
     )
-    present = present_copies(s3, into, placements.values())
-    withdraw(s3, dataset)
-    copy_missing(s3, list(placements.values()), present, workers, on_progress)
-    publish(s3, dataset, {name: channel_lines(members[name], copies, classes) for name in shares.channels})
+    job.gather(outputs, on_bad)
+    job.choose(mode, shares or Shares(), groups, on_progress)
+    if dry_run:
+        return job.dataset()
+    with locked(s3, job.into, break_lock=break_lock) as lock:
+        job.place()
+        job.tell_disputes()
+        withdraw(s3, job.into)
+        job.copy(workers, on_progress)
+        lock.check()
+        dataset = job.publish()
+    job.delete_moved()
     return dataset
 
 
-@dataclass(slots=True)
-class _Gathered:
-    """What the manifests of all jobs say."""
+class _Consolidation:
+    """One consolidation, step by step; each needs those before it."""
 
-    labels: list[Label] = field(default_factory=list)
-    lists: list[Sequence[str]] = field(default_factory=list)
-    sources: tuple[Source, ...] = ()
-    accounts: list[str] = field(default_factory=list)
+    def __init__(
+        self, s3: S3Client, into: S3Uri, policy: Policy, choice: Choice, vocabulary: Vocabulary
+    ) -> None:
+        self.into = into
+        self._s3 = s3
+        self._policy = policy
+        self._choice = choice
+        self._vocabulary = vocabulary
 
-
-def _gather(s3: S3Client, outputs: Sequence[JobOutput | S3Uri], rename: Mapping[str, str]) -> _Gathered:
-    gathered = _Gathered()
-    ids = ClassIds()
-    for position, given in enumerate(outputs):
-        if given in outputs[:position]:
-            continue
-        output = given if isinstance(given, JobOutput) else JobOutput(given)
-        if output.attribute is None:
-            output = replace(output, attribute=_only_attribute(s3, output.manifest))
-        if output.classes is not None:
-            classes = _class_list(s3, output)
-            ids.declare(_job_key(output, None), classes)
-            gathered.lists.append([rename.get(name, name) for name in classes])
-        tally = _Tally()
-        for label in _labels(s3, output, ids, tally):
-            name = rename.get(label.class_name, label.class_name)
-            gathered.labels.append(replace(label, class_name=name))
-        gathered.sources += (tally.source(output),)
-        gathered.accounts.append(tally.account(output))
-    return gathered
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What became of the images of one job."""
-
-    states: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    others: set[str] = field(default_factory=set)
-
-    def account(self, output: JobOutput) -> str:
-        """Why there may be no labels, as a part of a sentence."""
-        failed, unlabeled = self.states["failed"], self.states["unlabeled"]
-        told = (
-            f"{output.manifest} has no {output.attribute!r} label ({failed} failed, {unlabeled} not labeled)"
+    def gather(self, outputs: Sequence[JobOutput | S3Uri], on_bad: OnBad | None) -> None:
+        """Read the labels, and settle on one for each image."""
+        gathered = self._gathered = gather(
+            self._s3,
+            outputs,
+            vocabulary=self._vocabulary,
+            choice=self._choice,
+            chains=self._policy == "adjustment",
+            on_bad=on_bad,
         )
-        others = ", ".join(repr(name) for name in sorted(self.others))
-        return f"{told}; its lines have {others}" if others else told
+        if not len(gathered.table):
+            raise DatasetError("there is no labeled image: " + "; ".join(gathered.accounts))
+        votes = None
+        if self._policy == "votes" and gathered.table.several:
+            votes = pooled_votes(self._s3, outputs, gathered.table.several, self._vocabulary)
+        self._settled = gathered.table.settle(self._policy, adjustments=gathered.adjustments, votes=votes)
 
-    def source(self, output: JobOutput) -> Source:
-        return Source(
-            manifest=output.manifest,
-            attribute=output.attribute or "",
-            labeled=self.states["labeled"],
-            failed=self.states["failed"],
-            unlabeled=self.states["unlabeled"],
-            reasons=dict(sorted(self.reasons.items())),
+    def choose(self, mode: Mode, shares: Shares, groups: str | None, on_progress: Progress | None) -> None:
+        """Decide which images the dataset has, under which classes, and in which channel each is."""
+        table = self._gathered.table
+        self._mode = mode
+        images: Sequence[str] = table.images()
+        self._objects: Mapping[S3Uri, StoredObject] = {}
+        self._missing: tuple[S3Uri, ...] = ()
+        if mode != "none":
+            self._objects = find(self._s3, map(S3Uri, images))
+            self._missing = tuple(S3Uri(image) for image in images if image not in self._objects)
+            images = [image for image in images if image in self._objects]
+        whole = len(images)
+        images = cap(table, images, self._choice.cap_per_class)
+        self._capped = whole - len(images)
+        refuse_what_cannot_train(table, images, self._missing)
+        self._names = self._class_names(images)
+        self._groups = groups
+        certificate = read_certificate(self._s3, self.into)
+        same = certificate is not None and (certificate.shares, certificate.groups) == (shares, groups)
+        earlier = certificate.lent if certificate is not None and same else {}
+        group_of, told = group_images(
+            self._s3, self.into, images, groups, known=same, on_progress=on_progress
         )
+        self._plan = make_plan(table, images, group_of, shares, earlier)
+        self._plan.warnings.extend(told)
+        self._plan.warnings.extend(str(item) for item in suggestions(self._names))
 
+    def _class_names(self, images: Iterable[str]) -> ClassList:
+        lists: list[Sequence[str]] = self._gathered.lists
+        chosen = self._choice.classes
+        if chosen:
+            lists = [[name for name in names if name in chosen] for names in lists]
+        return reconcile(lists, {self._gathered.table.class_of(image) for image in images})
 
-def _labels(s3: S3Client, output: JobOutput, ids: ClassIds, tally: _Tally) -> Iterator[Label]:
-    attribute = output.attribute or ""
-    for record in read_records(read_lines(s3, output.manifest), output.manifest):
-        state = record.state(attribute)
-        tally.states[state] += 1
-        try:
-            if state == "labeled":
-                yield _label(record, attribute, output, ids)
-            elif state == "failed":
-                tally.reasons[record.label(attribute).failure_reason or "no reason given"] += 1
-            else:
-                tally.others.update(record.attributes)
-        except ManifestError as error:
-            raise ManifestError(f"{output.manifest}: {error}") from error
+    def tell_disputes(self) -> None:
+        """Write down the images on which jobs disagreed.
 
-
-def _label(record: ManifestRecord, attribute: str, output: JobOutput, ids: ClassIds) -> Label:
-    # A manifest made by hand may hold the bare index.
-    bare = attribute not in record.attributes
-    metadata = LabelMetadata() if bare else record.label(attribute)
-    index = record.class_index(attribute)
-    job = _job_key(output, metadata.job)
-    name = metadata.class_name or ids.name(job, index)
-    if name is None:
-        raise ManifestError(
-            f"{record.source_ref} is of class {index}, and neither its line nor a class list says "
-            "what that means; give the job's class list too"
-        )
-    ids.meet(job, index, name)
-    return Label(
-        record.source_ref,
-        name,
-        job=metadata.job or (output.name.lower() if output.name else None),
-        confidence=metadata.confidence,
-        by_human=metadata.by_human,
-        created=metadata.creation_date,
-    )
-
-
-def _job_key(output: JobOutput, job: str | None) -> str:
-    # AWS compares job names without regard to case and writes them in lower case.
-    return (job or output.name or str(output.manifest)).lower()
-
-
-def _class_list(s3: S3Client, output: JobOutput) -> ClassList:
-    if isinstance(output.classes, str):
-        uri = S3Uri(output.classes)
-        return ClassList.from_json(read(s3, uri), uri)
-    return check_classes(output.classes or (), f"the class list of {output.name or output.manifest}")
-
-
-def _only_attribute(s3: S3Client, manifest: S3Uri) -> str:
-    """The attribute of the first line that has any.
-
-    Raises:
-        DatasetError: if that line has several, or no line has one.
-    """
-    for record in read_records(read_lines(s3, manifest), manifest):
-        attributes = list(record.attributes)
-        if len(attributes) > 1:
+        Raises:
+            DatasetError: if that is not to be settled by a policy.
+        """
+        where = self.into / "disputed.manifest"
+        if self._settled.disputed:
+            write_lines(self._s3, where, (write_image(S3Uri(image)) for image in self._settled.disputed))
+        elif exists(self._s3, where):
+            # An earlier run's; whoever labels it would pay for nothing.
+            write(self._s3, where, b"", "application/jsonlines")
+        if self._policy == "refuse" and self._settled.disputed:
             raise DatasetError(
-                f"{manifest} holds the labels of several jobs ({', '.join(attributes)}); say which to use"
+                f"jobs disagree on {len(self._settled.disputed)} images, first on "
+                f"{self._settled.disputed[0]}; label them again with: gtlabel label {where}, "
+                "or choose a policy that settles it"
             )
-        if attributes:
-            return attributes[0]
-    raise DatasetError(f"no line of {manifest} has a label; has the job labeled anything yet?")
 
+    def place(self) -> None:
+        """Find out where copies go, and what an earlier run left there.
 
-def _refuse_what_cannot_train(labels: Sequence[Label], missing: Sequence[S3Uri]) -> None:
-    if not labels:
-        raise DatasetError(
-            f"none of the {len(missing)} labeled images is in S3 any more; the first was {missing[0]}"
+        Raises:
+            DatasetError: if something of another dataset lies there.
+        """
+        self._placements: Mapping[S3Uri, Placement] = {}
+        self._copies: Mapping[S3Uri, StoredObject] = {}
+        self._present: Mapping[S3Uri, StoredObject] = {}
+        if self._mode == "none":
+            return
+        table = self._gathered.table
+        self._placements = place(
+            ((self._objects[S3Uri(image)], table.class_of(image)) for image in self._plan.images), self.into
         )
-    sizes = Counter(label.class_name for label in labels)
-    if len(sizes) < 2:
-        raise DatasetError(
-            f"all {len(labels)} labeled images are {labels[0].class_name!r}; "
-            "a classifier needs images of at least two classes"
+        self._present = present_copies(self._s3, self.into, self._placements.values())
+
+    def copy(self, workers: int, on_progress: Progress | None) -> None:
+        """Bring the images into their class folders."""
+        if self._mode == "none":
+            return
+        copy_missing(self._s3, list(self._placements.values()), self._present, workers, on_progress)
+        self._copies = {item.uri: item for item in list_objects(self._s3, self.into / "classes/")}
+
+    def publish(self) -> Dataset:
+        """Write the channels, the certificate, and last `dataset.json`."""
+        witness = Witness()
+        for channel in self._plan.shares.channels:
+            write_lines(self._s3, self._manifest(channel), witness.lines(channel, self._lines(channel)))
+        certificate = write_certificate(
+            self._s3,
+            self.into,
+            witness,
+            {channel: self._objects_of(channel) for channel in self._plan.shares.channels},
+            shares=self._plan.shares,
+            groups=self._groups,
+            lent=self._plan.lent,
+            names=self._names,
+            files={},
         )
-    if max(sizes.values()) < 2:
-        raise DatasetError(
-            "no class has two labeled images, so none would be left to validate with; label more"
+        dataset = self.dataset(witness, certificate)
+        publish(self._s3, dataset)
+        return dataset
+
+    def delete_moved(self) -> None:
+        """Delete the images that were moved; the dataset is whole by now."""
+        if self._mode == "move":
+            delete_sources(self._s3, list(self._placements.values()))
+
+    def dataset(self, witness: Witness | None = None, certificate: str = "") -> Dataset:
+        """The dataset as `dataset.json` has it; without digests as long as nothing is written."""
+        plan, table = self._plan, self._gathered.table
+        counts = plan.counts
+        return Dataset(
+            uri=self.into,
+            attribute=LABEL_ATTRIBUTE,
+            classes=tuple(
+                ClassFolder(
+                    name=name,
+                    folder=self.into / "classes" / f"{folder_of(name)}/",
+                    **{channel: counts[channel][name] for channel in plan.shares.channels},
+                )
+                for name in self._names
+            ),
+            channels={
+                channel: ChannelFile(
+                    manifest=self._manifest(channel),
+                    images=counts[channel].total(),
+                    sha256=witness.sha256[channel] if witness else "",
+                )
+                for channel in plan.shares.channels
+            },
+            sources=self._gathered.sources,
+            validation=plan.shares.validation,
+            test=plan.shares.test,
+            groups=self._groups,
+            policy=self._policy,
+            mode=self._mode,
+            repeated=self._settled.repeated,
+            disputed=len(self._settled.disputed),
+            disagreements=tuple(
+                Disagreement(
+                    image=S3Uri(image),
+                    kept=table.class_of(image),
+                    dropped=tuple(label.class_name for label in table.decision(image).dropped),
+                )
+                for image in self._settled.disputed[:_NAMED]
+            ),
+            capped=self._capped,
+            missing=self._missing,
+            warnings=tuple(plan.warnings),
+            certificate=certificate,
         )
+
+    def _manifest(self, channel: Channel) -> S3Uri:
+        return self.into / f"{channel}.manifest"
+
+    def _lines(self, channel: Channel) -> Iterator[tuple[str, str, bytes]]:
+        maker = LineMaker(self._gathered.table, self._names)
+        for image in self._plan.members(channel):
+            group = self._plan.group_of(image)
+            yield image, group, maker.line(image, self._target(image), group)
+
+    def _target(self, image: str) -> str:
+        return self._placements[S3Uri(image)].target if self._placements else image
+
+    def _objects_of(self, channel: Channel) -> Iterator[StoredObject | None]:
+        for image in self._plan.members(channel):
+            yield self._copies[S3Uri(self._target(image))] if self._copies else None

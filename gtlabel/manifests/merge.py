@@ -1,95 +1,157 @@
-"""Many words about one image become one: which label holds when jobs disagree."""
+"""Many words about one picture become one: which label holds when jobs disagree."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from gtlabel.uris import S3Uri
+_JOB_PREFIX = "labeling-job/"
 
-# How to settle on one label where jobs disagree.
+# How to settle on one label where jobs disagree; `decide` says what each means.
 Policy = Literal["newest", "human", "confidence", "adjustment", "votes", "refuse"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
+
+# The jobs that looked again at what another job had labeled: the later one and the one it adjusts.
+Adjustments = Collection[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The class that one job gave one image.
+    """The class that one job gave one picture.
 
     Attributes:
-        image: the address of the image that people looked at.
-        class_name: the class.
+        image: the address of the picture that people looked at.
+        class_name: the class, by the name it has in the dataset.
         job: the job's bare name; None where the line does not say.
         confidence: what the job says; comparable within the job only, 0.0 where one worker answered.
         by_human: whether people gave it.
         created: when; None where the line does not say.
+        named: what the job called the class.
     """
 
-    image: S3Uri
+    image: str
     class_name: str
     job: str | None = None
     confidence: float | None = None
     by_human: bool = True
     created: datetime | None = None
+    named: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What a lineage says about it, in AWS's words; the picture is that of the line."""
+        facts: dict[str, Any] = {"class-name": self.class_name}
+        if self.named is not None and self.named != self.class_name:
+            facts["renamed-from"] = self.named
+        if self.job:
+            facts["job-name"] = f"{_JOB_PREFIX}{self.job}"
+        if self.confidence is not None:
+            facts["confidence"] = self.confidence
+        facts["human-annotated"] = "yes" if self.by_human else "no"
+        if self.created is not None:
+            facts["creation-date"] = self.created.isoformat(timespec="microseconds")
+        return facts
 
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
-    """An image to which jobs gave different classes.
+class Decision:
+    """How the labels of one picture became one.
 
     Attributes:
         kept: the label that holds.
-        dropped: the labels with another class, newest first.
+        agreed: others that said the same, the newest first.
+        dropped: those that said something else, the newest first.
+        policy: what decided; `newest` where the policy that was asked for had nothing to go by.
+        votes: the answers behind the decision by class, where it was voted.
     """
 
     kept: Label
-    dropped: tuple[Label, ...]
+    agreed: tuple[Label, ...] = ()
+    dropped: tuple[Label, ...] = ()
+    policy: Policy = "newest"
+    votes: Mapping[str, int] | None = None
+
+    def lineage(self) -> dict[str, Any] | None:
+        """What the channel line tells about it; None where there was nothing to decide or to rename."""
+        renamed = self.kept.named is not None and self.kept.named != self.kept.class_name
+        if not (self.agreed or self.dropped or renamed):
+            return None
+        told: dict[str, Any] = {"policy": self.policy, "kept": self.kept.to_json()}
+        if self.votes:
+            told["votes"] = dict(self.votes)
+        if self.agreed:
+            told["agreed"] = [label.to_json() for label in self.agreed]
+        if self.dropped:
+            told["dropped"] = [label.to_json() for label in self.dropped]
+        return told
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
-    """One label per image, in the order of their addresses.
+def decide(
+    labels: Sequence[Label],
+    policy: Policy = "newest",
+    *,
+    adjustments: Adjustments = (),
+    votes: Mapping[str, int] | None = None,
+) -> Decision:
+    """Settle on one label of a picture; the order of the labels never matters.
 
-    Attributes:
-        labels: what holds.
-        conflicts: where jobs disagreed.
-        repeated: how many further labels said the same as the one that holds.
+    - `newest`: the latest date. A label without a date is older than any with one. Among equally new
+      ones people win over machines, then the higher confidence, then the name of the class, and of the
+      job, that comes later in the alphabet.
+    - `human`: the newest that people gave; the newest of all where none did.
+    - `confidence`: the highest confidence, then the newest. None, and the 0.0 that a single worker's
+      label carries (contract/ground-truth.md §5.4), come last. AWS advises against comparing jobs by it.
+    - `adjustment`: labels give way to those of a job that looked at them again; the newest of the rest.
+    - `votes`: the class with most answers of all jobs together. Of classes with equally many the one
+      whose label is newest holds, then the first in the alphabet. Without answers, the newest.
+    - `refuse`: the newest, but the caller refuses to go on where something was dropped.
+
+    Args:
+        labels: those of one picture, at least one.
+        policy: by what to decide.
+        adjustments: which job looked again at which other one's labels.
+        votes: the answers of all workers about this picture, by class.
     """
-
-    labels: tuple[Label, ...]
-    conflicts: tuple[Conflict, ...]
-    repeated: int
-
-
-def merge(labels: Iterable[Label]) -> Merged:
-    """Settle on one label per image: the newest holds.
-
-    A label without a date is older than any with one. Among equally new ones people win over machines,
-    then the higher confidence, then the name of the class, and of the job, that comes later in the
-    alphabet, so that the order in which labels arrive never matters.
-    """
-    newest: dict[S3Uri, Label] = {}
-    others: dict[S3Uri, list[Label]] = {}
-    for label in labels:
-        known = newest.setdefault(label.image, label)
-        if known is label:
-            continue
-        if _rank(label) > _rank(known):
-            newest[label.image], label = label, known
-        others.setdefault(label.image, []).append(label)
-    conflicts = []
-    repeated = 0
-    for image in sorted(others):
-        kept = newest[image]
-        dropped = [label for label in others[image] if label.class_name != kept.class_name]
-        repeated += len(others[image]) - len(dropped)
-        if dropped:
-            conflicts.append(Conflict(kept, tuple(sorted(dropped, key=_rank, reverse=True))))
-    return Merged(tuple(newest[image] for image in sorted(newest)), tuple(conflicts), repeated)
+    ranked = sorted(labels, key=newness, reverse=True)
+    kept, by = ranked[0], policy
+    if policy == "human":
+        kept = next((label for label in ranked if label.by_human), kept)
+    elif policy == "confidence":
+        # The first of equals is the newest.
+        kept = max(ranked, key=lambda label: label.confidence or 0.0)
+    elif policy == "adjustment":
+        given = {label.job for label in ranked}
+        outdated = {old for new, old in adjustments if new in given and new != old}
+        kept = next((label for label in ranked if label.job not in outdated), kept)
+    elif policy == "votes":
+        if votes:
+            kept = _elected(ranked, votes)
+        else:
+            by = "newest"
+    others = [label for label in ranked if label is not kept]
+    return Decision(
+        kept,
+        tuple(label for label in others if label.class_name == kept.class_name),
+        tuple(label for label in others if label.class_name != kept.class_name),
+        by,
+        votes if policy == "votes" else None,
+    )
 
 
-def _rank(label: Label) -> tuple[datetime, bool, float, str, str]:
+def newness(label: Label) -> tuple[datetime, bool, float, str, str, str]:
+    """What to sort labels of one picture by, so that the newest comes last."""
     confidence = -1.0 if label.confidence is None else label.confidence
-    return label.created or datetime.min, label.by_human, confidence, label.class_name, label.job or ""
+    names = label.class_name, label.job or "", label.named or ""
+    return label.created or datetime.min, label.by_human, confidence, *names
+
+
+def _elected(ranked: Sequence[Label], votes: Mapping[str, int]) -> Label:
+    most = max(votes.values())
+    tied = [name for name in votes if votes[name] == most]
+    for label in ranked:
+        if label.class_name in tied:
+            return label
+    # Together the answers can favor a class that no job by itself settled on.
+    share = round(most / sum(votes.values()), 2)
+    return Label(ranked[0].image, min(tied), None, share, by_human=True, created=ranked[0].created)

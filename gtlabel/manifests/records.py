@@ -106,6 +106,12 @@ class ManifestRecord:
             uri = self._uri = S3Uri.checked(self._read.source_ref)
         return uri
 
+    @property
+    def address(self) -> str:
+        """The address of the image as a plain text, for those who hold a million of them."""
+        text: str = self._read.source_ref
+        return text
+
     def to_json(self) -> dict[str, Any]:
         """The record as AWS spells it, its keys in the order they were read."""
         values: dict[str, Any] = json.loads(self._line)

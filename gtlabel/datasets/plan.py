@@ -1,0 +1,141 @@
+"""Which pictures a dataset has and which channel each is in, decided before anything is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gtlabel.errors import DatasetError
+from gtlabel.manifests.choose import capped
+from gtlabel.manifests.split import CHANNELS, Channel, Shares, channel_of, loans
+from gtlabel.manifests.table import LabelTable
+
+GroupOf = Callable[[str], str]
+
+
+@dataclass(slots=True)
+class Plan:
+    """The pictures of a dataset, one byte and one reference each.
+
+    Attributes:
+        images: their addresses, sorted.
+        group_of: the group of each.
+        shares: of the channels.
+        lent: the groups that are not where their hash puts them.
+        counts: how many pictures of each class every channel has.
+        warnings: what a person should know before training with it.
+    """
+
+    images: Sequence[str]
+    group_of: GroupOf
+    shares: Shares
+    lent: Mapping[str, Channel] = field(default_factory=dict)
+    counts: dict[Channel, Counter[str]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    _channels: bytearray = field(default_factory=bytearray)
+
+    def members(self, channel: Channel) -> Iterator[str]:
+        """The pictures of a channel, sorted."""
+        code = CHANNELS.index(channel)
+        for image, where in zip(self.images, self._channels, strict=True):
+            if where == code:
+                yield image
+
+
+def cap(table: LabelTable, images: Sequence[str], most: int | None) -> Sequence[str]:
+    """The pictures that a cap for each class leaves, sorted; all of them without one."""
+    if most is None:
+        return images
+    return sorted(capped(((image, table.class_of(image)) for image in images), most))
+
+
+def make_plan(
+    table: LabelTable,
+    images: Sequence[str],
+    group_of: GroupOf,
+    shares: Shares,
+    earlier: Mapping[str, Channel],
+) -> Plan:
+    """Give every picture its channel.
+
+    Args:
+        table: the labels, settled.
+        images: the pictures, sorted.
+        group_of: the group of each.
+        shares: of the channels.
+        earlier: the groups that an earlier run lent to a channel; they stay there.
+
+    Raises:
+        DatasetError: if there are too few groups for the channels.
+    """
+    plan = Plan(images, group_of, shares)
+    plan.counts = {channel: Counter() for channel in shares.channels}
+    # Only what is in this dataset can stand in for anything.
+    known = {group: channel for group, channel in earlier.items() if channel in shares.channels}
+    kept = {group: known[group] for group in map(group_of, images) if group in known} if known else {}
+    codes = {channel: CHANNELS.index(channel) for channel in CHANNELS}
+    for image in images:
+        group = group_of(image)
+        channel = kept.get(group) or channel_of(group, shares)
+        plan._channels.append(codes[channel])
+        plan.counts[channel][table.class_of(image)] += 1
+    plan.lent = kept
+    if not all(plan.counts[channel] for channel in shares.channels):
+        plan.lent = loans(map(group_of, images), shares, kept)
+        _move(plan, table, codes)
+    plan.warnings.extend(_warnings(plan))
+    return plan
+
+
+def refuse_what_cannot_train(table: LabelTable, images: Sequence[str], missing: Sequence[str]) -> None:
+    """Raise an error if no classifier can come of these pictures.
+
+    Raises:
+        DatasetError: saying what is lacking.
+    """
+    if not images:
+        raise DatasetError(
+            f"none of the {len(missing)} labeled images is in S3 any more; the first was {missing[0]}"
+        )
+    sizes = Counter(table.class_of(image) for image in images)
+    if len(sizes) < 2:
+        raise DatasetError(
+            f"all {len(images)} labeled images are {next(iter(sizes))!r}; "
+            "a classifier needs images of at least two classes"
+        )
+    if max(sizes.values()) < 2:
+        raise DatasetError(
+            "no class has two labeled images, so none would be left to validate with; label more"
+        )
+
+
+def _move(plan: Plan, table: LabelTable, codes: Mapping[Channel, int]) -> None:
+    """Put the pictures of lent groups where they stand in."""
+    for position, image in enumerate(plan.images):
+        channel = plan.lent.get(plan.group_of(image))
+        if channel is not None and plan._channels[position] != codes[channel]:
+            before = CHANNELS[plan._channels[position]]
+            plan.counts[before][table.class_of(image)] -= 1
+            plan.counts[channel][table.class_of(image)] += 1
+            plan._channels[position] = codes[channel]
+
+
+def _warnings(plan: Plan) -> Iterator[str]:
+    for channel in plan.shares.channels:
+        lent = [group for group, where in sorted(plan.lent.items()) if where == channel]
+        if lent:
+            yield (
+                f"{channel} would be empty, so {lent[0]} stands in for it"
+                f"{f' and {len(lent) - 1} more' if len(lent) > 1 else ''}; label more images for a real one"
+            )
+    names = sorted(set().union(*plan.counts.values()))
+    for channel in plan.shares.channels:
+        without = [name for name in names if not plan.counts[channel][name]]
+        if without:
+            listed = ", ".join(repr(name) for name in without[:5])
+            more = f" and {len(without) - 5} more" if len(without) > 5 else ""
+            yield (
+                f"no image of {listed}{more} is in {channel}: the class is small, and images never change "
+                "their channel to fill another; label more of it"
+            )
