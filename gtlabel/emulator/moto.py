@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -115,7 +116,14 @@ def uninstall() -> None:
 
 
 def backends(service: str) -> Iterator[tuple[str, str, Any]]:
-    """The account, the region and the backend of everything that a service of moto holds now."""
+    """The account, the region and the backend of everything that a service of moto holds now.
+
+    Args:
+        service: the name of moto's module.
+    """
+    # What was never imported holds nothing, and importing the one that makes stacks takes a second.
+    if f"moto.{service}" not in sys.modules:
+        return
     for account, regions in list(_backends(service).items()):
         for region, backend in list(dict.items(regions)):
             yield account, region, backend
