@@ -10,6 +10,7 @@ import typer
 from gtlabel.cli import (
     collect,
     consolidate,
+    dataset,
     demo,
     deploy,
     doctor,
@@ -47,6 +48,7 @@ app.add_typer(stream.app, name="stream")
 app.add_typer(team.app, name="team")
 app.command("collect")(collect.collect)
 app.command("consolidate")(consolidate.consolidate)
+app.add_typer(dataset.app, name="dataset")
 app.command("train")(train.train)
 app.command("deploy")(deploy.deploy)
 app.command("notify")(notify.notify)

@@ -211,9 +211,8 @@ def _labeled(
 ) -> Surveyed:
     attribute = dataset.attribute or LABEL_ATTRIBUTE
     label = record.label(attribute)
-    line = record.to_json()
-    original = S3Uri(line.get(ORIGINAL_REF, record.source_ref))
-    lineage = line.get(LINEAGE) or {}
+    original = S3Uri(record.get(ORIGINAL_REF, record.source_ref))
+    lineage = record.get(LINEAGE) or {}
     dropped = [said["class-name"] for said in lineage.get("dropped", ())]
     return Surveyed(
         record.source_ref,
