@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,11 +18,13 @@ from gtlabel.errors import (
     StorageDeniedError,
     StorageError,
 )
+from gtlabel.manifests.chunks import CHUNK_BYTES, read_chunks
 from gtlabel.policies import denial_in
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
     from _typeshed import WriteableBuffer
     from types_boto3_s3 import S3Client
@@ -96,14 +99,34 @@ def read_range(s3: S3Client, uri: S3Uri, start: int, length: int) -> bytes:
             return b""
 
 
-def read_lines(s3: S3Client, uri: S3Uri) -> Iterator[bytes]:
-    """Yield the lines of an object without their ends, holding one chunk at a time.
+def read_lines(s3: S3Client, uri: S3Uri, *, cut: bool = False) -> Iterator[bytes]:
+    """Yield the lines of an object, packed with gzip or not, without their ends, one chunk in memory.
+
+    Args:
+        s3: the client.
+        uri: the object.
+        cut: hand on the beginning of a line that is too long, in place of the error; see `read_chunks`.
 
     Raises:
         ObjectNotFoundError: if there is none.
+        ManifestLineError: at a line that is far longer than a record can be.
+        ManifestError: if the object is packed and damaged.
     """
     with explained("s3:GetObject", uri):
-        yield from s3.get_object(Bucket=uri.bucket, Key=uri.key)["Body"].iter_lines(chunk_size=1 << 16)
+        body = s3.get_object(Bucket=uri.bucket, Key=uri.key)["Body"]
+        yield from read_chunks(body.iter_chunks(CHUNK_BYTES), uri, cut=cut)
+
+
+def read_file_lines(path: Path, *, cut: bool = False) -> Iterator[bytes]:
+    """Yield the lines of a file on this machine as `read_lines` does those of an object.
+
+    Raises:
+        OSError: if it cannot be read.
+        ManifestLineError: at a line that is far longer than a record can be.
+        ManifestError: if it is packed and damaged.
+    """
+    with path.open("rb") as file:
+        yield from read_chunks(iter(partial(file.read, CHUNK_BYTES), b""), str(path), cut=cut)
 
 
 def write(s3: S3Client, uri: S3Uri, body: bytes, content_type: str = "application/octet-stream") -> None:

@@ -74,9 +74,9 @@ class _Body(io.BytesIO):
         super().__init__(body)
         self._cut_lines = cut_lines
 
-    def iter_lines(self, chunk_size: int) -> Iterator[bytes]:
+    def iter_chunks(self, chunk_size: int) -> Iterator[bytes]:
         assert chunk_size > 0
-        for number, line in enumerate(self.read().splitlines()):
+        for number, line in enumerate(self):
             if number == self._cut_lines:
                 raise PowerCut
             yield line

@@ -168,7 +168,7 @@ def test_a_label_that_comes_twice_is_received_once(aws: Aws) -> None:
 def test_what_cannot_be_sent_is_refused_with_a_sentence(
     gtlabel_aws: Aws, stream: str, record: dict[str, Any], sentence: str
 ) -> None:
-    image = ManifestRecord.from_line(json.dumps({"source-ref": IMAGES[0], **record}))
+    image = ManifestRecord.from_values({"source-ref": IMAGES[0], **record})
     before = describe_labeling_job(gtlabel_aws.sagemaker, stream).counters
     with pytest.raises((StreamError, ManifestError), match=re.escape(sentence)):
         send(gtlabel_aws.sagemaker, gtlabel_aws.sns, stream, [image])

@@ -110,14 +110,12 @@ def preview(
 
 
 def _lines(place: str, s3: Callable[[], S3Client]) -> Iterable[bytes]:
-    from gtlabel.storage import read_lines
+    from gtlabel.storage import read_file_lines, read_lines
     from gtlabel.uris import S3Uri
 
     if place.startswith("s3://"):
-        yield from read_lines(s3(), S3Uri(place))
-        return
-    with _file(place, "MANIFEST").open("rb") as lines:
-        yield from lines
+        return read_lines(s3(), S3Uri(place))
+    return read_file_lines(_file(place, "MANIFEST"))
 
 
 def _bytes(place: str, hint: str, s3: Callable[[], S3Client]) -> bytes:

@@ -296,11 +296,11 @@ def stop(
 
 def _given(images: list[str], manifest: Path | None) -> Iterator[S3Uri | ManifestRecord]:
     from gtlabel.manifests.lines import read_records
+    from gtlabel.storage import read_file_lines
     from gtlabel.uris import S3Uri
 
     for image in images:
         lines = sys.stdin if image == "-" else [image]
         yield from (S3Uri(line.strip()) for line in lines if line.strip())
     if manifest is not None:
-        with manifest.open("rb") as file:
-            yield from read_records(file, str(manifest))
+        yield from read_records(read_file_lines(manifest), str(manifest))

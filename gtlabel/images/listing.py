@@ -19,7 +19,7 @@ from gtlabel.errors import (
 from gtlabel.images.checks import EXTENSIONS, PEOPLE, Facts, Limits, UnsoundPictureError, examine
 from gtlabel.images.parallel import in_parallel
 from gtlabel.manifests.records import ManifestRecord
-from gtlabel.storage import StoredObject, list_objects, read_lines, read_range, stat
+from gtlabel.storage import StoredObject, list_objects, read_file_lines, read_lines, read_range, stat
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ def read_list(s3: S3Client, source: S3Uri | Path) -> Iterator[S3Uri]:
     if isinstance(source, S3Uri):
         yield from _addresses(read_lines(s3, source), str(source))
     else:
-        with source.open("rb") as lines:
-            yield from _addresses(lines, str(source))
+        yield from _addresses(read_file_lines(source), str(source))
 
 
 def find_images(s3: S3Client, addresses: Iterable[S3Uri]) -> tuple[list[StoredObject], list[Refusal]]:
