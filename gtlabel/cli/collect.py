@@ -25,7 +25,8 @@ def collect(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="SOURCE", help="A folder, a zip or tar(.gz, .bz2, .xz) archive, or s3://bucket/prefix/."
+            metavar="SOURCE",
+            help="A folder, a zip or tar(.gz, .bz2, .xz) archive, either of them here or in S3.",
         ),
     ],
     into: Annotated[str, typer.Option("--into", help="Where the collection goes: s3://bucket/prefix/.")],
@@ -101,6 +102,9 @@ def collect(
             rich_help_panel=_READING,
         ),
     ] = 500,
+    break_lock: Annotated[
+        bool, typer.Option("--break-lock", help="Collect although another run is said to be at it.")
+    ] = False,
     dry_run: DryRun = False,
     output: Output = Format.TEXT,
     profile: Profile = None,
@@ -142,7 +146,7 @@ def collect(
         _print(_summary(plan, target), output)
         return
     with progress("bringing pictures") as show:
-        collection = bring(aws.s3, plan, target, in_place=in_place, on_progress=show)
+        collection = bring(aws.s3, plan, target, in_place=in_place, break_lock=break_lock, on_progress=show)
     if output is Format.JSON:
         put_json({**collection.model_dump(mode="json"), "others": plan.others})
         return

@@ -21,9 +21,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Protocol, cast
 
+from gtlabel.datasets.collect.files import ArchiveFile
 from gtlabel.errors import ArchiveError
 
 GIGABYTE = 1_000_000_000
@@ -80,7 +80,7 @@ class Limits:
 
     max_bytes: int = 500 * GIGABYTE
     ratio: int = 100
-    free_bytes: int = 256 * _MEGABYTE
+    free_bytes: int = 64 * _MEGABYTE
     max_members: int = 20_000_000
 
     def check(self, archive: str, packed: int, unpacked: int) -> None:
@@ -143,20 +143,20 @@ class ZipSource:
     """A zip archive.
 
     Attributes:
-        path: the file.
+        file: its bytes.
         limits: what it may hold.
         encoding: how names without a mark are written; by default UTF-8 where they are that, as Macs write
             them, else code page 437, as the format has it.
     """
 
-    path: Path
+    file: ArchiveFile
     limits: Limits = LIMITS
     encoding: str | None = None
 
     @property
     def name(self) -> str:
         """What to call it."""
-        return self.path.name
+        return self.file.name
 
     def scan(self, wanted: Wanted) -> Iterator[Found]:
         """Yield the members in the order of the directory; only what is wanted is unpacked.
@@ -164,11 +164,11 @@ class ZipSource:
         Raises:
             ArchiveError: if the archive is hostile, encrypted or damaged.
         """
-        try:
-            archive = zipfile.ZipFile(self.path)
-        except _DAMAGE as error:
-            raise ArchiveError(self.name, f"cannot be read ({error}); download it again") from error
-        with archive:
+        with self.file.open() as file:
+            try:
+                archive = zipfile.ZipFile(file)
+            except _DAMAGE as error:
+                raise ArchiveError(self.name, f"cannot be read ({error}); download it again") from error
             for info, path in self._checked(archive):
                 if info.is_dir():
                     continue
@@ -193,7 +193,7 @@ class ZipSource:
             if kind and not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or stat.S_ISLNK(kind)):
                 raise ArchiveError(self.name, "is a device and no file", path)
         self._refuse_overlaps(infos)
-        self.limits.check(self.name, self.path.stat().st_size, sum(info.file_size for info in infos))
+        self.limits.check(self.name, self.file.size, sum(info.file_size for info in infos))
         return checked
 
     def _name_of(self, info: zipfile.ZipInfo) -> str:
@@ -245,19 +245,19 @@ class TarSource:
     """A tar archive, as it is or packed by gzip, bzip2 or xz.
 
     Attributes:
-        path: the file.
+        file: its bytes.
         limits: what it may hold.
         encoding: how names are written; by default UTF-8.
     """
 
-    path: Path
+    file: ArchiveFile
     limits: Limits = LIMITS
     encoding: str | None = None
 
     @property
     def name(self) -> str:
         """What to call it."""
-        return self.path.name
+        return self.file.name
 
     def scan(self, wanted: Wanted) -> Iterator[Found]:
         """Yield the members in the order of the archive, unpacking it once from start to end.
@@ -265,7 +265,7 @@ class TarSource:
         Raises:
             ArchiveError: if the archive is hostile or damaged.
         """
-        with self.path.open("rb") as file:
+        with self.file.open() as file:
             start = file.read(8)
             file.seek(0)
             unpack = next((use for magic, use in _DECOMPRESSORS.items() if start.startswith(magic)), None)
@@ -336,7 +336,7 @@ class _Counted:
     def __init__(self, source: TarSource, file: _Bytes) -> None:
         self._source = source
         self._file = file
-        self._packed = source.path.stat().st_size
+        self._packed = source.file.size
         self._count = 0
 
     def read(self, length: int) -> bytes:

@@ -22,10 +22,12 @@ from gtlabel.datasets.collect.collection import (
     read_collection,
 )
 from gtlabel.datasets.collect.examine import ROOM_BYTES, Decode, Held, Room, examine, examine_objects
+from gtlabel.datasets.collect.files import ArchiveFile
 from gtlabel.datasets.collect.licence import UNKNOWN, Licence, find_licence
-from gtlabel.datasets.collect.sources import digest_of, open_source
+from gtlabel.datasets.collect.sources import FolderSource, open_archive
 from gtlabel.datasets.copying import copy_missing
 from gtlabel.datasets.folders import Placement
+from gtlabel.datasets.lock import locked
 from gtlabel.errors import DatasetError
 from gtlabel.images.listing import WORKERS
 from gtlabel.images.parallel import in_parallel
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 
+# What an address in S3 that is no prefix ends in.
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
 _MAX_KEY_BYTES = 1024
 # What still leaves room in a key for the folders of a source.
 _MAX_INTO_BYTES = 600
@@ -109,9 +113,9 @@ def plan_collection(
     """Look at every picture of a source, and decide what is collected. Nothing is written anywhere.
 
     Args:
-        source: a folder, a zip or tar archive, or a prefix in S3.
+        source: a folder; a zip or tar archive, here or in S3; or a prefix in S3.
         wishes: how it is to be understood.
-        s3: reads the prefix; for public buckets a client without credentials will do.
+        s3: reads what is in S3; for public buckets a client without credentials will do.
         workers: how many pictures are looked at at once.
         on_progress: called with the number of pictures looked at so far.
 
@@ -122,20 +126,17 @@ def plan_collection(
     """
     wishes = wishes or Wishes()
     within = wishes.within.strip("/")
-    if isinstance(source, S3Uri):
-        if s3 is None:
-            raise DatasetError(f"{source} is in S3; give a client that may read it")
-        prefix = S3Uri(source.rstrip("/") + "/")
-        reader, name = None, str(prefix)
-        origin = Origin(address=wishes.address or prefix)
-        contents = examine_objects(s3, prefix, within, wishes.decode, workers, on_progress)
-    else:
-        reader = open_source(
-            source, limits=wishes.limits, encoding=wishes.encoding, follow_links=wishes.follow_links
+    reader: Source | None
+    if isinstance(source, S3Uri) and not source.key.lower().endswith(_ARCHIVES):
+        reader, digest, name = None, None, source.rstrip("/") + "/"
+        contents = examine_objects(
+            _client(s3, source), S3Uri(name), within, wishes.decode, workers, on_progress
         )
+    else:
+        reader, digest = _opened(source, wishes, s3)
         name = reader.name
-        origin = Origin(address=wishes.address or name, sha256=digest_of(source))
         contents = examine(reader, within, wishes.decode, workers, on_progress)
+    origin = Origin(address=wishes.address or name, sha256=digest)
     chosen = choose(contents, name, depth=wishes.depth, classes=wishes.classes, vocabulary=wishes.vocabulary)
     found = find_licence(contents.licences)
     licence = wishes.licence or (found.name if found else None)
@@ -152,6 +153,26 @@ def plan_collection(
     return Plan(reader, origin, chosen, licence, found, contents.others, tuple(notes))
 
 
+def _opened(source: Path | S3Uri, wishes: Wishes, s3: S3Client | None) -> tuple[Source, str | None]:
+    """A folder or an archive, and the digest of the latter."""
+    if isinstance(source, S3Uri):
+        file = ArchiveFile.in_s3(_client(s3, source), source)
+    elif source.is_dir():
+        return FolderSource(source, wishes.follow_links), None
+    elif source.is_file():
+        file = ArchiveFile.on_disk(source)
+    else:
+        raise DatasetError(f"there is no folder and no archive at {source}; check the path")
+    opened = open_archive(file, limits=wishes.limits, encoding=wishes.encoding)
+    return opened, file.sha256()
+
+
+def _client(s3: S3Client | None, source: S3Uri) -> S3Client:
+    if s3 is None:
+        raise DatasetError(f"{source} is in S3; give a client that may read it")
+    return s3
+
+
 def collect(
     s3: S3Client,
     plan: Plan,
@@ -159,6 +180,7 @@ def collect(
     *,
     in_place: bool = False,
     name: str | None = None,
+    break_lock: bool = False,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     workers: int = WORKERS,
     on_progress: Progress | None = None,
@@ -174,54 +196,69 @@ def collect(
         into: the prefix of the collection.
         in_place: leave pictures that are in S3 where they are.
         name: what stands for the name of a labeling job; by default made of the source and the prefix.
+        break_lock: collect although another run is said to be at it.
         now: tells the time.
         workers: how many pictures are sent at once.
         on_progress: called with the number of pictures that are there and in all.
 
     Raises:
         DatasetError: if `into` holds something else, or the source changed since it was looked at.
+        DatasetInUseError: if another run writes there.
         BucketNotFoundError: if the bucket does not exist.
     """
     if in_place and plan.source is not None:
-        raise DatasetError(f"{plan.origin.address} is not in S3, so its pictures cannot stay in place")
+        raise DatasetError(
+            f"the pictures of {plan.source.name} are no objects in S3 yet and cannot stay in place; "
+            "leave --in-place out"
+        )
     if len(into.key.encode()) > _MAX_INTO_BYTES:
         raise DatasetError(f"{into} is too long an address to put pictures below it")
     into = S3Uri(into.rstrip("/") + "/")
-    earlier = read_collection(s3, into)
-    if earlier is not None and earlier.origin.address != plan.origin.address:
-        raise DatasetError(
-            f"{into} holds what was collected from {earlier.origin.address}; collect into another place"
-        )
-    labeled = plan.chosen.labeled
-    if in_place:
-        addresses = {item.picture.path: _stored(item).uri for item in labeled}
-        if on_progress is not None:
-            on_progress(len(labeled), len(labeled))
-    else:
-        addresses = _addresses(plan, into)
-        _bring(s3, plan, into, addresses, workers, on_progress)
-    job = name or _job_name(plan.origin.address, into)
-
-    def lines(created: datetime) -> Iterator[bytes]:
-        return lines_of(
-            labeled,
-            addresses,
+    with locked(s3, into, break_lock=break_lock):
+        earlier = read_collection(s3, into)
+        if earlier is not None and earlier.origin.address != plan.origin.address:
+            raise DatasetError(
+                f"{into} holds what was collected from {earlier.origin.address}; collect into another place"
+            )
+        if in_place:
+            addresses = {item.picture.path: _stored(item).uri for item in plan.chosen.labeled}
+        else:
+            addresses = _addresses(plan, into)
+            _bring(s3, plan, into, addresses, workers, on_progress)
+        job = name or _job_name(plan.origin.address, into)
+        collection = _describe(plan, into, addresses, earlier, in_place, job, now())
+        file = plan.licence_file
+        publish(
+            s3,
+            collection,
+            _lines(plan, addresses, job, collection.created),
             plan.chosen.classes,
-            origin=plan.origin,
-            licence=plan.licence,
-            job=job,
-            created=created,
+            plan.chosen.aside,
+            (file.file.rpartition("/")[2], file.text) if file else None,
         )
+    return collection
 
-    created = now()
-    if earlier is not None and digest_of_lines(lines(earlier.created)) == earlier.manifest_sha256:
-        # Nothing is new, so nothing gets a new date, and the bytes stay.
-        created = earlier.created
+
+def _describe(
+    plan: Plan,
+    into: S3Uri,
+    addresses: Mapping[str, S3Uri],
+    earlier: Collection | None,
+    in_place: bool,
+    job: str,
+    created: datetime,
+) -> Collection:
+    """What is said of a collection whose pictures are all there."""
+    if earlier is not None:
+        again = digest_of_lines(_lines(plan, addresses, job, earlier.created))
+        # Where nothing is new, nothing gets a new date, and the bytes stay.
+        created = earlier.created if again == earlier.manifest_sha256 else created
+    labeled = plan.chosen.labeled
     counts = Counter(item.class_name for item in labeled)
-    collection = Collection(
+    return Collection(
         uri=into,
         manifest=into / "output.manifest",
-        manifest_sha256=digest_of_lines(lines(created)),
+        manifest_sha256=digest_of_lines(_lines(plan, addresses, job, created)),
         job=job,
         created=created,
         origin=plan.origin,
@@ -233,16 +270,18 @@ def collect(
         repeated=plan.chosen.repeated,
         left_out=dict(sorted(plan.chosen.left_out.items())),
     )
-    file = plan.licence_file
-    publish(
-        s3,
-        collection,
-        lines(created),
+
+
+def _lines(plan: Plan, addresses: Mapping[str, S3Uri], job: str, created: datetime) -> Iterator[bytes]:
+    return lines_of(
+        plan.chosen.labeled,
+        addresses,
         plan.chosen.classes,
-        plan.chosen.aside,
-        (file.file.rpartition("/")[2], file.text) if file else None,
+        origin=plan.origin,
+        licence=plan.licence,
+        job=job,
+        created=created,
     )
-    return collection
 
 
 def _bring(

@@ -7,7 +7,6 @@ import stat
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 from gtlabel.datasets.collect.archives import (
@@ -20,7 +19,8 @@ from gtlabel.datasets.collect.archives import (
     ZipSource,
     shown,
 )
-from gtlabel.errors import ArchiveError, DatasetError
+from gtlabel.datasets.collect.files import ArchiveFile
+from gtlabel.errors import ArchiveError
 
 # Kinds of archives that the standard library does not read, by their first bytes, and what unpacks them.
 _OTHERS = {
@@ -32,7 +32,6 @@ _OTHERS = {
 }
 _PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,50 +76,31 @@ class FolderSource:
         return Found(path, len(body), body)
 
 
-def open_source(
-    path: Path, *, limits: Limits = LIMITS, encoding: str | None = None, follow_links: bool = False
-) -> Source:
-    """The source at a path.
+def open_archive(file: ArchiveFile, *, limits: Limits = LIMITS, encoding: str | None = None) -> Source:
+    """The source that an archive is, told by its first bytes.
 
     Args:
-        path: a folder or an archive.
-        limits: what an archive may hold.
-        encoding: how an archive writes its names, where it does not say.
-        follow_links: whether links in a folder are followed.
+        file: its bytes.
+        limits: what it may hold.
+        encoding: how it writes its names, where it does not say.
 
     Raises:
-        DatasetError: if there is nothing.
         ArchiveError: if it is a file of another kind.
     """
-    if path.is_dir():
-        return FolderSource(path, follow_links)
-    if not path.is_file():
-        raise DatasetError(f"there is no folder and no archive at {path}; check the path")
-    with path.open("rb") as file:
-        start = file.read(512)
+    with file.open() as opened:
+        start = opened.read(512)
     if start.startswith(_ZIP):
-        return ZipSource(path, limits, encoding)
+        return ZipSource(file, limits, encoding)
     for magic, (kind, command) in _OTHERS.items():
         if start.startswith(magic):
             raise ArchiveError(
-                path.name, f"is {kind}, which is not read; unpack it ({command}) and collect the folder"
+                file.name, f"is {kind}, which is not read; unpack it ({command}) and collect the folder"
             )
     if start.startswith(_PACKED) or _is_tar(start):
-        return TarSource(path, limits, encoding)
+        return TarSource(file, limits, encoding)
     raise ArchiveError(
-        path.name, f"is no zip and no tar, it begins with {start[:8]!r}; give the folder or archive itself"
+        file.name, f"is no zip and no tar, it begins with {start[:8]!r}; give the folder or archive itself"
     )
-
-
-def digest_of(path: Path) -> str | None:
-    """The SHA-256 of an archive, in hexadecimal; None for a folder."""
-    if path.is_dir():
-        return None
-    digest = sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _is_tar(start: bytes) -> bool:
