@@ -26,7 +26,19 @@ if TYPE_CHECKING:
 
     from gtlabel.images.fingerprints import Fingerprint
 
-__all__ = ["Bridge", "Grouping", "find_groups", "fingerprints_of", "groups", "same_picture", "united"]
+__all__ = [
+    "Bridge",
+    "Grouping",
+    "Looks",
+    "find_groups",
+    "fingerprints_of",
+    "groups",
+    "same_picture",
+    "united",
+]
+
+# What reads pictures: see `fingerprints_of`.
+Looks = Callable[[Iterable[S3Uri]], Iterator[tuple[S3Uri, "Fingerprint | str"]]]
 
 # The most that four words of 16 bits find by flipping one.
 _MAX_BITS = 7
@@ -76,6 +88,7 @@ def find_groups(
     *,
     earlier: Mapping[S3Uri, str] | None = None,
     workers: int = WORKERS,
+    look: Looks | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Grouping:
     """Read pictures and group them.
@@ -88,6 +101,7 @@ def find_groups(
         images: their addresses, in any order.
         earlier: what an earlier run returned; a picture never changes its group.
         workers: how many pictures are read at once.
+        look: what reads the pictures in place of `fingerprints_of`, in their order; a cluster, perhaps.
         on_progress: called with the number of pictures read so far.
 
     Raises:
@@ -96,7 +110,9 @@ def find_groups(
     unread: list[Refusal] = []
 
     def readable() -> Iterator[tuple[S3Uri, Fingerprint]]:
-        for done, (image, found) in enumerate(fingerprints_of(s3, sorted(set(images)), workers), start=1):
+        wanted = sorted(set(images))
+        seen = look(wanted) if look else fingerprints_of(s3, wanted, workers)
+        for done, (image, found) in enumerate(seen, start=1):
             if isinstance(found, str):
                 unread.append(Refusal(image, found))
             else:
