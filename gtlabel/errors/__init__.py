@@ -19,7 +19,8 @@
     │   └── VocabularyError           a file of renamed and removed ones
     ├── ManifestError                 a manifest
     │   ├── ManifestLineError         one line of it               (ValueError)
-    │   └── MissingLabelError         a record without that label  (LookupError)
+    │   ├── MissingLabelError         a record without that label  (LookupError)
+    │   └── AnswerFileError           what workers said            (ValueError)
     ├── DatasetError                  consolidation
     │   ├── ArchiveError              a zip or tar that is not safe to read
     │   ├── DatasetInUseError         another run writes it
@@ -86,6 +87,7 @@ step where there is one.
 from __future__ import annotations
 
 from gtlabel.errors.data import (
+    AnswerFileError,
     ArchiveError,
     BucketNotFoundError,
     ClassListError,
@@ -178,6 +180,7 @@ from gtlabel.errors.root import (
 
 __all__ = [
     "AnswerError",
+    "AnswerFileError",
     "ArchiveError",
     "ArtifactError",
     "BucketNotFoundError",

@@ -123,6 +123,15 @@ class MissingLabelError(ManifestError, LookupError):
     """A record that does not hold the label asked for."""
 
 
+class AnswerFileError(ManifestError, ValueError):
+    """A file of what workers said, or of what was settled on, that is none."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where}: {reason}")
+        self.where = where
+        self.reason = reason
+
+
 class DatasetError(GtlabelError):
     """Labels that do not make a dataset."""
 
