@@ -183,7 +183,7 @@ class _Talk(asyncio.Protocol):
         del self._buffer[: end + 4 + length]
         self._told_to_go_on = False
         if "aws-chunked" in headers.get("content-encoding", ""):
-            body = _unchunked(body)
+            body = unchunked(body)
         status, extra, content = self._bucket.answer(method, target, body)
         shown = {"Content-Length": str(len(content)), **extra}
         head = "".join(f"{name}: {value}\r\n" for name, value in shown.items())
@@ -206,7 +206,7 @@ def _error(code: str, message: str) -> bytes:
     return f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
 
 
-def _unchunked(body: bytes) -> bytes:
+def unchunked(body: bytes) -> bytes:
     """A body in AWS's chunked encoding, without its frame.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html
