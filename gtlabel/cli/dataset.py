@@ -256,13 +256,17 @@ def _findings(
     for target in targets:
         place = Place.of(target, s3)
         if place.is_manifest:
-            yield from lint(place.lines(), str(place), attribute=attribute, classes=classes)
+            yield from lint(place.lines(cut=True), str(place), attribute=attribute, classes=classes)
             continue
         dataset = open_dataset(place)
         for file in dataset.channels.values():
             manifest = place.at(file.manifest.name)
-            names = tuple(dataset.names)
-            yield from lint(manifest.lines(), str(manifest), attribute=dataset.attribute, classes=names)
+            yield from lint(
+                manifest.lines(cut=True),
+                str(manifest),
+                attribute=dataset.attribute,
+                classes=tuple(dataset.names),
+            )
 
 
 def _annotation(finding: Finding) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gtlabel.cli.output import put, put_fields, put_table, say
@@ -26,15 +27,15 @@ def put_survey(found: Survey, suspicious: int) -> None:
         put("")
         rows = [
             (
-                visible(image.class_name),
+                image.class_name,
                 image.certainty,
                 image.channel,
-                visible(image.original),
-                visible(image.reasons[0].sentence),
+                image.original,
+                image.reasons[0].sentence,
             )
             for image in listed
         ]
-        put_table(("class", "confidence", "channel", "image", "this image"), rows, right=("confidence",))
+        _put_rows(("class", "confidence", "channel", "image", "this image"), rows, right=("confidence",))
     more = len(found.suspicious) - len(listed)
     if more:
         say(f"{more:,} more labels are suspicious; --suspicious lists more of them")
@@ -46,27 +47,21 @@ def put_comparison(comparison: Comparison) -> None:
     """Print what changed."""
     difference = comparison.difference
     if comparison.moves:
-        moves = [(visible(was), visible(now), count) for was, now, count in comparison.moves]
-        put_table(("from", "to", "images"), moves, right=("images",))
+        _put_rows(("from", "to", "images"), comparison.moves, right=("images",))
         put("")
-    changed = [
-        (visible(name), was, now, f"{now - was:+}") for name, was, now in comparison.classes if was != now
-    ]
+    changed = [(name, was, now, f"{now - was:+}") for name, was, now in comparison.classes if was != now]
     if changed:
         columns = ("before", "after", "change")
-        put_table(("class", *columns), changed, right=columns)
+        _put_rows(("class", *columns), changed, right=columns)
         put("")
     if comparison.moved:
         moved = [(was, now, count) for (was, now), count in sorted(comparison.moved.items())]
-        put_table(("channel before", "channel after", "images"), moved, right=("images",))
+        _put_rows(("channel before", "channel after", "images"), moved, right=("images",))
         put("")
     listed = difference.changes[:_CHANGES]
     if listed:
-        rows = [
-            (change.kind, visible(change.before or ""), visible(change.after or ""), visible(change.image))
-            for change in listed
-        ]
-        put_table(("change", "before", "after", "image"), rows)
+        rows = [(change.kind, change.before or "", change.after or "", change.image) for change in listed]
+        _put_rows(("change", "before", "after", "image"), rows)
         put("")
     for what, names in (("added", difference.columns_added), ("removed", difference.columns_removed)):
         for name, count in names.items():
@@ -86,9 +81,9 @@ def _put_labels(labels: LabelStatistics) -> None:
     rows = []
     for name, counts, size in labels.rows:
         middle = labels.of_class[name].quantile(0.5) if name in labels.of_class else None
-        rows.append((visible(name), *counts, size, "" if middle is None else f"{middle:.2f}"))
+        rows.append((name, *counts, size, "" if middle is None else f"{middle:.2f}"))
     numbers = (*channels, "images", "median confidence")
-    put_table(("class", *numbers), rows, right=numbers)
+    _put_rows(("class", *numbers), rows, right=numbers)
     put("")
     facts: dict[str, Any] = {
         "images": labels.images,
@@ -107,11 +102,8 @@ def _put_labels(labels: LabelStatistics) -> None:
     _put_histogram("confidence", labels.confidence.histogram)
     if labels.disputed:
         put("")
-        disputed = [
-            (visible(kept), visible(other), count)
-            for (kept, other), count in labels.disputed.most_common(_DISPUTES)
-        ]
-        put_table(("kept", "dropped", "images"), disputed, right=("images",))
+        disputed = [(kept, other, count) for (kept, other), count in labels.disputed.most_common(_DISPUTES)]
+        _put_rows(("kept", "dropped", "images"), disputed, right=("images",))
 
 
 def _put_pictures(pictures: PictureStatistics) -> None:
@@ -139,4 +131,8 @@ def _put_histogram(name: str, histogram: Histogram) -> None:
         (bin_name, count, "\u2588" * -(-count * _WIDEST_BAR // most))
         for bin_name, count in histogram.bars
     ]
-    put_table((name, "images", ""), rows, right=("images",))
+    _put_rows((name, "images", ""), rows, right=("images",))
+
+
+def _put_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = ()) -> None:
+    put_table(columns, [[visible(str(cell)) for cell in row] for row in rows], right=right)

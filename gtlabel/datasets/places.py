@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gtlabel.errors import DatasetError, ObjectNotFoundError
-from gtlabel.storage import read, read_lines
+from gtlabel.storage import read, read_file_lines, read_lines
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -66,20 +66,22 @@ class Place:
         except OSError as error:
             raise DatasetError(f"{self.root} cannot be read: {error.strerror}") from error
 
-    def lines(self) -> Iterator[bytes]:
-        """The lines of the file without their ends, a chunk in memory at a time.
+    def lines(self, *, cut: bool = False) -> Iterator[bytes]:
+        """The lines of the file, packed or not, without their ends, a chunk in memory at a time.
+
+        Args:
+            cut: hand on the beginning of a line that is too long, in place of the error.
 
         Raises:
             ObjectNotFoundError: if there is none.
             DatasetError: if the disk does not hand it out.
+            ManifestLineError: at a line that is far longer than a record can be.
         """
         if isinstance(self.root, S3Uri):
-            yield from read_lines(self.connect(), self.root)
+            yield from read_lines(self.connect(), self.root, cut=cut)
             return
         try:
-            with self.root.open("rb") as file:
-                for line in file:
-                    yield line.rstrip(b"\r\n")
+            yield from read_file_lines(self.root, cut=cut)
         except FileNotFoundError:
             raise ObjectNotFoundError(str(self.root)) from None
         except OSError as error:
@@ -90,15 +92,16 @@ class Place:
 
         Args:
             image: its address.
-            dataset: the address that the dataset was consolidated at; what lies below it is looked for in
-                the folder first.
+            dataset: the address that the dataset was consolidated at; what lies below it is in the folder,
+                if the dataset is.
 
         Raises:
-            ObjectNotFoundError: if it is neither here nor there.
+            ObjectNotFoundError: if it is not there.
         """
         if isinstance(self.root, Path) and image.startswith(dataset):
             copy = self.root / image.removeprefix(dataset)
             # A key may hold "..", which is a name in S3 and a way out of a folder.
-            if copy.resolve().is_relative_to(self.root.resolve()) and copy.is_file():
-                return copy.read_bytes()
+            if not (copy.resolve().is_relative_to(self.root.resolve()) and copy.is_file()):
+                raise ObjectNotFoundError(str(copy))
+            return copy.read_bytes()
         return read(self.connect(), image)
