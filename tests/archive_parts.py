@@ -45,7 +45,8 @@ def folders(*classes: str, each: int = 3, above: str = "", first: int = 0) -> di
     return {path: picture(first + number) for number, path in enumerate(names)}
 
 
-HONEST = {"LICENSE": b"MIT License", **folders("cat", "dog")}
+MIT = {"LICENSE": b"MIT License"}
+HONEST = {**MIT, **folders("cat", "dog")}
 
 
 def zipped(
@@ -162,6 +163,22 @@ def sparse() -> bytes:
     return (
         whole.rstrip(b"\0").ljust((len(whole.rstrip(b"\0")) + 511) // 512 * 512, b"\0") + header + bytes(1024)
     )
+
+
+def put_folder(folder: Path, members: dict[str, bytes]) -> Path:
+    """A folder with these files."""
+    for name, body in members.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+    return folder
+
+
+def put_zip(tmp_path: Path, members: dict[str, bytes], name: str = "flowers.zip") -> Path:
+    """A zip archive with these files."""
+    path = tmp_path / name
+    path.write_bytes(zipped(members))
+    return path
 
 
 DEVICE = stat.S_IFCHR | 0o644

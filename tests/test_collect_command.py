@@ -1,0 +1,135 @@
+"""Collecting as a person does it, and a public data set beside a labeling job of one's own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archive_parts import HONEST, JPEG, MIT, folders, picture, put_zip
+
+from gtlabel.aws import Aws
+from gtlabel.datasets.channels import read_channel
+from gtlabel.datasets.folders import folder_of
+from gtlabel.journey import consolidate_jobs, plan_labeling, start_labeling
+from gtlabel.storage import list_objects, read, write
+from gtlabel.uris import S3Uri
+
+if TYPE_CHECKING:
+    from gtlabel.emulator.actors import Workers
+
+SAMPLES = Path(__file__).parent.parent / "samples" / "trash"
+
+
+class TestTogether:
+    """A public data set beside a labeling job: one dataset whose every label is right by name."""
+
+    JOB_CLASSES = ("Recycle", "Compost", "Landfill")
+
+    def truth(self) -> list[dict[str, str]]:
+        return [json.loads(line) for line in (SAMPLES / "truth.jsonl").read_text().splitlines()][:36]
+
+    def put_archive(self, tmp_path: Path) -> dict[str, str]:
+        """The second half of the sample as somebody else's data set, and the right class of each picture."""
+        members = {"trash-main/LICENSE": b"Creative Commons Attribution 4.0 International"}
+        right = {}
+        for number, item in enumerate(self.truth()[18:]):
+            split = "test" if number % 6 == 5 else "train"
+            member = f"trash-main/{split}/{folder_of(item['class'])}/{Path(item['image']).name}"
+            members[member] = (SAMPLES / item["image"]).read_bytes()
+            right[member] = item["class"]
+        put_zip(tmp_path, members, "trash.zip")
+        return right
+
+    def test_a_collection_and_a_labeling_job_become_one_dataset(
+        self, gtlabel_aws: Aws, gtlabel_workers: Workers, tmp_path: Path
+    ) -> None:
+        gtlabel_aws.s3.create_bucket(Bucket="trash-photos")
+        member_classes = self.put_archive(tmp_path)
+        right: dict[str, str] = {}
+        for item in self.truth()[:18]:
+            uri = S3Uri(f"s3://trash-photos/mine/{Path(item['image']).name}")
+            write(gtlabel_aws.s3, uri, (SAMPLES / item["image"]).read_bytes())
+            right[uri] = item["class"]
+        plan = plan_labeling(
+            gtlabel_aws, S3Uri("s3://trash-photos/mine/"), self.JOB_CLASSES, team="gtlabel", role="gtlabel"
+        )
+        start_labeling(gtlabel_aws, plan)
+        names = {uri.rpartition("/")[2]: name for uri, name in right.items()}
+        gtlabel_workers.answer(plan.request.name, truth=names)
+
+        run = subprocess.run(
+            [sys.executable, "-m", "gtlabel", "collect", "trash.zip", "--into", "s3://trash-photos/public/"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr
+        manifest = run.stdout.splitlines()[-1]
+        assert manifest == "s3://trash-photos/public/output.manifest"
+        for member, name in member_classes.items():
+            right[f"s3://trash-photos/public/images/{member}"] = name
+
+        dataset = consolidate_jobs(
+            gtlabel_aws, [plan.request.name, manifest], S3Uri("s3://trash-photos/dataset/")
+        )
+        assert list(dataset.names) == list(self.JOB_CLASSES)
+        examples = [
+            example
+            for channel in dataset.channels
+            for example in read_channel(gtlabel_aws.s3, dataset, channel)
+        ]
+        assert {str(example.original): example.class_name for example in examples} == right
+        for example in examples:
+            assert example.image.startswith(
+                f"s3://trash-photos/dataset/classes/{folder_of(right[example.original])}/"
+            )
+
+
+class TestCommand:
+    def run(self, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "gtlabel", "collect", *words], cwd=cwd, capture_output=True, text=True
+        )
+
+    def test_anybody_may_read_open_data_without_credentials(self, gtlabel_aws: Aws, tmp_path: Path) -> None:
+        for bucket in ("open-data", "mine"):
+            gtlabel_aws.s3.create_bucket(Bucket=bucket)
+        for name, body in {**HONEST, "cat/broken.jpg": JPEG[:2000]}.items():
+            gtlabel_aws.s3.put_object(Bucket="open-data", Key=f"flowers/{name}", Body=body, ACL="public-read")
+        words = ["s3://open-data/flowers/", "--into", "s3://mine/flowers/", "--no-sign-request"]
+        done = self.run(*words, "--in-place", "--output", "json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "set aside: cat/broken.jpg is a JPEG that is cut off" in done.stderr
+        told = json.loads(done.stdout)
+        assert (told["licence"], told["classes"], told["set_aside"]) == ("MIT", {"cat": 3, "dog": 3}, 1)
+        manifest = read(gtlabel_aws.s3, S3Uri(told["manifest"])).splitlines()
+        assert {json.loads(line)["source-ref"] for line in manifest} == {
+            f"s3://open-data/flowers/{name}" for name in HONEST if name.endswith(".png")
+        }
+
+    def test_a_dry_run_shows_the_classes_and_writes_nothing(self, gtlabel_aws: Aws, tmp_path: Path) -> None:
+        gtlabel_aws.s3.create_bucket(Bucket="mine")
+        members = {**MIT, **folders("cat", above="train/"), **folders("cat", above="test/", first=20)}
+        put_zip(tmp_path, {**members, **folders("dog", above="test/", first=40)})
+        words = ["flowers.zip", "--into", "s3://mine/flowers/", "--dry-run"]
+        shown = self.run(*words, cwd=tmp_path)
+        assert [line.split() for line in shown.stdout.splitlines()] == [
+            ["class", "test", "train"],
+            ["cat", "3", "3"],
+            ["dog", "3", "0"],
+            ["licence", "MIT"],
+        ]
+        assert json.loads(self.run(*words, "--output", "json", cwd=tmp_path).stdout)["images"] == 9
+        assert list(list_objects(gtlabel_aws.s3, S3Uri("s3://mine/"))) == []
+
+    def test_a_hostile_archive_ends_in_one_sentence(self, gtlabel_aws: Aws, tmp_path: Path) -> None:
+        gtlabel_aws.s3.create_bucket(Bucket="mine")
+        put_zip(tmp_path, {**HONEST, "../evil.png": picture(1)})
+        done = self.run("flowers.zip", "--into", "s3://mine/flowers/", cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr == "gtlabel: flowers.zip: the member '../evil.png' has a name that leads outside\n"
+        assert list(list_objects(gtlabel_aws.s3, S3Uri("s3://mine/"))) == []
+        assert {path.name for path in tmp_path.rglob("*")} == {"flowers.zip"}
