@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from gtlabel.datasets.channels import Dataset, read_channel, read_dataset
-from gtlabel.datasets.consolidate import JobOutput, consolidate
+from gtlabel.datasets.consolidate import JobOutput, Options, consolidate
 from gtlabel.edge.bundle import build_bundle
 from gtlabel.edge.deploy import Deployed, DeploymentPlan, deploy_model
 from gtlabel.errors import DatasetError, TrainingError
@@ -26,7 +26,6 @@ from gtlabel.labeling.jobs import ENDED
 from gtlabel.labeling.plan import LabelingPlan, plan_labeling, prepare_labeling, start_labeling
 from gtlabel.labeling.request import MAX_JOB_NAME
 from gtlabel.labeling.tasks import role_arn
-from gtlabel.manifests.split import Shares
 from gtlabel.storage import read
 from gtlabel.training.image import image_uri
 from gtlabel.training.jobs import TrainingJob, describe_training_job
@@ -63,14 +62,9 @@ FROM_SCRATCH = {"num_layers": 18}
 
 
 def consolidate_jobs(
-    aws: Aws,
-    jobs: Sequence[str],
-    into: S3Uri,
-    *,
-    validation: float = 0.2,
-    on_progress: Callable[[int, int], None] | None = None,
+    aws: Aws, jobs: Sequence[str], into: S3Uri, *, attribute: str | None = None, **options: Unpack[Options]
 ) -> Dataset:
-    """Make a dataset of what labeling jobs left: class folders, two channels and a class list.
+    """Make a dataset of what labeling jobs left: class folders, channels and a class list.
 
     Running it again goes on where it was interrupted and ends in the same bytes.
 
@@ -79,8 +73,9 @@ def consolidate_jobs(
         jobs: names of completed or stopped labeling jobs, or of groups of them, or addresses of manifests;
             their order is the order of the classes.
         into: the prefix of the dataset.
-        validation: the share of images kept for validation.
-        on_progress: called with the number of copies done and in all.
+        attribute: the label attribute of manifests that hold the labels of several jobs; a job given by its
+            name knows its own.
+        options: those of `gtlabel.datasets.consolidate.consolidate`.
 
     Raises:
         JobNotFoundError: if one of the jobs does not exist.
@@ -89,7 +84,7 @@ def consolidate_jobs(
     outputs: list[JobOutput | S3Uri] = []
     for name in jobs:
         if name.startswith("s3://"):
-            outputs.append(S3Uri(name))
+            outputs.append(JobOutput(S3Uri(name), attribute))
             continue
         for job in describe_labeling(aws.sagemaker, aws.s3, name).jobs:
             if job.output_manifest is None or job.status not in ENDED:
@@ -105,7 +100,7 @@ def consolidate_jobs(
                     name=job.name,
                 )
             )
-    return consolidate(aws.s3, outputs, into, shares=Shares(validation=validation), on_progress=on_progress)
+    return consolidate(aws.s3, outputs, into, **options)
 
 
 def plan_training(

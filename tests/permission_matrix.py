@@ -38,6 +38,7 @@ from gtlabel.journey import TrainedModel
 from gtlabel.labeling.groups import describe_labeling, stop_labeling
 from gtlabel.labeling.jobs import list_labeling_jobs, wait_for_labeling_job
 from gtlabel.labeling.preflight import Subject, check, let_browsers_in
+from gtlabel.manifests.split import Shares
 from gtlabel.policies import COMMANDS, actions, policy_for
 from gtlabel.storage import write
 from gtlabel.training.jobs import (
@@ -266,7 +267,7 @@ def _fill(stage: Stage) -> None:
     gtlabel.start_labeling(aws, plan)
     answer(stage.address.url, "labeled", 2, 1.0, truth, seed=1)
     wait_for_labeling_job(aws.sagemaker, "labeled", poll=0.1, timeout=30)
-    gtlabel.consolidate_jobs(aws, ["labeled"], BINS, validation=0.3)
+    gtlabel.consolidate_jobs(aws, ["labeled"], BINS, shares=Shares(validation=0.3))
     dataset = gtlabel.read_dataset(aws.s3, BINS)
     create_training_job(
         aws.sagemaker,

@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from contextlib import nullcontext
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gtlabel.cli.options import EndpointUrl, Output, Profile, Region, connect
 from gtlabel.cli.output import Format, progress, put, put_json, put_table, say
+
+if TYPE_CHECKING:
+    from gtlabel.datasets.channels import Dataset
+
+_LABELS = "Which labels count"
+_SPLIT = "Which channel an image is in"
+_WRITING = "What is written"
+_DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+# As many as can be read; the files have them all.
+_SHOWN = 10
+
+
+class Conflicts(StrEnum):
+    """Which label holds where jobs disagree."""
+
+    NEWEST = "newest"
+    HUMAN = "human"
+    CONFIDENCE = "confidence"
+    ADJUSTMENT = "adjustment"
+    VOTES = "votes"
+    REFUSE = "refuse"
+
+
+class Images(StrEnum):
+    """What becomes of the images."""
+
+    COPY = "copy"
+    MOVE = "move"
+    NONE = "none"
 
 
 def consolidate(
@@ -15,9 +48,145 @@ def consolidate(
         list[str], typer.Argument(metavar="JOB...", help="Labeling jobs that have ended, or manifests.")
     ],
     into: Annotated[str, typer.Option("--into", help="Where the dataset goes: s3://bucket/prefix/.")],
+    policy: Annotated[
+        Conflicts,
+        typer.Option(
+            "--policy",
+            help="Which label holds where jobs disagree: the newest, people's before machines', the highest "
+            "confidence, that of a job that looked again at another's (adjustment), the class with most "
+            "answers of all jobs together (votes), or none (refuse).",
+            rich_help_panel=_LABELS,
+        ),
+    ] = Conflicts.NEWEST,
+    attribute: Annotated[
+        str | None,
+        typer.Option(
+            "--attribute",
+            help="The label attribute of manifests that hold several jobs' labels.",
+            rich_help_panel=_LABELS,
+        ),
+    ] = None,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(
+            "--vocabulary",
+            exists=True,
+            dir_okay=False,
+            help="Renames, merges and removed classes, as TOML.",
+            rich_help_panel=_LABELS,
+        ),
+    ] = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            "--min-confidence",
+            min=0,
+            max=1,
+            help="Only labels at least so sure; those that state no confidence stay.",
+            rich_help_panel=_LABELS,
+        ),
+    ] = None,
+    human_only: Annotated[
+        bool, typer.Option("--human-only", help="Only labels that people gave.", rich_help_panel=_LABELS)
+    ] = False,
+    job_only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--job-only",
+            metavar="JOB",
+            help="Only labels of this job, of all that stand in the manifests; may be given again.",
+            rich_help_panel=_LABELS,
+        ),
+    ] = None,
+    class_only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class-only",
+            metavar="CLASS",
+            help="Only this class, by its new name; may be given again.",
+            rich_help_panel=_LABELS,
+        ),
+    ] = None,
+    after: Annotated[
+        datetime | None,
+        typer.Option(
+            "--after", formats=_DATES, help="Only labels made then or later, UTC.", rich_help_panel=_LABELS
+        ),
+    ] = None,
+    before: Annotated[
+        datetime | None,
+        typer.Option(
+            "--before", formats=_DATES, help="Only labels made earlier, UTC.", rich_help_panel=_LABELS
+        ),
+    ] = None,
+    cap: Annotated[
+        int | None,
+        typer.Option("--cap", min=1, help="At most so many images of each class.", rich_help_panel=_LABELS),
+    ] = None,
+    train: Annotated[
+        float | None,
+        typer.Option(
+            "--train",
+            help="The share of images to train with. [default: what the others leave]",
+            rich_help_panel=_SPLIT,
+        ),
+    ] = None,
     validation: Annotated[
-        float, typer.Option("--validation", help="The share of images kept for validation.")
+        float,
+        typer.Option("--validation", help="The share of images kept for validation.", rich_help_panel=_SPLIT),
     ] = 0.2,
+    test: Annotated[
+        float,
+        typer.Option("--test", help="The share of images kept for a last test.", rich_help_panel=_SPLIT),
+    ] = 0.0,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            "--group-by",
+            metavar="near-duplicates|REGEX",
+            help="What keeps images in one channel: looking alike, for which each is fetched, or having the "
+            "same text in the key, such as '(cam[0-9]+)/([0-9-]+)/'.",
+            rich_help_panel=_SPLIT,
+        ),
+    ] = None,
+    mode: Annotated[
+        Images,
+        typer.Option(
+            "--mode",
+            help="Copy images into class folders, move them, or leave them where they are (none).",
+            rich_help_panel=_WRITING,
+        ),
+    ] = Images.COPY,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="Also as lst, recordio, imagefolder, csv, coco or croissant; may be given again.",
+            rich_help_panel=_WRITING,
+        ),
+    ] = None,
+    skip_bad: Annotated[
+        Path | None,
+        typer.Option(
+            "--skip-bad",
+            metavar="FILE",
+            dir_okay=False,
+            help="Set lines that cannot be used aside into this file, and go on.",
+            rich_help_panel=_WRITING,
+        ),
+    ] = None,
+    break_lock: Annotated[
+        bool,
+        typer.Option(
+            "--break-lock", help="Write although another run seems to be at it.", rich_help_panel=_WRITING
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what would come of it, and write nothing.", rich_help_panel=_WRITING
+        ),
+    ] = False,
     output: Output = Format.TEXT,
     profile: Profile = None,
     region: Region = None,
@@ -25,29 +194,95 @@ def consolidate(
 ) -> None:
     """Make class folders and training channels of labeling jobs, and print where they are.
 
-    Images are copied inside S3. Interrupted, the same command goes on where it was.
+    Images are copied inside S3. Interrupted, the same command goes on where it was. An image never
+    changes its channel, however many are added later. Where jobs disagree, the line of the image tells
+    what was decided, and disputed.manifest lists the images for: gtlabel label.
 
-    Example: gtlabel consolidate trash-20261122-101500 --into s3://my-bucket/dataset/
+    Example: gtlabel consolidate trash-1 trash-2 --into s3://my-bucket/dataset/ --policy human
     """
     from gtlabel.journey import consolidate_jobs
+    from gtlabel.manifests.aside import SetAside
+    from gtlabel.manifests.choose import Choice
+    from gtlabel.manifests.split import Shares
+    from gtlabel.manifests.vocabulary import Vocabulary
     from gtlabel.uris import S3Uri
 
+    choice = Choice(
+        min_confidence=min_confidence,
+        human_only=human_only,
+        jobs=frozenset(job_only or ()),
+        classes=frozenset(class_only or ()),
+        after=after,
+        before=before,
+        cap_per_class=cap,
+    )
+    shares = Shares(validation=validation, test=test) if train is None else Shares(train, validation, test)
+    words = Vocabulary.read(vocabulary) if vocabulary else Vocabulary()
     _, aws = connect(profile, region, endpoint_url)
-    with progress("copying") as show:
-        dataset = consolidate_jobs(aws, jobs, S3Uri(into), validation=validation, on_progress=show)
-    for source in dataset.sources:
-        if source.failed or source.unlabeled:
-            say(
-                f"{source.manifest}: {source.failed} images failed, {source.unlabeled} lack a label; left out"
-            )
-    for uri in dataset.missing:
-        say(f"left out: {uri} was labeled and is not there any more")
-    for disagreement in dataset.disagreements:
-        dropped = ", ".join(disagreement.dropped)
-        say(f"{disagreement.image}: {disagreement.kept} holds, being newer than {dropped}")
+    with SetAside(skip_bad) if skip_bad else nullcontext() as aside, progress("images") as show:
+        dataset = consolidate_jobs(
+            aws,
+            jobs,
+            S3Uri(into),
+            attribute=attribute,
+            policy=policy.value,
+            choice=choice,
+            vocabulary=words,
+            shares=shares,
+            groups=group_by,
+            mode=mode.value,
+            formats=formats or (),
+            on_bad=aside,
+            break_lock=break_lock,
+            dry_run=dry_run,
+            on_progress=show,
+        )
+    if skip_bad and aside and aside.count:
+        say(f"{aside.count} lines cannot be used and are in {skip_bad}; first line {_place(aside.first)}")
+    _tell(dataset)
     if output is Format.JSON:
         put_json(dataset.model_dump(mode="json"))
         return
-    rows = [(item.name, item.train, item.validation, item.folder) for item in dataset.classes]
-    put_table(("class", "train", "validation", "folder"), rows, right=("train", "validation"))
-    put(str(dataset.uri))
+    channels = tuple(dataset.channels)
+    put_table(
+        ("class", *channels, "folder"),
+        [(item.name, *(getattr(item, name) for name in channels), item.folder) for item in dataset.classes],
+        right=channels,
+    )
+    put(f"would be at {dataset.uri}" if dry_run else str(dataset.uri))
+
+
+def _place(first: tuple[int, str] | None) -> str:
+    return f"{first[0]}: {first[1]}" if first else ""
+
+
+def _tell(dataset: Dataset) -> None:
+    """Say what a person should know about the dataset, beside where it is."""
+    for source in dataset.sources:
+        left = (
+            (source.failed, "images failed"),
+            (source.unlabeled, "lack a label"),
+            (source.left_out, "labels do not meet the conditions"),
+            (source.removed, "labels are of removed classes"),
+            (source.bad, "lines cannot be used"),
+        )
+        told = ", ".join(f"{count} {what}" for count, what in left if count)
+        if told:
+            say(f"{source.manifest}: {told}; left out")
+    for uri in dataset.missing[:_SHOWN]:
+        say(f"left out: {uri} was labeled and is not there any more")
+    if len(dataset.missing) > _SHOWN:
+        say(f"left out: {len(dataset.missing) - _SHOWN} more that are not there any more")
+    for disagreement in dataset.disagreements[:_SHOWN]:
+        dropped = ", ".join(disagreement.dropped)
+        why = "being newer than" if dataset.policy == "newest" else f"by the policy {dataset.policy}, over"
+        say(f"{disagreement.image}: {disagreement.kept} holds, {why} {dropped}")
+    if dataset.disputed:
+        say(
+            f"jobs disagree on {dataset.disputed} images; label them again with: "
+            f"gtlabel label {dataset.uri}disputed.manifest"
+        )
+    if dataset.capped:
+        say(f"{dataset.capped} images of large classes are left out to keep the classes in balance")
+    for warning in dataset.warnings:
+        say(f"note: {warning}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from gtlabel.datasets.certificate import NEAR_DUPLICATES, Witness, read_certificate, write_certificate
 from gtlabel.datasets.channels import (
@@ -15,10 +15,12 @@ from gtlabel.datasets.channels import (
     LineMaker,
     Mode,
     publish,
+    read_channel,
     withdraw,
 )
 from gtlabel.datasets.copying import WORKERS, Progress, copy_missing, delete_sources, present_copies
 from gtlabel.datasets.folders import Placement, find, folder_of, place
+from gtlabel.datasets.formats import Prefix, Written, check_formats, write_format
 from gtlabel.datasets.gather import JobOutput, OnBad, gather
 from gtlabel.datasets.grouping import group_images
 from gtlabel.datasets.lock import locked
@@ -37,12 +39,29 @@ from gtlabel.uris import S3Uri
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-__all__ = ["JobOutput", "consolidate"]
+__all__ = ["JobOutput", "Options", "consolidate"]
 
 # What still leaves room in a key of 1,024 bytes for a class and a file name.
 _MAX_INTO_BYTES = 600
 # `dataset.json` is read whole; what it names of many is the beginning.
 _NAMED = 1000
+
+
+class Options(TypedDict, total=False):
+    """What can be asked of `consolidate`, which tells what each means; for those who hand it on."""
+
+    policy: Policy
+    choice: Choice
+    vocabulary: Vocabulary
+    shares: Shares
+    groups: str | None
+    mode: Mode
+    formats: Sequence[str]
+    on_bad: OnBad | None
+    workers: int
+    break_lock: bool
+    dry_run: bool
+    on_progress: Progress | None
 
 
 def consolidate(
@@ -56,6 +75,7 @@ def consolidate(
     shares: Shares | None = None,
     groups: str | None = None,
     mode: Mode = "copy",
+    formats: Sequence[str] = (),
     on_bad: OnBad | None = None,
     workers: int = WORKERS,
     break_lock: bool = False,
@@ -80,6 +100,7 @@ def consolidate(
             regular expression for keys, see `gtlabel.manifests.split.KeyPattern`.
         mode: `copy` images into class folders, `move` them there, or leave them where they are (`none`):
             then the channels name the images themselves, and whether they are still there is not looked at.
+        formats: what else to write beside the channels, of `gtlabel.datasets.formats.FORMATS`.
         on_bad: takes the number, bytes and reason of a line that cannot be used, in place of an error.
         workers: how many copies run at once.
         break_lock: write although another run seems to be at it.
@@ -99,6 +120,9 @@ def consolidate(
         raise DatasetError(f"{into} is too long an address to put class folders below it")
     if groups is not None and groups != NEAR_DUPLICATES:
         KeyPattern(groups)
+    extra = [name for name in check_formats(formats) if name != "augmented"]
+    if extra and mode == "none":
+        raise DatasetError(f"the format {extra[0]!r} tells of copies in class folders; leave out mode 'none'")
     job = _Consolidation(
         s3, S3Uri(into.rstrip("/") + "/"), policy, choice or Choice(), vocabulary or Vocabulary()
     )
@@ -112,7 +136,7 @@ def consolidate(
         withdraw(s3, job.into)
         job.copy(workers, on_progress)
         lock.check()
-        dataset = job.publish()
+        dataset = job.publish(extra)
     job.delete_moved()
     return dataset
 
@@ -223,8 +247,8 @@ class _Consolidation:
         copy_missing(self._s3, list(self._placements.values()), self._present, workers, on_progress)
         self._copies = {item.uri: item for item in list_objects(self._s3, self.into / "classes/")}
 
-    def publish(self) -> Dataset:
-        """Write the channels, the certificate, and last `dataset.json`."""
+    def publish(self, formats: Sequence[str]) -> Dataset:
+        """Write the channels, the formats, the certificate, and last `dataset.json`."""
         witness = Witness()
         for channel in self._plan.shares.channels:
             write_lines(self._s3, self._manifest(channel), witness.lines(channel, self._lines(channel)))
@@ -237,11 +261,19 @@ class _Consolidation:
             groups=self._groups,
             lent=self._plan.lent,
             names=self._names,
-            files={},
+            files={file.name: file.sha256 for name in formats for file in self._write(name)},
         )
         dataset = self.dataset(witness, certificate)
         publish(self._s3, dataset)
         return dataset
+
+    def _write(self, name: str) -> Sequence[Written]:
+        dataset = self.dataset()
+        examples = (
+            example for channel in dataset.channels for example in read_channel(self._s3, dataset, channel)
+        )
+        target = Prefix(self._s3, self.into, self.into / "classes/")
+        return write_format(name, examples, dataset.names, target)
 
     def delete_moved(self) -> None:
         """Delete the images that were moved; the dataset is whole by now."""
