@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gtlabel.datasets.channels import Source
-from gtlabel.errors import DatasetError, ManifestError
+from gtlabel.errors import DatasetError, GtlabelError, ManifestError
 from gtlabel.manifests.choose import Choice
 from gtlabel.manifests.classes import ClassIds, ClassList, check_classes
 from gtlabel.manifests.lines import read_records
@@ -68,6 +69,34 @@ class Gathered:
     adjustments: set[tuple[str, str]] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What some lines of a manifest say, read without knowing the others.
+
+    Attributes:
+        table: the labels that were chosen.
+        meanings: which job means which class by which index, as these lines tell, in their order.
+        met: how many labels each class has, under the names of the jobs.
+        states: what became of the lines.
+        reasons: how often each failure reason was given.
+        others: the attributes of lines without this job's label.
+        adjustments: which job looked again at which other one's labels.
+    """
+
+    table: LabelTable
+    meanings: tuple[tuple[str | None, int, str], ...]
+    met: Counter[str]
+    states: Counter[str]
+    reasons: Counter[str]
+    others: set[str]
+    adjustments: set[tuple[str, str]]
+
+
+# What reads the parts of a job's manifest elsewhere, in the order of the lines. None for a part, or instead
+# of all, says that the manifest has to be read here, line by line.
+Parts = Callable[[JobOutput, Vocabulary, Choice, bool], Iterable[Part | None] | None]
+
+
 def gather(
     s3: S3Client,
     outputs: Sequence[JobOutput | S3Uri],
@@ -76,6 +105,7 @@ def gather(
     choice: Choice,
     chains: bool = False,
     on_bad: OnBad | None = None,
+    parts: Parts | None = None,
 ) -> Gathered:
     """Read manifests one after the other, holding one line and the table.
 
@@ -86,6 +116,7 @@ def gather(
         choice: which labels count.
         chains: whether to find out which job looked again at which other one's labels.
         on_bad: takes the lines that cannot be used, in place of an error.
+        parts: reads manifests in parts; what comes of it is the same.
 
     Raises:
         ManifestLineError: at the first line that is not a record, unless there is `on_bad`.
@@ -102,15 +133,64 @@ def gather(
             output = replace(output, attribute=_only_attribute(s3, output.manifest, on_bad))
         if output.classes is not None:
             classes = _class_list(s3, output)
+            output = replace(output, classes=tuple(classes))
             ids.declare(_job_key(output, None), classes)
             gathered.lists.append(vocabulary.names(classes))
             gathered.met.update(dict.fromkeys(classes, 0))
         reader = _Reader(output, gathered, ids, vocabulary, choice, chains)
-        lines = _Numbered(read_lines(s3, output.manifest))
-        reader.read(lines, on_bad)
+        read = _agreeing(parts(output, vocabulary, choice, chains), output, ids) if parts else None
+        if read is None:
+            reader.read(_Numbered(read_lines(s3, output.manifest)), on_bad)
+        for part in read or ():
+            reader.take_over(part)
         gathered.sources += (reader.source(),)
         gathered.accounts.append(reader.account())
     return gathered
+
+
+def read_part(
+    lines: Iterable[bytes], output: JobOutput, vocabulary: Vocabulary, choice: Choice, chains: bool
+) -> Part | None:
+    """What some lines of a manifest say.
+
+    Args:
+        lines: some that follow each other.
+        output: the job, with its attribute, and its class list if that is to be known.
+        vocabulary: what classes are called.
+        choice: which labels count.
+        chains: whether to find out which job looked again at which other one's labels.
+
+    Returns:
+        None if a line cannot be used, or not without those before it: where it stands, and whether it may
+        be passed over, is known to those who read all of them.
+    """
+    gathered, ids = Gathered(), ClassIds()
+    reader = _Reader(output, gathered, ids, vocabulary, choice, chains)
+    try:
+        if output.classes is not None:
+            ids.declare(_job_key(output, None), tuple(output.classes))
+        reader.read(_Numbered(lines), None)
+    except GtlabelError:
+        return None
+    return reader.part()
+
+
+def _agreeing(parts: Iterable[Part | None] | None, output: JobOutput, ids: ClassIds) -> list[Part] | None:
+    """The parts, if all could be read and no class means something else in another."""
+    if parts is None:
+        return None
+    read: list[Part] = []
+    trial = deepcopy(ids)
+    for part in parts:
+        if part is None:
+            return None
+        try:
+            for job, index, named in part.meanings:
+                trial.meet(_job_key(output, job), index, named)
+        except GtlabelError:
+            return None
+        read.append(part)
+    return read
 
 
 class _Numbered:
@@ -250,6 +330,29 @@ class _Reader:
             on_bad(number, line, reason)
 
         return take
+
+    def part(self) -> Part:
+        """What was read, for another reader to take over."""
+        return Part(
+            self._gathered.table,
+            tuple((job, index, named) for (job, index, _), (*_, named) in self._known.items()),
+            self._gathered.met,
+            self._states,
+            self._reasons,
+            self._others,
+            self._gathered.adjustments,
+        )
+
+    def take_over(self, part: Part) -> None:
+        """Take what another reader read of the same manifest."""
+        for job, index, named in part.meanings:
+            self._ids.meet(_job_key(self._output, job), index, named)
+        self._gathered.table.extend(part.table)
+        self._gathered.met.update(part.met)
+        self._gathered.adjustments.update(part.adjustments)
+        self._states.update(part.states)
+        self._reasons.update(part.reasons)
+        self._others.update(part.others)
 
     def source(self) -> Source:
         return Source(

@@ -18,6 +18,8 @@ from gtlabel.uris import S3Uri
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
+    from gtlabel.images.groups import Looks
+
 
 def group_images(
     s3: S3Client,
@@ -26,6 +28,7 @@ def group_images(
     groups: str | None,
     *,
     known: bool,
+    look: Looks | None = None,
     on_progress: Progress | None = None,
 ) -> tuple[GroupOf, list[str]]:
     """The group of each image, and what is to be said about groups.
@@ -36,6 +39,7 @@ def group_images(
         images: the images.
         groups: `near-duplicates`, a regular expression, or nothing.
         known: whether the earlier run grouped in the same way; an image then keeps its group.
+        look: what reads images, if not this process; see `gtlabel.images.groups.find_groups`.
         on_progress: called with the number of images read and in all.
     """
     if groups is None:
@@ -49,6 +53,7 @@ def group_images(
         s3,
         map(S3Uri, images),
         earlier=earlier,
+        look=look,
         on_progress=(lambda done: on_progress(done, len(images))) if on_progress else None,
     )
     told = [

@@ -1,10 +1,10 @@
 """The work of consolidation on many machines: the same functions over shards, on a Ray cluster.
 
 What takes hours with ten million pictures is reading and copying them, picture by picture: that is handed
-out, a shard of addresses to each task, and put together in the order of the shards. The table of labels
-stays where consolidation was called: at a few hundred bytes a picture it fits into one machine long after
-one machine has become too slow for the pictures. So nothing depends on how many machines there are, and
-results are those of one process, byte for byte.
+out, a shard of addresses to each task, and so are manifests, a span of lines to each. All is put together
+in the order of the shards, so nothing depends on how many machines there are, and results are those of one
+process, byte for byte. The table of labels stays where consolidation was called: at a few hundred bytes a
+picture it fits into one machine long after one machine has become too slow for the pictures.
 
 Every task asks S3 by itself and with the credentials that boto3 finds on its machine; no secret is sent.
 """
@@ -22,9 +22,14 @@ from urllib.parse import urlsplit
 
 from gtlabel.datasets.copying import WORKERS as COPIES
 from gtlabel.datasets.copying import Progress, copy_missing
+from gtlabel.datasets.gather import JobOutput, Part, read_part
 from gtlabel.errors import GtlabelError, MissingExtraError
 from gtlabel.images.groups import fingerprints_of
 from gtlabel.images.listing import WORKERS as READERS
+from gtlabel.manifests.choose import Choice
+from gtlabel.manifests.chunks import read_chunks
+from gtlabel.manifests.vocabulary import Vocabulary
+from gtlabel.storage import read_range, stat
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -39,11 +44,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Pictures a task: some seconds of work, so that starting it costs nothing and losing it little.
+# Pictures and bytes of a manifest for a task: some seconds of work, so that starting it costs nothing and
+# losing it little.
 SHARD = 1_000
+SPAN = 32 << 20
 # Tasks that wait for each one that runs.
 _AHEAD = 2
 _STARTED_HERE = 2
+_GZIP = b"\x1f\x8b\x08"
+_MORE = 1 << 16
 _OWN_NAMES = (".amazonaws.com", ".amazonaws.com.cn")
 
 
@@ -79,20 +88,25 @@ class Cluster:
         s3: the client whose S3 the tasks are to use.
         processes: how many to start when there is no cluster yet.
         shard: how many pictures a task gets.
+        span: how many bytes of a manifest a task gets; smaller manifests are read where this is.
 
     Raises:
         MissingExtraError: if Ray is not installed.
     """
 
-    def __init__(self, s3: S3Client, *, processes: int = _STARTED_HERE, shard: int = SHARD) -> None:
+    def __init__(
+        self, s3: S3Client, *, processes: int = _STARTED_HERE, shard: int = SHARD, span: int = SPAN
+    ) -> None:
         try:
             import ray
         except ImportError as error:
             raise MissingExtraError("spreading work over a Ray cluster (--engine ray)", "scale") from error
         self._ray: Any = ray
+        self._s3 = s3
         self._connection = Connection.of(s3)
         self._processes = processes
         self._shard = shard
+        self._span = span
         self._started = False
 
     def __enter__(self) -> Self:
@@ -141,6 +155,23 @@ class Cluster:
             for reference in waiting:
                 self._ray.cancel(reference)
 
+    def parts(
+        self, output: JobOutput, vocabulary: Vocabulary, choice: Choice, chains: bool
+    ) -> Iterator[Part | None] | None:
+        """What `gtlabel.datasets.gather.gather` takes as `parts`, by tasks of some megabytes of lines.
+
+        None for a manifest that is small, or packed and so cannot be entered in its middle.
+        """
+        manifest = output.manifest
+        size = stat(self._s3, manifest).size
+        if size <= self._span or read_range(self._s3, manifest, 0, len(_GZIP)) == _GZIP:
+            return None
+        spans = (
+            _Span(output, vocabulary, choice, chains, start, min(start + self._span, size))
+            for start in range(0, size, self._span)
+        )
+        return self.map(_part, spans)
+
     def fingerprints(self, images: Iterable[S3Uri]) -> Iterator[tuple[S3Uri, Fingerprint | str]]:
         """What `gtlabel.images.groups.fingerprints_of` yields, by tasks of a thousand pictures."""
         for shard in self.map(_fingerprints, _shards(images, self._shard)):
@@ -177,6 +208,40 @@ class Cluster:
             if on_progress:
                 on_progress(done, total)
         return copied
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """The lines of a manifest that begin between two bytes."""
+
+    output: JobOutput
+    vocabulary: Vocabulary
+    choice: Choice
+    chains: bool
+    start: int
+    end: int
+
+
+def _part(connection: Connection, span: _Span) -> Part | None:
+    lines = read_chunks((_lines(_client(connection), span.output.manifest, span.start, span.end),), "")
+    return read_part(lines, span.output, span.vocabulary, span.choice, span.chains)
+
+
+def _lines(s3: S3Client, manifest: S3Uri, start: int, end: int) -> bytes:
+    """The lines that begin between two bytes; the last one may go on behind them."""
+    # A line begins at `start` if another ends just before.
+    before = max(0, start - 1)
+    body = read_range(s3, manifest, before, end - before)
+    if start:
+        body = body.partition(b"\n")[2]
+    while body and not body.endswith(b"\n"):
+        more = read_range(s3, manifest, end, _MORE)
+        line, newline, _ = more.partition(b"\n")
+        body += line + newline
+        end += len(more)
+        if not more:
+            break
+    return body
 
 
 def _shards(items: Iterable[T], size: int) -> Iterator[list[T]]:

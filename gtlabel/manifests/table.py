@@ -97,6 +97,26 @@ class LabelTable:
         """Take a label. One that another manifest of the same job told already is counted and left."""
         moment = _UNDATED if created is None else (created - _EPOCH) // _MICROSECOND
         sure = _UNSURE if confidence is None else confidence
+        self._take(image, class_id, job_id, sure, by_human, moment)
+
+    def extend(self, other: LabelTable) -> None:
+        """Take the labels of another table, as if each had been added here, in the order they were there."""
+        images = [""] * len(other._class)
+        for image, first in other._first.items():
+            row = first
+            while row >= 0:
+                images[row] = image
+                row = other._next[row]
+        classes = [self.class_id(name, named) for name, named in other._classes]
+        jobs = [self.job_id(job) for job in other._jobs]
+        # The last one answers for `_NOBODY`, which is -1.
+        jobs.append(_NOBODY)
+        columns = (other._class, other._job, other._confidence, other._by_human, other._created)
+        for image, class_id, job_id, sure, by_human, moment in zip(images, *columns, strict=True):
+            self._take(image, classes[class_id], jobs[job_id], sure, bool(by_human), moment)
+        self.repeated += other.repeated
+
+    def _take(self, image: str, class_id: int, job_id: int, sure: float, by_human: bool, moment: int) -> None:
         row = len(self._class)
         first = self._first.setdefault(image, row)
         if first != row:
