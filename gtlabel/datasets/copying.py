@@ -110,7 +110,7 @@ def copy_missing(
         PictureChangedError: if a picture was changed or deleted after it was listed.
         StorageError: if S3 refuses.
     """
-    workers = min(workers, _connections(s3))
+    workers = min(workers, connections(s3))
     flow = Flow(workers)
     copier = Copier(s3, flow, largest)
     missing = [item for item in placements if not _is_copy(present.get(item.target), item.source)]
@@ -254,7 +254,7 @@ class Copier:
         source = item.source
         if there is not None and there.size == source.size and self._noted(item.target) == source.etag:
             return False
-        with _as_listed(source.uri):
+        with as_listed(source.uri):
             if source.size > self._largest:
                 self._in_parts(item)
             elif "-" in source.etag or self._always_noted:
@@ -385,13 +385,14 @@ def at_once(work: Callable[[Placement], T], items: Sequence[Placement], workers:
             stop.set()
 
 
-def _connections(s3: S3Client) -> int:
+def connections(s3: S3Client) -> int:
+    """How many requests the client can have under way at once."""
     config: Any = s3.meta.config
     return int(config.max_pool_connections)
 
 
 @contextmanager
-def _as_listed(uri: S3Uri) -> Iterator[None]:
+def as_listed(uri: S3Uri) -> Iterator[None]:
     """Say of a picture that it changed or went after it was listed."""
     try:
         yield

@@ -1,11 +1,11 @@
 """Class folders by channel with their metadata, for Hugging Face's `imagefolder` and torchvision.
 
-    <channel>/<class folder>/<picture>
-    <channel>/metadata.jsonl            file_name, label and where the picture came from
-    README.md                           the names of the classes in the order of their labels
+    imagefolder/<channel>/<class folder>/<picture>
+    imagefolder/<channel>/metadata.jsonl            file_name, label, label_index, original
 
 https://huggingface.co/docs/datasets/image_dataset. torchvision takes the folders for the classes, in
-alphabetical order; Hugging Face takes the labels from the metadata.
+alphabetical order; Hugging Face takes what the metadata says, in which `label` is the name of the class and
+`label_index` its number in this dataset.
 """
 
 from __future__ import annotations
@@ -22,41 +22,27 @@ _BRANCH = "imagefolder"
 
 
 def write(examples: Iterable[Example], classes: ClassList, target: Target) -> list[Written]:
-    """Bring the pictures into `imagefolder/`, and write a table of them for each channel and the names."""
+    """Bring the pictures into `imagefolder/`, and write a table of them for each channel."""
+    labels = {name: position for position, name in enumerate(classes)}
     written = []
     for channel, members in channels_of(examples):
         lines: list[bytes] = []
-        target.bring(_pictures(channel, members, target, lines))
+        target.bring(_pictures(channel, members, labels, target, lines))
         written.append(target.write(f"{_BRANCH}/{channel}/metadata.jsonl", lines, "application/jsonlines"))
-    written.append(target.write(f"{_BRANCH}/README.md", [_card(classes)], "text/markdown; charset=utf-8"))
     return written
 
 
 def _pictures(
-    channel: str, examples: Iterable[Example], target: Target, lines: list[bytes]
+    channel: str, examples: Iterable[Example], labels: dict[str, int], target: Target, lines: list[bytes]
 ) -> Iterator[tuple[S3Uri, str]]:
+    """Yield what goes where, and leave a line for each."""
     for example in examples:
         path = path_of(example.image, target)
-        line = {"file_name": path, "label": example.class_name, "original": example.original}
+        line = {
+            "file_name": path,
+            "label": example.class_name,
+            "label_index": labels[example.class_name],
+            "original": example.original,
+        }
         lines.append(json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
         yield example.image, f"{_BRANCH}/{channel}/{path}"
-
-
-def _card(classes: ClassList) -> bytes:
-    names = "".join(f"        '{number}': {json.dumps(name)}\n" for number, name in enumerate(classes))
-    return (
-        "---\n"
-        "task_categories:\n"
-        "- image-classification\n"
-        "dataset_info:\n"
-        "  features:\n"
-        "  - name: image\n"
-        "    dtype: image\n"
-        "  - name: label\n"
-        "    dtype:\n"
-        "      class_label:\n"
-        "        names:\n" + names.replace("        '", "          '") + "  - name: original\n"
-        "    dtype: string\n"
-        "---\n\n"
-        'Pictures by class. Load them with `load_dataset("imagefolder", data_dir=...)`.\n'
-    ).encode()
