@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gtlabel.errors import ManifestError
+from gtlabel.manifests.metadata import LabelMetadata
 from gtlabel.manifests.records import ManifestRecord
 from gtlabel.uris import S3Uri
 
@@ -91,20 +94,119 @@ class Side:
 def diff(before: Side, after: Side, *, confidence: float = 0.05) -> Difference:
     """Compare two manifests by address and class name.
 
+    What each image was and is is held in memory, at some 300 bytes an image and side. Where an image comes
+    twice, its last record holds. Classes of a multi-label job count together, as one set.
+
     Args:
         before: the first.
         after: the second.
         confidence: by how much it must move to be a change, 0 to 1.
+
+    Raises:
+        ManifestError: at a label that cannot be read, or a bare integer without a class list.
     """
-    then = {record.source_ref: record for record in before.records}
-    changes = list(_changes(then, after.records))
-    counts = Counter(change.kind for change in changes)
-    return Difference(tuple(sorted(changes, key=lambda change: change.image)), counts)
+    then = _Held(before)
+    now = _Tally()
+    seen: dict[str, Change | None] = {}
+    for record in now.counted(after):
+        # An address that is taken apart is three texts.
+        image = str(record.source_ref)
+        name, sure = _said(record, after)
+        seen[image] = then.compare(record.source_ref, name, sure, confidence)
+        now.classes[image] = name
+    changes = [change for change in seen.values() if change is not None]
+    changes += [
+        Change(ChangeKind.REMOVED, S3Uri(image), *then.said(image))
+        for image in then.rows
+        if image not in seen
+    ]
+    changes.sort(key=lambda change: change.image)
+    return Difference(
+        changes=tuple(changes),
+        counts=Counter(change.kind for change in changes),
+        moves=Counter((change.before, change.after) for change in changes if change.kind in _MOVES),
+        unchanged=sum(change is None for change in seen.values()),
+        columns_added=_only_in(now.columns, then.tally.columns),
+        columns_removed=_only_in(then.tally.columns, now.columns),
+        classes_before=then.tally.of_each_class(),
+        classes_after=now.of_each_class(),
+    )
 
 
-def _changes(then: dict[S3Uri, ManifestRecord], after: Iterable[ManifestRecord]) -> Iterator[Change]:
-    for record in after:
-        if then.pop(record.source_ref, None) is None:
-            yield Change(ChangeKind.ADDED, record.source_ref)
-    for image in then:
-        yield Change(ChangeKind.REMOVED, image)
+_MOVES = (ChangeKind.RELABELED, ChangeKind.LABELED, ChangeKind.UNLABELED)
+
+
+class _Tally:
+    """What is counted on one side."""
+
+    def __init__(self) -> None:
+        self.columns: Counter[str] = Counter()
+        self.classes: dict[str, str | None] = {}
+
+    def counted(self, side: Side) -> Iterator[ManifestRecord]:
+        for record in side.records:
+            self.columns.update(record.keys())
+            yield record
+
+    def of_each_class(self) -> Counter[str]:
+        return Counter(name for name in self.classes.values() if name is not None)
+
+
+class _Held:
+    """The first side: what each image was, and how sure its job."""
+
+    def __init__(self, side: Side) -> None:
+        self.tally = _Tally()
+        self.rows: dict[str, float | None] = {}
+        for record in self.tally.counted(side):
+            name, sure = _said(record, side)
+            image = str(record.source_ref)
+            self.rows[image] = sure
+            # Names are few: one text for all images of a class.
+            self.tally.classes[image] = sys.intern(name) if name is not None else None
+
+    def said(self, image: str) -> tuple[str | None, None, float | None]:
+        return self.tally.classes[image], None, self.rows[image]
+
+    def compare(self, image: S3Uri, name: str | None, sure: float | None, least: float) -> Change | None:
+        """What happened to an image; None if nothing did."""
+        if image not in self.rows:
+            return Change(ChangeKind.ADDED, image, None, name, None, sure)
+        was, before = self.tally.classes[image], self.rows[image]
+        if was == name:
+            # Both are decimal fractions, and their difference is off by a little.
+            if before is None or sure is None or abs(before - sure) < least - 1e-9:
+                return None
+            kind = ChangeKind.CONFIDENCE
+        elif was is None:
+            kind = ChangeKind.LABELED
+        else:
+            kind = ChangeKind.UNLABELED if name is None else ChangeKind.RELABELED
+        return Change(kind, image, was, name, before, sure)
+
+
+def _said(record: ManifestRecord, side: Side) -> tuple[str | None, float | None]:
+    """The class of an image, by name, and how sure the job is."""
+    attribute = side.attribute or next(reversed(list(record.attributes)), None)
+    if attribute is None or record.state(attribute) != "labeled":
+        return None, None
+    metadata = LabelMetadata() if f"{attribute}-metadata" not in record else record.label(attribute)
+    chosen = record.get(attribute)
+    if metadata.class_map is not None and isinstance(chosen, list):
+        of = metadata.class_map
+        names = [of.get(str(index), f"class {index}") for index in chosen]
+        sure = min((metadata.confidence_map or {}).values(), default=None)
+        return ", ".join(sorted(names)), sure
+    if metadata.class_name is not None:
+        return metadata.class_name, metadata.confidence
+    index = record.class_index(attribute)
+    if index >= len(side.classes):
+        raise ManifestError(
+            f"{record.source_ref} is of class {index}, and neither its line nor a class list says what that "
+            "means; give the job's class list too"
+        )
+    return side.classes[index], metadata.confidence
+
+
+def _only_in(these: Mapping[str, int], those: Mapping[str, int]) -> dict[str, int]:
+    return {key: count for key, count in sorted(these.items()) if key not in those}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, KeysView, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -133,6 +133,10 @@ class ManifestRecord:
     def model_validate(cls, values: Mapping[str, Any], **_: Any) -> ManifestRecord:
         """As `from_values`."""
         return cls.from_values(values)
+
+    def keys(self) -> KeysView[str]:
+        """The keys, in the order they were read."""
+        return self._members.keys()
 
     def __contains__(self, key: str) -> bool:
         return key in self._members
