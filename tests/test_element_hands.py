@@ -238,6 +238,17 @@ def test_nobody_answers_about_a_picture_that_they_have_not_seen(at_desk: Desk) -
         assert at_desk.heard("submit") == []
 
 
+def test_a_picture_is_asked_for_again_until_its_server_is_back(at_desk: Desk) -> None:
+    for name in ("image-classifier", "bounding-box"):
+        at_desk.open(template(name), {**TASK, "taskObject": f"s3://bins/late-{name}.jpg"})
+        assert at_desk.message("image")["ok"] is False
+        at_desk.portal.pictures[f"late-{name}.jpg"] = (PICTURES / "photo-001.jpg").read_bytes()
+        until(lambda: at_desk.heard("image")[-1]["ok"], "the picture")
+        assert at_desk.find(".broken").count() == 0
+    # Of one outage the shell is told once.
+    assert len(at_desk.heard("image")) == 2
+
+
 def test_a_turned_photo_is_upright_to_look_at_and_as_it_is_stored_to_draw_on(at_desk: Desk) -> None:
     turned = io.BytesIO()
     plain = Image.open(PICTURES / "photo-001.jpg")

@@ -4,6 +4,9 @@ const LARGEST_SCALE = 40;
 const SMALLEST_SCALE = 0.02;
 const PAN_PIXELS = 60;
 const NEAR_PIXELS = 20;
+// A server that is away comes back; a picture that is gone is asked for ever more rarely.
+const FIRST_RETRY_MILLISECONDS = 1_000;
+const LONGEST_RETRY_MILLISECONDS = 30_000;
 const USUAL_LIGHT = {brightness: 100, contrast: 100};
 
 const VIEWER_LOOK = `
@@ -17,6 +20,7 @@ const VIEWER_LOOK = `
 .over .box span { position: absolute; left: 0; top: 0; font-size: calc(14px / var(--scale, 1)); padding: 0 .3em;
   color: #fff; background: rgb(0 0 0 / .7); white-space: nowrap; }
 .over img { opacity: .45; }
+.viewport img:not([src]) { visibility: hidden; }
 .viewport .broken { position: absolute; inset: 0; display: grid; place-content: center; color: #fff;
   text-align: center; padding: 16px; margin: 0; }
 .toolbar { display: flex; gap: 6px; padding: 6px 10px; flex-wrap: wrap; align-items: center;
@@ -90,14 +94,23 @@ class Viewer {
 
   load(source, overlay = null) {
     this.overlay = overlay;
-    this.element.querySelector('.broken')?.remove();
+    this.source = isAddress(source) ? source.trim() : null;
+    this.pause = FIRST_RETRY_MILLISECONDS;
     this.state = 'loading';
-    if (isAddress(source)) this.image.src = source.trim();
+    this.element.querySelector('.broken')?.remove();
+    this.fetch();
+  }
+
+  fetch() {
+    clearTimeout(this.retry);
+    if (this.isRaw) this.image.crossOrigin = 'anonymous';
+    if (this.source) this.image.src = this.source;
     else this.failed();
   }
 
   loaded() {
     this.state = 'loaded';
+    this.element.querySelector('.broken')?.remove();
     // Behind another task, so that nothing is left to do when this one is shown; it may be dropped meanwhile.
     this.image.decode().catch(() => {});
     this.fit();
@@ -113,9 +126,13 @@ class Viewer {
       this.image.src = source;
       return;
     }
-    this.state = 'failed';
     this.image.removeAttribute('src');
-    this.element.querySelector('.broken')?.remove();
+    if (this.source) {
+      this.retry = setTimeout(() => this.fetch(), this.pause);
+      this.pause = Math.min(LONGEST_RETRY_MILLISECONDS, this.pause * 2);
+    }
+    if (this.state === 'failed') return;
+    this.state = 'failed';
     this.element.append(make('p', {class: 'broken', role: 'alert'},
       'The picture does not load. Decline the task rather than guess.'));
     this.changed();

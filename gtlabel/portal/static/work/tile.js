@@ -2,6 +2,10 @@
 
 import {node} from '/static/nodes.js';
 
+// A server that is away comes back; a picture that is gone is asked for ever more rarely.
+const FIRST_RETRY_MILLISECONDS = 1_000;
+const LONGEST_RETRY_MILLISECONDS = 30_000;
+
 export class Tile {
   /** `changed(tile)` hears that another class was chosen; `enlarge(tile)` that somebody wants to look closely. */
   constructor(task, {changed, enlarge}) {
@@ -11,6 +15,7 @@ export class Tile {
     this.hasOwnPreset = this.preset !== null;
     this.choice = this.preset;
     this.isLoaded = false;
+    this.pause = FIRST_RETRY_MILLISECONDS;
     this.image = node('img', {alt: '', decoding: 'async', draggable: 'false', src: task.picture,
       onload: () => this.arrive(true), onerror: () => this.arrive(false)});
     this.pick = node('button', {type: 'button', class: 'pick', tabindex: '-1', onclick: () => this.toggle()}, this.image);
@@ -53,7 +58,13 @@ export class Tile {
 
   arrive(isThere) {
     this.isLoaded = isThere;
-    if (!isThere) this.pick.replaceChildren(node('span', {class: 'broken'}, 'This picture cannot be shown.'));
+    this.pick.replaceChildren(isThere ? this.image : node('span', {class: 'broken'}, 'This picture cannot be shown.'));
+    if (!isThere) {
+      setTimeout(() => {
+        if (this.element.isConnected) this.image.src = this.task.picture;
+      }, this.pause);
+      this.pause = Math.min(LONGEST_RETRY_MILLISECONDS, this.pause * 2);
+    }
     this.changed(this);
   }
 
