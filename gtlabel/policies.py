@@ -28,6 +28,7 @@ COMMANDS = (
     "estimate",
     "notify",
     "stack",
+    "collect",
     "consolidate",
     "train",
     "deploy",

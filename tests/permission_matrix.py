@@ -30,6 +30,8 @@ from PIL import Image
 import gtlabel
 from gtlabel.aws import Aws
 from gtlabel.cli.failures import explain
+from gtlabel.datasets.collect.collect import Wishes, plan_collection
+from gtlabel.datasets.collect.collect import collect as collect_pictures
 from gtlabel.emulator.child import Address, running
 from gtlabel.emulator.simulate import answer
 from gtlabel.errors import PreflightError
@@ -159,6 +161,12 @@ def jobs(stage: Stage, aws: Aws) -> None:
     stop_labeling(aws.sagemaker, aws.s3, name)
 
 
+def collect(stage: Stage, aws: Aws) -> None:
+    """`gtlabel collect` of class folders in S3."""
+    plan = plan_collection(BINS / "classes/", Wishes(licence="unknown"), s3=aws.s3)
+    collect_pictures(aws.s3, plan, BINS / f"{next(stage.numbers)}/")
+
+
 def consolidate(stage: Stage, aws: Aws) -> None:
     """`gtlabel consolidate`."""
     gtlabel.consolidate_jobs(aws, ["labeled"], BINS / f"{next(stage.numbers)}/")
@@ -212,6 +220,7 @@ ACTS: dict[str, Sequence[Act]] = {
     "estimate": [estimate],
     "notify": [notify],
     "stack": [stack],
+    "collect": [collect],
     "consolidate": [consolidate],
     "train": [train],
     "deploy": [fetch, deploy, deploy_new, deploy_to_group],

@@ -13,7 +13,7 @@ from gtlabel.datasets.collect.examine import Contents, Picture, nested_archives
 from gtlabel.datasets.collect.layout import Folders, Layout, Place, Split, class_in, find_layout
 from gtlabel.datasets.folders import folder_of
 from gtlabel.errors import ClassListError, DatasetError
-from gtlabel.manifests.classes import ClassList, check_classes
+from gtlabel.manifests.classes import ClassList, check_classes, name_problem
 from gtlabel.manifests.vocabulary import Vocabulary
 
 
@@ -180,7 +180,7 @@ def _class_list(
 ) -> ClassList:
     found = {item.class_name for item in labeled}
     if classes is None:
-        return check_classes(sorted(found), f"the classes of {where}")
+        return _checked(sorted(found), f"the list of classes of {where}")
     for name in classes:
         if name not in found:
             near = difflib.get_close_matches(name, left_out, n=1)
@@ -188,7 +188,16 @@ def _class_list(
                 f"did you mean {near[0]!r}" if near else f"it has {', '.join(sorted(left_out)) or 'no other'}"
             )
             raise ClassListError(f"no picture of {where} is of class {name!r}; {hint}")
-    return check_classes(classes, f"the classes of {where}")
+    return _checked(classes, f"the list of classes of {where}")
+
+
+def _checked(names: Sequence[str], where: str) -> ClassList:
+    """One class alone is enough here: it may be what a dataset of one's own is short of."""
+    if len(names) != 1:
+        return check_classes(names, where)
+    if problem := name_problem(names[0]):
+        raise ClassListError(f"{where} cannot be used: {problem}")
+    return ClassList(tuple(names))
 
 
 def _no_pictures(contents: Contents, where: str) -> str:
