@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, TypedDict
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from gtlabel.datasets.certificate import NEAR_DUPLICATES, Witness, read_certificate, write_certificate
 from gtlabel.datasets.channels import (
@@ -39,12 +40,18 @@ from gtlabel.uris import S3Uri
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
+    from gtlabel.datasets.scale import Cluster
+
 __all__ = ["JobOutput", "Options", "consolidate"]
 
 # What still leaves room in a key of 1,024 bytes for a class and a file name.
 _MAX_INTO_BYTES = 600
 # `dataset.json` is read whole; what it names of many is the beginning.
 _NAMED = 1000
+
+
+# Where the work is done: in this process, or on a Ray cluster; see `gtlabel.datasets.scale`.
+Engine = Literal["process", "ray"]
 
 
 class Options(TypedDict, total=False):
@@ -59,6 +66,7 @@ class Options(TypedDict, total=False):
     formats: Sequence[str]
     on_bad: OnBad | None
     workers: int
+    engine: Engine
     break_lock: bool
     dry_run: bool
     on_progress: Progress | None
@@ -78,6 +86,7 @@ def consolidate(
     formats: Sequence[str] = (),
     on_bad: OnBad | None = None,
     workers: int = WORKERS,
+    engine: Engine = "process",
     break_lock: bool = False,
     dry_run: bool = False,
     on_progress: Progress | None = None,
@@ -102,7 +111,8 @@ def consolidate(
             then the channels name the images themselves, and whether they are still there is not looked at.
         formats: what else to write beside the channels, of `gtlabel.datasets.formats.FORMATS`.
         on_bad: takes the number, bytes and reason of a line that cannot be used, in place of an error.
-        workers: how many copies run at once.
+        workers: how many copies run at once; with `ray`, in each of its processes.
+        engine: `ray` reads manifests and images and copies them on a cluster, with the same result.
         break_lock: write although another run seems to be at it.
         dry_run: return what would come of it, and write nothing.
         on_progress: called with images done and in all, from one thread at a time.
@@ -113,6 +123,7 @@ def consolidate(
         ClassListError: if the jobs' classes contradict each other.
         ManifestLineError: at the first line that is not a record, unless there is `on_bad`.
         DatasetInUseError: if another run writes to `into`.
+        MissingExtraError: if near-duplicates or Ray are asked for, and what they need is not installed.
     """
     if not outputs:
         raise DatasetError("no job is given; name at least one labeling job")
@@ -123,35 +134,50 @@ def consolidate(
     extra = [name for name in check_formats(formats) if name != "augmented"]
     if extra and mode == "none":
         raise DatasetError(f"the format {extra[0]!r} tells of copies in class folders; leave out mode 'none'")
-    job = _Consolidation(
-        s3, S3Uri(into.rstrip("/") + "/"), policy, choice or Choice(), vocabulary or Vocabulary()
-    )
-    job.gather(outputs, on_bad)
-    job.choose(mode, shares or Shares(), groups, on_progress)
-    if dry_run:
-        return job.dataset()
-    with locked(s3, job.into, break_lock=break_lock) as lock:
-        job.place()
-        job.tell_disputes()
-        withdraw(s3, job.into)
-        job.copy(workers, on_progress)
-        lock.check()
-        dataset = job.publish(extra)
+    into = S3Uri(into.rstrip("/") + "/")
+    with _cluster(s3, engine) as cluster:
+        job = _Consolidation(s3, into, policy, choice or Choice(), vocabulary or Vocabulary(), cluster)
+        job.gather(outputs, on_bad)
+        job.choose(mode, shares or Shares(), groups, on_progress)
+        if dry_run:
+            return job.dataset()
+        with locked(s3, job.into, break_lock=break_lock) as lock:
+            job.place()
+            job.tell_disputes()
+            withdraw(s3, job.into)
+            job.copy(workers, on_progress)
+            lock.check()
+            dataset = job.publish(extra)
     job.delete_moved()
     return dataset
+
+
+def _cluster(s3: S3Client, engine: Engine) -> Cluster | nullcontext[None]:
+    if engine == "process":
+        return nullcontext()
+    from gtlabel.datasets.scale import Cluster
+
+    return Cluster(s3)
 
 
 class _Consolidation:
     """One consolidation, step by step; each needs those before it."""
 
     def __init__(
-        self, s3: S3Client, into: S3Uri, policy: Policy, choice: Choice, vocabulary: Vocabulary
+        self,
+        s3: S3Client,
+        into: S3Uri,
+        policy: Policy,
+        choice: Choice,
+        vocabulary: Vocabulary,
+        cluster: Cluster | None,
     ) -> None:
         self.into = into
         self._s3 = s3
         self._policy = policy
         self._choice = choice
         self._vocabulary = vocabulary
+        self._cluster = cluster
 
     def gather(self, outputs: Sequence[JobOutput | S3Uri], on_bad: OnBad | None) -> None:
         """Read the labels, and settle on one for each image."""
@@ -162,6 +188,7 @@ class _Consolidation:
             choice=self._choice,
             chains=self._policy == "adjustment",
             on_bad=on_bad,
+            parts=self._cluster.parts if self._cluster else None,
         )
         if not len(gathered.table):
             raise DatasetError("there is no labeled image: " + "; ".join(gathered.accounts))
@@ -190,8 +217,9 @@ class _Consolidation:
         certificate = read_certificate(self._s3, self.into)
         same = certificate is not None and (certificate.shares, certificate.groups) == (shares, groups)
         earlier = certificate.lent if certificate is not None and same else {}
+        look = self._cluster.fingerprints if self._cluster else None
         group_of, told = group_images(
-            self._s3, self.into, images, groups, known=same, on_progress=on_progress
+            self._s3, self.into, images, groups, known=same, look=look, on_progress=on_progress
         )
         self._plan = make_plan(table, images, group_of, shares, earlier)
         self._plan.warnings.extend(told)
@@ -244,7 +272,11 @@ class _Consolidation:
         """Bring the images into their class folders."""
         if self._mode == "none":
             return
-        copy_missing(self._s3, list(self._placements.values()), self._present, workers, on_progress)
+        placements = list(self._placements.values())
+        if self._cluster:
+            self._cluster.copy_missing(placements, self._present, on_progress, workers=workers)
+        else:
+            copy_missing(self._s3, placements, self._present, workers, on_progress)
         self._copies = {item.uri: item for item in list_objects(self._s3, self.into / "classes/")}
 
     def publish(self, formats: Sequence[str]) -> Dataset:
