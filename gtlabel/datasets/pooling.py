@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from gtlabel.datasets.gather import JobOutput
+from gtlabel.images.parallel import in_parallel
+from gtlabel.manifests.answers import Answer, read_response, response_place
 from gtlabel.manifests.lines import read_records
 from gtlabel.manifests.vocabulary import Vocabulary
 from gtlabel.storage import list_objects, read, read_lines
@@ -15,6 +17,8 @@ from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
+
+_WORKERS = 16
 
 
 def pooled_votes(
@@ -26,18 +30,24 @@ def pooled_votes(
     Jobs whose answers are not beside their manifest any more have no say.
 
     Args:
-        s3: the client.
+        s3: the client; answers are read from several threads.
         outputs: the jobs.
         images: the pictures to count for; the answers about others are not read.
         vocabulary: what classes are called; answers with a removed class do not count.
+
+    Raises:
+        AnswerFileError: if a file of answers cannot be read.
     """
-    newest: dict[tuple[str, str], tuple[str, str]] = {}
+    newest: dict[tuple[str, str], tuple[datetime, str]] = {}
     for given in outputs:
         manifest = given.manifest if isinstance(given, JobOutput) else given
-        for image, document in _responses(s3, manifest, images):
-            for worker, moment, said in _answers(document):
-                if moment >= newest.get((image, worker), ("", ""))[0]:
-                    newest[image, worker] = (moment, said)
+        for image, answers in _responses(s3, manifest, images):
+            for answer in answers:
+                chosen, key = answer.choice, (image, answer.worker_id)
+                if chosen is not None and len(chosen) == 1:
+                    # Of answers of one moment the class decides, not the order of the files.
+                    given_now = (answer.submission_time, chosen[0])
+                    newest[key] = max(newest.get(key, given_now), given_now)
     votes: dict[str, Counter[str]] = {}
     for (image, _), (_, said) in sorted(newest.items()):
         name = vocabulary.name(said)
@@ -46,31 +56,33 @@ def pooled_votes(
     return votes
 
 
-def _responses(s3: S3Client, manifest: S3Uri, images: Collection[str]) -> Iterator[tuple[str, Any]]:
-    """The answers to each of the pictures, oldest iteration first."""
+def _responses(
+    s3: S3Client, manifest: S3Uri, images: Collection[str]
+) -> Iterator[tuple[str, tuple[Answer, ...]]]:
+    """The answers to each of the pictures."""
     root = manifest.rpartition("/manifests/")[0]
     if not root:
         return
-    # The object id is the number of the line, from 0 (tests/recorded/ground-truth-job/README.md).
-    records = enumerate(read_records(read_lines(s3, manifest), manifest, on_bad=_ignored))
+    # An object's number is that of its line, bad ones counted too.
+    lines = enumerate(read_lines(s3, manifest))
     wanted = {
-        str(number): str(record.source_ref) for number, record in records if record.source_ref in images
+        number: record.address
+        for number, line in lines
+        for record in read_records([line], manifest, on_bad=_told_before)
+        if record.address in images
     }
-    folder = S3Uri(f"{root}/annotations/worker-response/")
-    for item in list_objects(s3, folder):
-        number = item.uri.folder.rstrip("/").rpartition("/")[2]
-        if number in wanted:
-            yield wanted[number], json.loads(read(s3, item.uri))
+    files: list[tuple[S3Uri, str]] = []
+    for item in list_objects(s3, S3Uri(f"{root}/annotations/worker-response/")):
+        place = response_place(item.uri)
+        if place is not None and place[1] in wanted:
+            files.append((item.uri, wanted[place[1]]))
+
+    def answers(file: tuple[S3Uri, str]) -> tuple[Answer, ...]:
+        return read_response(read(s3, file[0]), file[0])
+
+    for (_, image), said in in_parallel(answers, files, _WORKERS):
+        yield image, said
 
 
-def _ignored(*_: object) -> None:
-    """The line was reported when the labels were read."""
-
-
-def _answers(document: Any) -> Iterator[tuple[str, str, str]]:
-    """Worker, time and class of each answer of a worker-response file (contract/ground-truth.md §5.3)."""
-    for answer in document.get("answers", ()):
-        for element in answer.get("answerContent", {}).values():
-            said = element.get("label") if isinstance(element, dict) else None
-            if isinstance(said, str):
-                yield str(answer.get("workerId", "")), str(answer.get("submissionTime", "")), said
+def _told_before(*_: object) -> None:
+    """The line was set aside when the labels were read."""

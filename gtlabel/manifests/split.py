@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -98,37 +99,23 @@ def loans(
         DatasetError: if there are fewer groups than channels.
     """
     lent = dict(earlier or {})
-    members: dict[Channel, int] = dict.fromkeys(shares.channels, 0)
-    ranked: list[tuple[float, str]] = []
-    for group in groups:
-        members[lent.get(group) or channel_of(group, shares)] += 1
-        # No more are needed than there are channels to fill, and they lie at either end.
-        ranked.append((position_of(group), group))
-        if len(ranked) > 64:
-            ranked = _ends(ranked)
-    ranked = _ends(ranked)
+    ranked = sorted(set(groups), key=lambda group: (position_of(group), group))
+    homes: dict[str, Channel] = {group: lent.get(group) or channel_of(group, shares) for group in ranked}
+    members = Counter(homes.values())
     for channel in shares.channels:
         if members[channel]:
             continue
         order = ranked if channel == "validation" else ranked[::-1]
-        for _, group in order:
-            home = lent.get(group) or channel_of(group, shares)
-            if members[home] > 1:
-                lent[group] = channel
-                members[home] -= 1
-                members[channel] += 1
-                break
-        else:
+        group = next((group for group in order if members[homes[group]] > 1), None)
+        if group is None:
             raise DatasetError(
-                f"there are {sum(members.values())} groups of pictures for the channels "
+                f"{len(ranked)} groups of pictures are too few for the channels "
                 f"{', '.join(shares.channels)}; label more, or group them less"
             )
+        members[homes[group]] -= 1
+        members[channel] += 1
+        homes[group] = lent[group] = channel
     return lent
-
-
-def _ends(ranked: list[tuple[float, str]]) -> list[tuple[float, str]]:
-    ranked = sorted(ranked)
-    return ranked if len(ranked) <= 16 else ranked[:8] + ranked[-8:]
 
 
 @dataclass(frozen=True, slots=True)
