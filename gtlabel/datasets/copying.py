@@ -28,7 +28,9 @@ Progress = Callable[[int, int], None]
 T = TypeVar("T")
 
 WORKERS = 64
+# What a copy that cannot be told by its ETag bears in its metadata; the shape, where it was given one.
 SOURCE_ETAG = "gtlabel-source-etag"
+SHAPE = "gtlabel-shape"
 
 # What one request can copy; larger objects are copied part by part.
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/copy-object.html
@@ -196,14 +198,14 @@ class Flow:
 
     def run(self, request: Callable[[], T]) -> T:
         """Do a request, and again after a pause while S3 is too busy or cannot be reached."""
-        from botocore.exceptions import ClientError, HTTPClientError
+        from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
         from botocore.exceptions import ConnectionError as NoConnectionError
 
         for attempt in range(_TRIES):
             try:
                 with self._one():
                     result = request()
-            except (ClientError, HTTPClientError, NoConnectionError) as error:
+            except (ClientError, HTTPClientError, IncompleteReadError, NoConnectionError) as error:
                 later = not isinstance(error, ClientError) or error.response["Error"]["Code"] in _LATER
                 if not later or attempt == _TRIES - 1 or self._over.is_set():
                     raise
@@ -267,7 +269,8 @@ class Copier:
     def _noted(self, target: S3Uri) -> str | None:
         with explained("s3:GetObject", target):
             found = self._flow.run(lambda: self._s3.head_object(Bucket=target.bucket, Key=target.key))
-        return found["Metadata"].get(SOURCE_ETAG)
+        said = found["Metadata"]
+        return None if SHAPE in said else said.get(SOURCE_ETAG)
 
     def _plainly(self, item: Placement) -> str:
         return self._copy(item)

@@ -1,8 +1,8 @@
 """Pictures brought to the shape of the network on their way into the class folders.
 
 The built-in algorithm cuts the middle out of a picture when it trains, and squeezes the whole of it when it
-predicts; pictures that have the shape already are the same to both (contract/training.md §1.7). So a picture is
-turned upright, made RGB and squeezed as a whole, by the very same steps as `gtlabel.networks.preprocess`.
+predicts; pictures that have the shape already are the same to both (contract/training.md §1.7). So a picture
+is turned upright, made RGB and squeezed as a whole, by the very same steps as `gtlabel.networks.preprocess`.
 
 A JPEG stays a JPEG (quality 95, color at full size), a PNG a PNG, so that names stay right. The same picture
 gives the same bytes as long as Pillow and its codecs are the same.
@@ -15,7 +15,16 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gtlabel.datasets.copying import SOURCE_ETAG, WORKERS, Flow, Progress, as_listed, at_once, connections
+from gtlabel.datasets.copying import (
+    SHAPE,
+    SOURCE_ETAG,
+    WORKERS,
+    Flow,
+    Progress,
+    as_listed,
+    at_once,
+    connections,
+)
 from gtlabel.datasets.folders import Placement
 from gtlabel.errors import DatasetError, MissingExtraError
 from gtlabel.storage import StoredObject, explained
@@ -24,7 +33,6 @@ from gtlabel.uris import S3Uri
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-SHAPE = "gtlabel-shape"
 Shape = tuple[int, int]
 
 _QUALITY = 95

@@ -236,11 +236,18 @@ class Distant:
         return 200, {"Content-Type": "application/xml"}, text.encode()
 
     def _delete_many(self, bucket: str, document: str) -> Answer:
+        kept = ""
         for item in re.findall(r"<Object>.*?</Object>", document, re.DOTALL):
             key = re.search(r"<Key>(.*?)</Key>", item, re.DOTALL)
-            if key is not None:
-                self._forget(f"{bucket}/{unescape(key[1], {'&quot;': chr(34), '&#xA;': chr(10)})}")
-        return 200, {}, b"<DeleteResult></DeleteResult>"
+            etag = re.search(r"<ETag>(.*?)</ETag>", item)
+            if key is None:
+                continue
+            name = f"{bucket}/{unescape(key[1], {'&quot;': chr(34), '&#xA;': chr(10), '&#xD;': chr(13)})}"
+            if etag is not None and _differs(unescape(etag[1], {"&quot;": '"'}), self.objects.get(name)):
+                kept += f"<Error><Key>{key[1]}</Key><Code>PreconditionFailed</Code></Error>"
+            else:
+                self._forget(name)
+        return 200, {}, f"<DeleteResult>{kept}</DeleteResult>".encode()
 
     def _control(self, name: str, query: Mapping[str, list[str]]) -> Answer:
         """What a program of ours asks that is no S3 client: fill a prefix, forget, or count."""
