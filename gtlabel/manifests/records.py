@@ -368,6 +368,7 @@ def first_problem(error: ValidationError) -> str:
 
 def _said(reason: str) -> str:
     reason = reason.replace(" at line 1 column ", " at character ")
+    reason = reason.replace("expected ident", "expected true, false or null")
     return reason[0].lower() + reason[1:] if reason[1:2].islower() else reason
 
 
