@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -23,7 +23,7 @@ from gtlabel.errors import DatasetError, ManifestError, ObjectNotFoundError
 from gtlabel.manifests.lines import read_records
 from gtlabel.manifests.records import ManifestRecord, first_problem
 from gtlabel.manifests.split import Channel, KeyPattern, Shares, channel_of
-from gtlabel.storage import StoredObject, list_objects, read, read_lines, write, write_lines
+from gtlabel.storage import StoredObject, list_objects, read, read_lines, read_range, write, write_lines
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ NEAR_DUPLICATES = "near-duplicates"
 
 _FORMAT: Final = "gtlabel-certificate/1"
 _LINE_BYTES = 8
+_PIECE = 8 << 20
 Kind = Literal["digest", "line", "moved", "leak", "object", "missing", "stranger", "class"]
 
 
@@ -201,7 +202,7 @@ def verify(s3: S3Client, uri: S3Uri) -> list[Finding]:
     """Check a dataset against its certificate; nothing is changed.
 
     Every digest is computed again, every line is read, every group is looked up, and the class folders
-    are listed. It holds eight bytes for every line, and the objects of the folders.
+    are listed. It holds what the certificate says about every line, and the objects of the folders.
 
     Raises:
         DatasetError: if there is no finished dataset, or it has no certificate.
@@ -233,9 +234,9 @@ class _Inspection:
             listed = list_objects(self._s3, self._dataset.uri / "classes/")
             self._objects = {str(item.uri): item for item in listed}
         yield from self._files()
-        expected = self._expected()
+        certified = self._certified()
         for channel in self._dataset.channels:
-            yield from self._channel(channel, expected)
+            yield from self._channel(channel, certified.get(channel, {}))
         if self._split.hexdigest() != self._certificate.split:
             yield Finding(
                 "moved",
@@ -264,39 +265,36 @@ class _Inspection:
         for channel, file in dataset.channels.items():
             if file.sha256 != told.get(f"{channel}.manifest"):
                 yield self._differs(dataset.uri / "dataset.json", "the certificate")
-        if classes_json(self._names) != read(self._s3, dataset.uri / "classes.json"):
-            yield self._differs(dataset.uri / "classes.json", "dataset.json")
+        if sha256(classes_json(self._names)).hexdigest() != told.get("classes.json"):
+            yield self._differs(dataset.uri / "dataset.json", "the certificate")
 
-    def _channel(self, channel: Channel, expected: Iterator[Mapping[str, object]]) -> Iterator[Finding]:
+    def _channel(self, channel: Channel, certified: dict[str, Mapping[str, Any]]) -> Iterator[Finding]:
         """Compare a channel with the certificate line by line."""
         manifest = self._dataset.channels[channel].manifest
         whole = sha256()
-        images = self._dataset.channels[channel].images
-        number = 0
         try:
             for number, line in enumerate(read_lines(self._s3, manifest), start=1):
                 whole.update(line + b"\n")
-                known = next(expected, {}) if number <= images else {}
-                if line_digest(line).hex() != known.get("line"):
+                known = certified.pop(line_digest(line).hex(), None)
+                if known is None:
                     yield Finding(
                         "line",
                         f"{manifest}, line {number}",
-                        f"{manifest}, line {number} is not the certified one: {_shortened(line)}",
+                        f"{manifest}, line {number} is not a certified one: {_shortened(line)}",
                     )
-                yield from self._line(channel, manifest, number, line, known)
+                yield from self._line(channel, manifest, number, line, known or {})
         except ObjectNotFoundError:
             yield Finding("missing", manifest, f"{manifest} is gone; consolidate again")
-        for _ in range(number, images):
-            next(expected, None)
-        if number != images:
+            return
+        if certified:
             yield Finding(
-                "digest", manifest, f"{manifest} has {number} lines, and the certificate knows {images}"
+                "digest", manifest, f"{len(certified)} certified lines are not in {manifest} any more"
             )
         elif whole.hexdigest() != self._certificate.files.get(f"{channel}.manifest"):
             yield self._differs(manifest, "the certificate")
 
     def _line(
-        self, channel: Channel, manifest: str, number: int, line: bytes, known: Mapping[str, object]
+        self, channel: Channel, manifest: str, number: int, line: bytes, known: Mapping[str, Any]
     ) -> Iterator[Finding]:
         """What a line says about itself: its class, its channel, its object."""
         where = f"{manifest}, line {number}"
@@ -323,7 +321,7 @@ class _Inspection:
         image = str(record.get(ORIGINAL_REF, record.address))
         return image, self._pattern(image) if self._pattern else str(record.get(GROUP, image))
 
-    def _object(self, record: ManifestRecord, known: Mapping[str, object]) -> Iterator[Finding]:
+    def _object(self, record: ManifestRecord, known: Mapping[str, Any]) -> Iterator[Finding]:
         if self._dataset.mode == "none":
             return
         address = str(record.source_ref)
@@ -359,18 +357,24 @@ class _Inspection:
                         "is of it too; a model that saw one is not tested by the other",
                     )
 
-    def _expected(self) -> Iterator[Mapping[str, object]]:
+    def _certified(self) -> dict[str, dict[str, Mapping[str, Any]]]:
+        """What is known about the lines of each channel, by their digests."""
         where = self._dataset.uri / "certificate.jsonl"
+        certified: dict[str, dict[str, Mapping[str, Any]]] = {}
         try:
-            yield from (json.loads(line) for line in read_lines(self._s3, where))
-        except (ObjectNotFoundError, ValueError):
-            # Its digest tells that it is gone or was changed.
-            return
+            for line in read_lines(self._s3, where):
+                known = json.loads(line)
+                certified.setdefault(known["channel"], {})[known["line"]] = known
+        # Its digest tells that it is gone or was changed; what can be checked without it is.
+        except (ObjectNotFoundError, ValueError, LookupError, TypeError):
+            return certified
+        return certified
 
     def _digest(self, where: S3Uri) -> str:
-        digest = sha256()
-        for line in read_lines(self._s3, where):
-            digest.update(line + b"\n")
+        digest, start = sha256(), 0
+        while piece := read_range(self._s3, where, start, _PIECE):
+            digest.update(piece)
+            start += len(piece)
         return digest.hexdigest()
 
     @staticmethod
