@@ -52,7 +52,8 @@ SPAN = 32 << 20
 _AHEAD = 2
 _STARTED_HERE = 2
 _GZIP = b"\x1f\x8b\x08"
-_MORE = 1 << 16
+# Read behind a span until its last line ends.
+MORE = 1 << 16
 _OWN_NAMES = (".amazonaws.com", ".amazonaws.com.cn")
 
 
@@ -116,11 +117,11 @@ class Cluster:
         if os.environ.get("RAY_ADDRESS"):
             self._ray.init(**quiet)
         else:
-            # Loopback only, and nothing is told to Ray's makers.
+            # Ray listens on all of this machine's addresses: nobody without the token of this user's home
+            # may give it work. Nothing is told to Ray's makers.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            self._ray.init(
-                num_cpus=self._processes, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet
-            )
+            self._ray.init(num_cpus=self._processes, include_dashboard=False, **quiet)
         self._started = True
         return self
 
@@ -223,11 +224,11 @@ class _Span:
 
 
 def _part(connection: Connection, span: _Span) -> Part | None:
-    lines = read_chunks((_lines(_client(connection), span.output.manifest, span.start, span.end),), "")
+    lines = read_chunks((lines_between(_client(connection), span.output.manifest, span.start, span.end),), "")
     return read_part(lines, span.output, span.vocabulary, span.choice, span.chains)
 
 
-def _lines(s3: S3Client, manifest: S3Uri, start: int, end: int) -> bytes:
+def lines_between(s3: S3Client, manifest: S3Uri, start: int, end: int) -> bytes:
     """The lines that begin between two bytes; the last one may go on behind them."""
     # A line begins at `start` if another ends just before.
     before = max(0, start - 1)
@@ -235,7 +236,7 @@ def _lines(s3: S3Client, manifest: S3Uri, start: int, end: int) -> bytes:
     if start:
         body = body.partition(b"\n")[2]
     while body and not body.endswith(b"\n"):
-        more = read_range(s3, manifest, end, _MORE)
+        more = read_range(s3, manifest, end, MORE)
         line, newline, _ = more.partition(b"\n")
         body += line + newline
         end += len(more)
