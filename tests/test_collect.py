@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -237,9 +238,11 @@ class TestCollecting:
 
     def test_a_place_of_something_else_is_left_alone(self, s3: S3Client, tmp_path: Path) -> None:
         collected(s3, put_zip(tmp_path, HONEST))
-        other = put_zip(tmp_path, HONEST, "weeds.zip")
+        # The same bytes are the same source, whatever they are called.
+        collected(s3, put_zip(tmp_path, HONEST, "renamed.zip"), address="https://example.com/flowers.zip")
+        other = put_zip(tmp_path, {**HONEST, "cat/9.png": picture(90)}, "weeds.zip")
         with pytest.raises(
-            DatasetError, match=r"holds what was collected from flowers\.zip; collect into another"
+            DatasetError, match=r"holds what was collected from https.*flowers\.zip; collect into"
         ):
             collected(s3, other)
         elsewhere = S3Uri("s3://trash-photos/weeds/")
@@ -314,6 +317,19 @@ class TestClasses:
             "3 pictures lie under two classes, and nobody can say which is right; they were set aside",
         )
 
+    def test_one_class_alone_can_be_collected(self, s3: S3Client, tmp_path: Path) -> None:
+        collection = collected(s3, put_zip(tmp_path, {**MIT, **folders("cat")}))
+        assert (collection.classes, lines(s3, collection)[0]["label"]) == ({"cat": 3}, 0)
+
+    def test_test_pictures_that_are_in_training_too_are_told(self, tmp_path: Path) -> None:
+        members = {**folders("cat", "dog", above="train/"), **folders("cat", above="test/")}
+        plan = plan_collection(put_zip(tmp_path, {**MIT, **members}))
+        assert plan.chosen.repeated == 3
+        assert plan.notes == (
+            "3 pictures lie in more than one of the folders for training, validation and test; "
+            "each was taken once",
+        )
+
     def test_a_dataset_of_our_own_gives_its_classes_back(self, s3: S3Client, tmp_path: Path) -> None:
         names = ["Plastic & co", "../../etc", "Straße", "w" * 256]
         members = {f"classes/{folder_of(name)}/{n}.png": picture(n) for n, name in enumerate(names)}
@@ -362,6 +378,14 @@ class TestFolders:
         followed = plan_collection(source, Wishes(follow_links=True)).chosen
         assert "cat/link.png" in {item.picture.path for item in followed.labeled}
 
+    def test_a_name_that_is_no_utf8_is_told(self, tmp_path: Path) -> None:
+        source = put_folder(tmp_path / "flowers", HONEST)
+        (source / os.fsdecode(b"cat/br\xe4t.png")).write_bytes(picture(50))
+        aside = plan_collection(source).chosen.aside
+        assert [(item.path, item.reason) for item in aside] == [
+            ("cat/br%E4t.png", "has a name that is no UTF-8; rename it")
+        ]
+
     def test_what_nobody_may_read_is_set_aside(self, tmp_path: Path) -> None:
         source = put_folder(tmp_path / "flowers", HONEST)
         (source / "cat/gone.png").symlink_to(tmp_path / "nowhere.png")
@@ -407,6 +431,15 @@ class TestInS3:
         assert len(puts.pictures) == 6
         assert tree(s3) == whole
         assert read(s3, INTO / "images/dog/2.png") == HONEST["dog/2.png"]
+
+    def test_a_collection_does_not_go_where_it_would_be_found_again(self, s3: S3Client) -> None:
+        source = self.put_open_data(s3)
+        plan = plan_collection(source, s3=s3)
+        with pytest.raises(DatasetError, match="lies within s3://trash-photos/open/, and would be collected"):
+            collect(s3, plan, source / "labeled/")
+        first = collect(s3, plan, source, in_place=True, now=lambda: NOON)
+        again = plan_collection(source, s3=s3)
+        assert collect(s3, again, source, in_place=True, now=lambda: LATER) == first
 
     def test_an_archive_that_changes_meanwhile_is_noticed(self, s3: S3Client) -> None:
         source = S3Uri("s3://trash-photos/flowers.zip")

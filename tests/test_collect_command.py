@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+sys.path.append(str(Path(__file__).parent / "benchmarks"))
+
 from archive_parts import HONEST, JPEG, MIT, folders, picture, put_zip
+from distant import Distant
 
 from gtlabel.aws import Aws
 from gtlabel.datasets.channels import read_channel
@@ -20,7 +28,28 @@ from gtlabel.uris import S3Uri
 if TYPE_CHECKING:
     from gtlabel.emulator.actors import Workers
 
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "none", "AWS_REGION": "us-east-1"}
 SAMPLES = Path(__file__).parent.parent / "samples" / "trash"
+
+
+class Counting(Distant):
+    """An S3 that counts how often each object was written."""
+
+    def __init__(self, latency: float) -> None:
+        self.written: Counter[str] = Counter()
+        super().__init__(latency)
+
+    def put(self, name: str, body: bytes, etag: str | None = None, **headers: str) -> None:
+        self.written[name] += 1
+        super().put(name, body, etag, **headers)
+
+
+def until(happened: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for something."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 class TestTogether:
@@ -122,7 +151,6 @@ class TestCommand:
             ["dog", "3", "0"],
             ["licence", "MIT"],
         ]
-        assert json.loads(self.run(*words, "--output", "json", cwd=tmp_path).stdout)["images"] == 9
         assert list(list_objects(gtlabel_aws.s3, S3Uri("s3://mine/"))) == []
 
     def test_a_hostile_archive_ends_in_one_sentence(self, gtlabel_aws: Aws, tmp_path: Path) -> None:
@@ -133,3 +161,35 @@ class TestCommand:
         assert done.stderr == "gtlabel: flowers.zip: the member '../evil.png' has a name that leads outside\n"
         assert list(list_objects(gtlabel_aws.s3, S3Uri("s3://mine/"))) == []
         assert {path.name for path in tmp_path.rglob("*")} == {"flowers.zip"}
+
+    def test_an_address_on_the_web_is_told_what_to_do_first(self, tmp_path: Path) -> None:
+        done = self.run("https://example.com/flowers.zip", "--into", "s3://mine/flowers/", cwd=tmp_path)
+        assert done.returncode == 1
+        assert "fetch it with `curl -LO`, then collect the file with --from https://" in done.stderr
+
+    def test_interrupted_it_goes_on_where_it_was(self, tmp_path: Path) -> None:
+        s3 = Counting(latency=0.03)
+        members = {**MIT, **folders("cat", "dog", each=150)}
+        put_zip(tmp_path, members)
+        command = [sys.executable, "-m", "gtlabel", "collect", "flowers.zip", "--into", "s3://mine/flowers/"]
+        environ = {**os.environ, **KEYS, "AWS_ENDPOINT_URL": s3.url}
+        first = subprocess.Popen(command, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True)
+        until(lambda: len(s3.tree("mine/flowers/images/")) > 20)
+        first.send_signal(signal.SIGINT)
+        _, told = first.communicate(timeout=30)
+        assert first.returncode == 130
+        assert told.splitlines()[-1].startswith("gtlabel: interrupted; what was finished stays")
+        sent = len(s3.tree("mine/flowers/images/"))
+        assert 20 < sent < 300
+        assert "mine/flowers/collection.json" not in s3.objects
+        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert s3.tree("mine/flowers/images/") == {
+            name: body for name, body in members.items() if name.endswith(".png")
+        }
+        assert {s3.written[f"mine/flowers/images/{name}"] for name in members if name.endswith(".png")} == {1}
+        assert json.loads(s3.objects["mine/flowers/collection.json"].body)["classes"] == {
+            "cat": 150,
+            "dog": 150,
+        }
+        s3.close()

@@ -120,8 +120,13 @@ def collect(
     """
     from gtlabel.datasets.collect.collect import collect as bring
     from gtlabel.datasets.collect.collect import plan_collection
+    from gtlabel.errors import DatasetError
     from gtlabel.uris import S3Uri
 
+    if source.startswith(("https://", "http://")):
+        raise DatasetError(
+            f"{source} is on the web; fetch it with `curl -LO`, then collect the file with --from {source}"
+        )
     _, aws = connect(profile, region, endpoint_url)
     target = S3Uri(into)
     wishes = _wishes(

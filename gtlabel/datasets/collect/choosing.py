@@ -99,12 +99,12 @@ def choose(
             left_out[name or class_in(place.folder)] += 1
         else:
             sound.append(Labeled(picture, name, place.split))
-    labeled, repeated = _once(sound, aside)
+    labeled, repeated, leaked = _once(sound, aside)
     if not labeled:
         raise DatasetError(_nothing_left(contents, aside, left_out, where))
     listed = _class_list(labeled, classes, left_out, where)
     aside.sort(key=lambda item: item.path)
-    notes = (*names.notes(), *_notes(contents, aside))
+    notes = (*names.notes(), *_notes(contents, aside, leaked))
     return Chosen(tuple(labeled), listed, tuple(aside), dict(left_out), repeated, layout, notes)
 
 
@@ -149,8 +149,12 @@ def _listed(body: bytes) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
-def _once(sound: Sequence[Labeled], aside: list[Aside]) -> tuple[list[Labeled], int]:
-    """The pictures without their repetitions, which go aside."""
+def _once(sound: Sequence[Labeled], aside: list[Aside]) -> tuple[list[Labeled], int, int]:
+    """The pictures without their repetitions, which go aside.
+
+    Returns:
+        the pictures, how many repetitions there are, and how many of those lie in another split.
+    """
     first: dict[tuple[int, str], Labeled] = {}
     torn: dict[tuple[int, str], Labeled] = {}
     for item in sound:
@@ -159,7 +163,7 @@ def _once(sound: Sequence[Labeled], aside: list[Aside]) -> tuple[list[Labeled], 
         if known.class_name != item.class_name:
             torn.setdefault(key, item)
     labeled: list[Labeled] = []
-    repeated = 0
+    repeated = leaked = 0
     for item in sound:
         key = (item.picture.size, item.picture.digest)
         known = first[key]
@@ -171,8 +175,9 @@ def _once(sound: Sequence[Labeled], aside: list[Aside]) -> tuple[list[Labeled], 
             labeled.append(item)
         else:
             repeated += 1
+            leaked += item.split != known.split
             aside.append(Aside(item.picture.path, f"is the same picture as {known.picture.path}"))
-    return labeled, repeated
+    return labeled, repeated, leaked
 
 
 def _class_list(
@@ -220,7 +225,7 @@ def _nothing_left(contents: Contents, aside: Sequence[Aside], left_out: Mapping[
     return f"none of the {total} pictures of {where} can be used; the first one, {first}"
 
 
-def _notes(contents: Contents, aside: Sequence[Aside]) -> Iterator[str]:
+def _notes(contents: Contents, aside: Sequence[Aside], leaked: int) -> Iterator[str]:
     if nested := nested_archives(contents.others):
         yield (
             f"{nested} archives inside were left closed; if they hold pictures, take them out and collect "
@@ -229,3 +234,8 @@ def _notes(contents: Contents, aside: Sequence[Aside]) -> Iterator[str]:
     torn = sum("which is of class" in item.reason for item in aside)
     if torn:
         yield f"{torn} pictures lie under two classes, and nobody can say which is right; they were set aside"
+    if leaked:
+        yield (
+            f"{leaked} pictures lie in more than one of the folders for training, validation and test; "
+            "each was taken once"
+        )

@@ -84,7 +84,8 @@ class Plan:
     """What would be collected; nothing was sent so far.
 
     Attributes:
-        source: what to read the pictures from; None when that is S3.
+        source: what to read the pictures from; None when they are objects in S3.
+        prefix: where those are; None when they are not.
         origin: what the lines of the manifest say of it.
         chosen: the pictures, and those set aside.
         licence: an SPDX identifier, or what the person said.
@@ -94,6 +95,7 @@ class Plan:
     """
 
     source: Source | None
+    prefix: S3Uri | None
     origin: Origin
     chosen: Chosen
     licence: str
@@ -126,12 +128,12 @@ def plan_collection(
     """
     wishes = wishes or Wishes()
     within = wishes.within.strip("/")
-    reader: Source | None
+    reader: Source | None = None
+    prefix: S3Uri | None = None
     if isinstance(source, S3Uri) and not source.key.lower().endswith(_ARCHIVES):
-        reader, digest, name = None, None, source.rstrip("/") + "/"
-        contents = examine_objects(
-            _client(s3, source), S3Uri(name), within, wishes.decode, workers, on_progress
-        )
+        prefix, digest = S3Uri(source.rstrip("/") + "/"), None
+        name = str(prefix)
+        contents = examine_objects(_client(s3, source), prefix, within, wishes.decode, workers, on_progress)
     else:
         reader, digest = _opened(source, wishes, s3)
         name = reader.name
@@ -150,7 +152,7 @@ def plan_collection(
         notes.append(
             f"{found.file} names the licence {found.name}; recorded is {wishes.licence}, as was said"
         )
-    return Plan(reader, origin, chosen, licence, found, contents.others, tuple(notes))
+    return Plan(reader, prefix, origin, chosen, licence, found, contents.others, tuple(notes))
 
 
 def _opened(source: Path | S3Uri, wishes: Wishes, s3: S3Client | None) -> tuple[Source, str | None]:
@@ -214,9 +216,11 @@ def collect(
     if len(into.key.encode()) > _MAX_INTO_BYTES:
         raise DatasetError(f"{into} is too long an address to put pictures below it")
     into = S3Uri(into.rstrip("/") + "/")
+    if plan.prefix is not None and not in_place and (into / "images/").startswith(plan.prefix):
+        raise DatasetError(f"{into} lies within {plan.prefix}, and would be collected again the next time")
     with locked(s3, into, break_lock=break_lock):
         earlier = read_collection(s3, into)
-        if earlier is not None and earlier.origin.address != plan.origin.address:
+        if earlier is not None and not plan.origin.is_same(earlier.origin):
             raise DatasetError(
                 f"{into} holds what was collected from {earlier.origin.address}; collect into another place"
             )
@@ -340,12 +344,14 @@ def _upload(
     def send(held: Held) -> None:
         with held as body:
             picture = missing[held.path].picture
-            if held.problem or md5(body, usedforsecurity=False).hexdigest() != picture.digest:
+            if md5(body, usedforsecurity=False).hexdigest() != picture.digest:
                 raise DatasetError(_changed(source.name, f"has another {held.path}"))
             write_checked(s3, addresses[held.path], body, content_type_of(held.path))
 
     def found() -> Iterator[Found]:
-        return (item for item in source.scan(lambda path, _size: path in missing) if item.path in missing)
+        for item in source.scan(lambda path, _size: path in missing):
+            if item.path in missing and item.problem is None:
+                yield item
 
     room = Room(ROOM_BYTES)
     for _ in in_parallel(send, (Held(item, room) for item in found()), workers):

@@ -51,6 +51,10 @@ class Origin(BaseModel):
     address: str
     sha256: str | None = None
 
+    def is_same(self, other: Origin) -> bool:
+        """Whether it is the same place, or the same archive from wherever."""
+        return self.address == other.address or (self.sha256 is not None and self.sha256 == other.sha256)
+
 
 class Collection(BaseModel):
     """A finished collection, as `collection.json` has it.

@@ -61,7 +61,10 @@ class FolderSource:
                     yield found
 
     def _file(self, file: Path, wanted: Wanted) -> Found | None:
-        path = shown(file.relative_to(self.path).as_posix())
+        name = file.relative_to(self.path).as_posix()
+        path = shown(name)
+        if path != name:
+            return Found(path, 0, problem="has a name that is no UTF-8; rename it")
         try:
             if file.is_symlink() and not self.follow_links:
                 return Found(path, 0, problem="is a link; --follow-links takes what it points to")
