@@ -122,6 +122,8 @@ def kill_and_run_again(bench: Bench, number: int, second: float, whole: dict[str
     except subprocess.TimeoutExpired:
         process.kill()
     process.communicate()
+    # What was under way arrives a little later.
+    time.sleep(2 * bench.s3.latency)
     copies = bench.s3.copies
     kill = Kill(number, second, copies.total())
     # A run that was killed after its last write was a whole one.
@@ -136,6 +138,8 @@ def kill_and_run_again(bench: Bench, number: int, second: float, whole: dict[str
 def two_at_once(bench: Bench, whole: dict[str, bytes]) -> tuple[str, int]:
     """Start a second run while the first copies; return what was said and how much was wrong."""
     bench.s3.drop(_INTO)
+    # Far away, that the first is still at it when the second has loaded its modules.
+    bench.s3.latency = 0.3
     first = bench.start()
     while not bench.s3.copies and first.poll() is None:
         time.sleep(0.01)

@@ -27,13 +27,13 @@ def write(examples: Iterable[Example], classes: ClassList, target: Target) -> li
     written = []
     for channel, members in channels_of(examples):
         lines: list[bytes] = []
-        target.bring(_pictures(channel, members, labels, target, lines))
+        target.bring(f"{_BRANCH}/{channel}", _pictures(members, labels, target, lines))
         written.append(target.write(f"{_BRANCH}/{channel}/metadata.jsonl", lines, "application/jsonlines"))
     return written
 
 
 def _pictures(
-    channel: str, examples: Iterable[Example], labels: dict[str, int], target: Target, lines: list[bytes]
+    examples: Iterable[Example], labels: dict[str, int], target: Target, lines: list[bytes]
 ) -> Iterator[tuple[S3Uri, str]]:
     """Yield what goes where, and leave a line for each."""
     for example in examples:
@@ -45,4 +45,4 @@ def _pictures(
             "original": example.original,
         }
         lines.append(json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
-        yield example.image, f"{_BRANCH}/{channel}/{path}"
+        yield example.image, path

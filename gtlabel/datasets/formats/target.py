@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from gtlabel.datasets.channels import Example
+from gtlabel.datasets.copying import copy_missing
+from gtlabel.datasets.folders import Placement
 from gtlabel.errors import DatasetError
 from gtlabel.images.parallel import in_parallel
-from gtlabel.storage import copy, read, write_chunks
+from gtlabel.storage import list_objects, read, write_chunks
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -48,8 +50,8 @@ class Target(Protocol):
     def write(self, name: str, chunks: Iterable[bytes], content_type: str) -> Written:
         """Write a file while its bytes are being made; it is there whole or not at all."""
 
-    def bring(self, pictures: Iterable[tuple[S3Uri, str]]) -> None:
-        """Put pictures under names below the target, many at once."""
+    def bring(self, folder: str, pictures: Iterable[tuple[S3Uri, str]]) -> None:
+        """Put pictures under names in a folder of the target, many at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +68,12 @@ class Prefix:
         write_chunks(self.s3, self.uri / name, tally.of(chunks), content_type)
         return tally.written(name)
 
-    def bring(self, pictures: Iterable[tuple[S3Uri, str]]) -> None:
-        """Copy inside S3."""
-
-        def one(picture: tuple[S3Uri, str]) -> None:
-            copy(self.s3, picture[0], self.uri / picture[1])
-
-        for _ in in_parallel(one, pictures, _WORKERS):
-            pass
+    def bring(self, folder: str, pictures: Iterable[tuple[S3Uri, str]]) -> None:
+        """Copy inside S3 what is not there yet."""
+        stored = {item.uri: item for item in list_objects(self.s3, self.pictures)}
+        placements = [Placement(stored[image], self.uri / folder / name) for image, name in pictures]
+        present = {item.uri: item for item in list_objects(self.s3, self.uri / folder)}
+        copy_missing(self.s3, placements, present)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +98,12 @@ class Folder:
         _write_file(self._at(name), tally.of(chunks))
         return tally.written(name)
 
-    def bring(self, pictures: Iterable[tuple[S3Uri, str]]) -> None:
+    def bring(self, folder: str, pictures: Iterable[tuple[S3Uri, str]]) -> None:
         """Link what the mirror has (or copy it, across disks), and fetch the rest."""
 
         def one(picture: tuple[S3Uri, str]) -> None:
             image, name = picture
-            place = self._at(name)
+            place = self._at(f"{folder}/{name}")
             if not self._linked(image, place):
                 _write_file(place, [read(self.s3, image)])
 
