@@ -208,7 +208,7 @@ class Distant:
         if self._keys is None:
             self._keys = sorted(self.objects)
         prefix = f"{bucket}/{query.get('prefix', [''])[0]}"
-        after = query.get("continuation-token", query.get("start-after", [""]))[0]
+        after = unquote(query.get("continuation-token", [""])[0]) or query.get("start-after", [""])[0]
         start = bisect_right(self._keys, f"{bucket}/{after}" if after else prefix)
         if not after and start and self._keys[start - 1] == prefix:
             start -= 1
