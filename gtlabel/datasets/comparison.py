@@ -71,7 +71,7 @@ class Comparison:
     def classes(self) -> list[tuple[str, int, int]]:
         """Each class with its images then and now."""
         then, now = self.difference.classes_before, self.difference.classes_after
-        return [(name, then.get(name, 0), now.get(name, 0)) for name in dict.fromkeys([*then, *now])]
+        return [(name, then.get(name, 0), now.get(name, 0)) for name in sorted({*then, *now})]
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""
