@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from io import BytesIO
@@ -14,6 +15,7 @@ from botocore.config import Config
 from PIL import Image
 
 from gtlabel.aws import Aws
+from gtlabel.datasets.consolidate import consolidate
 from gtlabel.datasets.copying import SOURCE_ETAG, copy_missing, delete_sources, present_copies
 from gtlabel.datasets.folders import Placement, find, place
 from gtlabel.datasets.resize import parse_shape, resize_missing, resized
@@ -286,3 +288,21 @@ class TestResizing:
         for text in ("", "0", "224x", "3,224,224", "99999", "-5"):
             with pytest.raises(DatasetError, match="is no shape of a picture; write 224"):
                 parse_shape(text)
+
+    def test_a_dataset_can_be_made_of_resized_pictures(self, far: Distant) -> None:
+        lines = []
+        for number in range(6):
+            far.put(f"photos/images/{number}.png", picture("PNG"), None)
+            said = {"class-name": ("Compost", "Recycle")[number % 2], "human-annotated": "yes"}
+            line = {"source-ref": f"s3://photos/images/{number}.png", "bin": number % 2, "bin-metadata": said}
+            lines.append(json.dumps(line))
+        far.put("photos/output.manifest", "\n".join(lines).encode(), None)
+        s3, manifest = client(far), S3Uri("s3://photos/output.manifest")
+        dataset = consolidate(s3, [manifest], INTO, resize=(8, 16))
+        whole = far.tree("photos/dataset/")
+        pictures = [body for name, body in whole.items() if name.startswith("classes/")]
+        assert [Image.open(BytesIO(body)).size for body in pictures] == [(16, 8)] * 6
+        assert consolidate(s3, [manifest], INTO, resize=(8, 16)) == dataset
+        assert far.tree("photos/dataset/") == whole
+        with pytest.raises(DatasetError, match="resized while they are copied; leave out mode 'move'"):
+            consolidate(s3, [manifest], INTO, resize=(8, 16), mode="move")

@@ -165,6 +165,15 @@ def consolidate(
             rich_help_panel=_WRITING,
         ),
     ] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(
+            "--resize",
+            metavar="HEIGHTxWIDTH",
+            help="Bring images to the network's shape on their way, such as 224.",
+            rich_help_panel=_WRITING,
+        ),
+    ] = None,
     skip_bad: Annotated[
         Path | None,
         typer.Option(
@@ -200,6 +209,7 @@ def consolidate(
 
     Example: gtlabel consolidate trash-1 trash-2 --into s3://my-bucket/dataset/ --policy human
     """
+    from gtlabel.datasets.resize import parse_shape
     from gtlabel.journey import consolidate_jobs
     from gtlabel.manifests.aside import SetAside
     from gtlabel.manifests.choose import Choice
@@ -232,6 +242,7 @@ def consolidate(
             groups=group_by,
             mode=mode.value,
             formats=formats or (),
+            resize=parse_shape(resize) if resize else None,
             on_bad=aside,
             break_lock=break_lock,
             dry_run=dry_run,

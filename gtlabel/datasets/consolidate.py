@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from gtlabel.datasets.batchoperations import Principal, ask, outstanding, place_by_key
 from gtlabel.datasets.certificate import NEAR_DUPLICATES, Witness, read_certificate, write_certificate
 from gtlabel.datasets.channels import (
     LABEL_ATTRIBUTE,
@@ -27,6 +28,7 @@ from gtlabel.datasets.grouping import group_images
 from gtlabel.datasets.lock import locked
 from gtlabel.datasets.plan import cap, make_plan, refuse_what_cannot_train
 from gtlabel.datasets.pooling import pooled_votes
+from gtlabel.datasets.resize import Shape, resize_missing
 from gtlabel.errors import DatasetError
 from gtlabel.manifests.choose import Choice
 from gtlabel.manifests.classes import ClassList, reconcile
@@ -64,9 +66,11 @@ class Options(TypedDict, total=False):
     groups: str | None
     mode: Mode
     formats: Sequence[str]
+    resize: Shape | None
     on_bad: OnBad | None
     workers: int
     engine: Engine
+    batch: Principal | None
     break_lock: bool
     dry_run: bool
     on_progress: Progress | None
@@ -84,9 +88,11 @@ def consolidate(
     groups: str | None = None,
     mode: Mode = "copy",
     formats: Sequence[str] = (),
+    resize: Shape | None = None,
     on_bad: OnBad | None = None,
     workers: int = WORKERS,
     engine: Engine = "process",
+    batch: Principal | None = None,
     break_lock: bool = False,
     dry_run: bool = False,
     on_progress: Progress | None = None,
@@ -110,9 +116,13 @@ def consolidate(
         mode: `copy` images into class folders, `move` them there, or leave them where they are (`none`):
             then the channels name the images themselves, and whether they are still there is not looked at.
         formats: what else to write beside the channels, of `gtlabel.datasets.formats.FORMATS`.
+        resize: the height and width to bring images to on their way, through this machine; only with `copy`.
         on_bad: takes the number, bytes and reason of a line that cannot be used, in place of an error.
         workers: how many copies run at once; with `ray`, in each of its processes.
         engine: `ray` reads manifests and images and copies them on a cluster, with the same result.
+        batch: let S3 copy by itself, for this account and role; see `gtlabel.datasets.batchoperations`. The
+            dataset that is returned tells in `requests` what has to be done before it is finished by
+            calling this again.
         break_lock: write although another run seems to be at it.
         dry_run: return what would come of it, and write nothing.
         on_progress: called with images done and in all, from one thread at a time.
@@ -134,6 +144,12 @@ def consolidate(
     extra = [name for name in check_formats(formats) if name != "augmented"]
     if extra and mode == "none":
         raise DatasetError(f"the format {extra[0]!r} tells of copies in class folders; leave out mode 'none'")
+    if resize is not None and mode != "copy":
+        raise DatasetError(
+            f"images are resized while they are copied, so it cannot be asked for with {mode!r}"
+        )
+    if batch is not None and (mode == "none" or resize is not None):
+        raise DatasetError("S3 can copy images by itself, but not resize them, nor leave them where they are")
     into = S3Uri(into.rstrip("/") + "/")
     with _cluster(s3, engine) as cluster:
         job = _Consolidation(s3, into, policy, choice or Choice(), vocabulary or Vocabulary(), cluster)
@@ -142,10 +158,13 @@ def consolidate(
         if dry_run:
             return job.dataset()
         with locked(s3, job.into, break_lock=break_lock) as lock:
-            job.place()
+            job.place(by_key=batch is not None)
             job.tell_disputes()
             withdraw(s3, job.into)
-            job.copy(workers, on_progress)
+            requests = job.ask(batch) if batch else ()
+            job.copy(resize, workers, on_progress)
+            if requests:
+                return job.dataset(requests=requests)
             lock.check()
             dataset = job.publish(extra)
     job.delete_moved()
@@ -251,8 +270,11 @@ class _Consolidation:
                 "or choose a policy that settles it"
             )
 
-    def place(self) -> None:
+    def place(self, *, by_key: bool) -> None:
         """Find out where copies go, and what an earlier run left there.
+
+        Args:
+            by_key: whether S3 is to put them there by itself.
 
         Raises:
             DatasetError: if something of another dataset lies there.
@@ -263,17 +285,24 @@ class _Consolidation:
         if self._mode == "none":
             return
         table = self._gathered.table
-        self._placements = place(
-            ((self._objects[S3Uri(image)], table.class_of(image)) for image in self._plan.images), self.into
-        )
+        images = ((self._objects[S3Uri(image)], table.class_of(image)) for image in self._plan.images)
+        self._placements = place_by_key(images, self.into) if by_key else place(images, self.into)
         self._present = present_copies(self._s3, self.into, self._placements.values())
+        self._to_copy = list(self._placements.values())
 
-    def copy(self, workers: int, on_progress: Progress | None) -> None:
+    def ask(self, principal: Principal) -> tuple[S3Uri, ...]:
+        """Write down what S3 has to copy by itself, and leave the rest to `copy`."""
+        asked, self._to_copy = ask(self._s3, self.into, outstanding(self._to_copy, self._present), principal)
+        return asked.requests
+
+    def copy(self, resize: Shape | None, workers: int, on_progress: Progress | None) -> None:
         """Bring the images into their class folders."""
         if self._mode == "none":
             return
-        placements = list(self._placements.values())
-        if self._cluster:
+        placements = self._to_copy
+        if resize:
+            resize_missing(self._s3, placements, self._present, resize, workers, on_progress)
+        elif self._cluster:
             self._cluster.copy_missing(placements, self._present, on_progress, workers=workers)
         else:
             copy_missing(self._s3, placements, self._present, workers, on_progress)
@@ -312,7 +341,9 @@ class _Consolidation:
         if self._mode == "move":
             delete_sources(self._s3, list(self._placements.values()))
 
-    def dataset(self, witness: Witness | None = None, certificate: str = "") -> Dataset:
+    def dataset(
+        self, witness: Witness | None = None, certificate: str = "", requests: tuple[S3Uri, ...] = ()
+    ) -> Dataset:
         """The dataset as `dataset.json` has it; without digests as long as nothing is written."""
         plan, table = self._plan, self._gathered.table
         counts = plan.counts
@@ -355,6 +386,7 @@ class _Consolidation:
             missing=self._missing,
             warnings=tuple(plan.warnings),
             certificate=certificate,
+            requests=requests,
         )
 
     def _manifest(self, channel: Channel) -> S3Uri:
