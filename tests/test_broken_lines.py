@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,12 @@ def test_a_broken_line_is_named_with_its_sentence(line: bytes, sentence: str, at
     assert sentence in caught.value.reason
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+def test_a_broken_line_is_refused_wherever_it_stands() -> None:
+    for line, sentence in [*BROKEN, (b'{"source-ref":"\\u0000s3://photos/1.jpg"}', NO_ADDRESS)]:
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            list(read_records([line], "m"))
 
 
 METADATA: list[tuple[bytes, str]] = [

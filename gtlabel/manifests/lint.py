@@ -7,6 +7,7 @@ chained jobs with several attributes, labels of machines, verifications, streami
 
 from __future__ import annotations
 
+import heapq
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,6 +34,8 @@ MAX_KEY_BYTES = 1024
 _STREAMING = {"$label-attribute-name-object-id", "$sequencer"}
 # More names are no classes; what is known of each is kept.
 _CLASSES_KEPT = 5_000
+# Who gives a manifest twice wants to hear it, and not a million times.
+_REPETITIONS_TOLD = 1_000
 
 
 class Severity(StrEnum):
@@ -149,7 +152,9 @@ class _Inspector:
             )
         for suggestion in suggestions(self._names):
             self._add(Severity.WARNING, "spelling", None, str(suggestion).replace("\n", ", "))
-        for number, first in self._images.found():
+        repeated = 0
+        for number, first in self._images.found(_REPETITIONS_TOLD):
+            repeated += 1
             self._number = number
             self._add(
                 Severity.WARNING,
@@ -157,6 +162,10 @@ class _Inspector:
                 SOURCE_REF,
                 f"it is the same image as on line {first}; Ground Truth labels, and charges for, both",
             )
+        self._number = 0
+        if repeated == _REPETITIONS_TOLD:
+            told = f"only the first {repeated:,} lines that repeat an image are told"
+            self._add(Severity.NOTE, "repeated-image", SOURCE_REF, told)
 
     def _add(self, severity: Severity, rule: str, field: str | None, sentence: str) -> None:
         line = self._number or None
@@ -270,13 +279,14 @@ class _Repetitions:
         self._hashes[part].append(mark)
         self._places[part].append(place)
 
-    def found(self) -> list[tuple[int, int]]:
-        """The places of what came again, with the place where it came first, in order."""
-        repeated = []
+    def found(self, most: int) -> list[tuple[int, int]]:
+        """The first places of what came again, each with the place where it came first, in order."""
+        return heapq.nsmallest(most, self._repeated())
+
+    def _repeated(self) -> Iterator[tuple[int, int]]:
+        # One part at a time, so that only that part is spread out in memory.
         for hashes, places in zip(self._hashes, self._places, strict=True):
             first: dict[int, int] = {}
-            # One part at a time, so that only that part is spread out in memory.
             for mark, place in zip(hashes, places, strict=True):
                 if first.setdefault(mark, place) != place:
-                    repeated.append((place, first[mark]))
-        return sorted(repeated)
+                    yield place, first[mark]

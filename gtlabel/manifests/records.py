@@ -25,11 +25,6 @@ State = Literal["labeled", "failed", "unlabeled"]
 
 SOURCE_REF = "source-ref"
 _METADATA = "-metadata"
-_NO_BUCKET = "names a bucket and no image in it"
-
-# The buckets met so far, as `s3://bucket/`: a manifest has a million images in a few of them.
-_BUCKETS: set[str] = set()
-_BUCKETS_KEPT = 1_000
 
 
 class _Read(msgspec.Struct, gc=False):
@@ -260,8 +255,12 @@ def parser(attribute: str | None = None, limit: int | None = None) -> Callable[[
     decode = _decoder(attribute)
     most = limit or sys.maxsize
     make = object.__new__
+    # Of the image before, as `s3://bucket/`: most images lie in the same one, and need no other check.
+    # No text starts with one of none.
+    bucket: str | tuple[()] = ()
 
     def parse(line: str) -> ManifestRecord:
+        nonlocal bucket
         if len(line) > most:
             _check_length(line, most)
         held = attribute
@@ -270,10 +269,8 @@ def parser(attribute: str | None = None, limit: int | None = None) -> Callable[[
         except (ValueError, RecursionError):
             # The label may be at fault and the record be one: it says so when it is asked for its label.
             read, held = _read_carefully(line), None
-        text: str = read.source_ref
-        end = text.find("/", 5) + 1
-        if text[:end] not in _BUCKETS or end == len(text):
-            _check_address(text)
+        if not read.source_ref.startswith(bucket) or len(read.source_ref) == len(bucket):
+            bucket = _bucket_of(read.source_ref)
         record: ManifestRecord = make(ManifestRecord)
         record._line = line
         record._read = read
@@ -325,16 +322,14 @@ def _read_carefully(line: str) -> _Read:
         raise ValueError(_why_no_record(line, error)) from error
 
 
-def _check_address(text: str) -> None:
+def _bucket_of(text: str) -> str:
     try:
         uri = S3Uri(text)
     except UriError as error:
         raise ValueError(f"{SOURCE_REF!r}: {error}") from error
     if not uri.key:
-        raise ValueError(f"{SOURCE_REF!r}: {_NO_BUCKET}")
-    if len(_BUCKETS) >= _BUCKETS_KEPT:
-        _BUCKETS.clear()
-    _BUCKETS.add(f"s3://{uri.bucket}/")
+        raise ValueError(f"{SOURCE_REF!r}: names a bucket and no image in it")
+    return f"s3://{uri.bucket}/"
 
 
 def _why_no_record(line: str, error: ValueError) -> str:
