@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
@@ -150,6 +150,7 @@ def test_pictures_are_read_from_s3_and_those_that_cannot_be_are_groups_of_their_
     assert counts == [1, 2, 3, 4, 5]
 
 
+@settings(deadline=None)
 @given(
     codes=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=12),
     flips=st.lists(st.sets(st.integers(0, 63), max_size=9), min_size=1, max_size=12),
@@ -171,6 +172,7 @@ def test_matches_are_those_that_comparing_everything_finds(
     } == expected
 
 
+@settings(deadline=None)
 @given(size=st.integers(1, 30), pairs=st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29))))
 def test_a_forest_knows_who_belongs_together(size: int, pairs: list[tuple[int, int]]) -> None:
     inside = [(one, other) for one, other in pairs if max(one, other) < size]
@@ -183,6 +185,7 @@ def test_a_forest_knows_who_belongs_together(size: int, pairs: list[tuple[int, i
     assert forest.roots().tolist() == label
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1024, max_size=1024), st.integers(0, len(WINDOWS) - 1))
 def test_codes_and_comparisons_do_not_depend_on_their_neighbors(data: bytes, window: int) -> None:
     grey = np.frombuffer(data, np.uint8).reshape(1, 32, 32)

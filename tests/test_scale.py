@@ -85,6 +85,7 @@ class Spans:
             yield read_part(lines[start : start + self._size], output, words, choice, chains)
 
 
+@settings(deadline=None)
 @given(
     lines=st.lists(st.binary(max_size=9).map(lambda data: data.replace(b"\n", b"").replace(b"\r", b""))),
     ended=st.booleans(),

@@ -128,6 +128,7 @@ class Dataset(_FromFile):
         missing: labeled images that were not in S3 any more and are left out.
         warnings: what a person should know before training with it.
         certificate: the digest of the certificate.
+        requests: what S3 Batch Operations has to do before consolidation can be finished; not in the file.
     """
 
     format: Literal["gtlabel-dataset/1"] = _FORMAT
@@ -149,6 +150,7 @@ class Dataset(_FromFile):
     missing: tuple[S3Uri, ...] = ()
     warnings: tuple[str, ...] = ()
     certificate: str = ""
+    requests: tuple[S3Uri, ...] = Field(default=(), exclude=True)
 
     @property
     def names(self) -> ClassList:
