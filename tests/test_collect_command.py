@@ -193,3 +193,11 @@ class TestCommand:
             "dog": 150,
         }
         s3.close()
+
+
+def test_the_benchmark_runs() -> None:
+    program = [sys.executable, str(Path(__file__).parent / "benchmarks" / "collect.py")]
+    small = ["--pictures", "30", "--rounds", "0", "--kills", "1", "--latency", "5"]
+    run = subprocess.run([*program, *small], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "missed or wrong: 0" in run.stdout

@@ -31,6 +31,8 @@ GIGABYTE = 1_000_000_000
 NESTED = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 _MEGABYTE = 1 << 20
+# tarfile moves what is left of a block after each member, so a longer one costs more than it saves.
+_BLOCK = 1 << 16
 _LONGEST_LINK = 4096
 # https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.7: what stands before a member's name.
 _ZIP_HEADER = 30
@@ -282,7 +284,7 @@ class TarSource:
         with tarfile.open(
             fileobj=cast("IO[bytes]", stream),  # it asks for nothing but `read`
             mode="r|",
-            bufsize=_MEGABYTE,
+            bufsize=_BLOCK,
             tarinfo=_Header,
             encoding=self.encoding or "utf-8",
             errors="surrogateescape",

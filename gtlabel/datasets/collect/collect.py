@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 
+# As many as the clients of `gtlabel.Aws` hold connections for.
+SENDERS = 32
 # What an address in S3 that is no prefix ends in.
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
 _MAX_KEY_BYTES = 1024
@@ -184,7 +186,7 @@ def collect(
     name: str | None = None,
     break_lock: bool = False,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    workers: int = WORKERS,
+    workers: int = SENDERS,
     on_progress: Progress | None = None,
 ) -> Collection:
     """Bring the pictures of a plan to S3, and write their manifest; the same once more changes nothing.
