@@ -30,6 +30,7 @@ COMMANDS = (
     "stack",
     "collect",
     "consolidate",
+    "dataset",
     "train",
     "deploy",
 )

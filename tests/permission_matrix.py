@@ -30,8 +30,11 @@ from PIL import Image
 import gtlabel
 from gtlabel.aws import Aws
 from gtlabel.cli.failures import explain
+from gtlabel.datasets.certificate import verify
 from gtlabel.datasets.collect.collect import Wishes, plan_collection
 from gtlabel.datasets.collect.collect import collect as collect_pictures
+from gtlabel.datasets.places import Place
+from gtlabel.datasets.survey import survey
 from gtlabel.emulator.child import Address, running
 from gtlabel.emulator.simulate import answer
 from gtlabel.errors import PreflightError
@@ -172,6 +175,12 @@ def consolidate(stage: Stage, aws: Aws) -> None:
     gtlabel.consolidate_jobs(aws, ["labeled"], BINS / f"{next(stage.numbers)}/")
 
 
+def look(stage: Stage, aws: Aws) -> None:
+    """`gtlabel dataset show --pictures` and `verify`."""
+    survey(Place(BINS, lambda: aws.s3), pictures=True)
+    verify(aws.s3, BINS)
+
+
 def train(stage: Stage, aws: Aws) -> None:
     """`gtlabel train`, and the look that `--wait` takes again and again."""
     dataset = gtlabel.read_dataset(aws.s3, BINS)
@@ -222,6 +231,7 @@ ACTS: dict[str, Sequence[Act]] = {
     "stack": [stack],
     "collect": [collect],
     "consolidate": [consolidate],
+    "dataset": [look],
     "train": [train],
     "deploy": [fetch, deploy, deploy_new, deploy_to_group],
 }
