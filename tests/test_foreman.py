@@ -13,7 +13,6 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-import boto3
 import moto
 import pytest
 from botocore.awsrequest import AWSResponse, HeadersDict
@@ -24,6 +23,7 @@ from engine_parts import CLASS_LIST, CLASSES, KEY, MANIFEST, Clock, PowerCut, Sh
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gtlabel.emulator.environment import session
 from gtlabel.engine.board import Board
 from gtlabel.engine.foreman import Foreman
 from gtlabel.engine.functions import Functions
@@ -103,7 +103,7 @@ class Site:
         config = Config(
             retries={"total_max_attempts": 1, "mode": "standard"}, s3={"addressing_style": "path"}
         )
-        self.s3: Any = boto3.client("s3", region_name="us-east-1", config=config)
+        self.s3: Any = session("us-east-1").client("s3", config=config)
         self.s3.create_bucket(Bucket="trash")
         manifest = "".join(f'{{"source-ref":"s3://trash/images/{number}.jpg"}}\n' for number in range(lines))
         self.put(MANIFEST.key, manifest)

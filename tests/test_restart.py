@@ -17,7 +17,7 @@ from emulator_parts import create_job, post, put_inputs, run
 
 from gtlabel.aws import Aws
 from gtlabel.emulator.child import Address, running
-from gtlabel.emulator.environment import role_policy, role_trust
+from gtlabel.emulator.environment import role_policy, role_trust, session
 from gtlabel.emulator.state import running_emulators
 from gtlabel.labeling.members import list_members
 from gtlabel.labeling.workforce import TeamRequest, create_team, describe_team, plan_team
@@ -38,12 +38,7 @@ class Account:
     """The clients of an emulator by service."""
 
     def __init__(self, address: Address) -> None:
-        given = address.environ
-        self._session = boto3.Session(
-            given["AWS_ACCESS_KEY_ID"],
-            given["AWS_SECRET_ACCESS_KEY"],
-            region_name=given["AWS_DEFAULT_REGION"],
-        )
+        self._session = session("us-east-1")
         self._url = address.url
         self.aws = Aws(self._session, address.url)
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gtlabel.emulator.environment import session
 from gtlabel.errors import (
     RequestError,
     TrainingEndedError,
@@ -247,7 +247,7 @@ def test_a_region_without_the_algorithm_names_those_with_it() -> None:
 @pytest.fixture
 def sagemaker() -> Iterator[tuple[SageMakerClient, Stubber]]:
     """A client whose answers are those that the test has AWS give."""
-    client = boto3.Session("testing", "testing", region_name="us-east-1").client("sagemaker")
+    client = session("us-east-1").client("sagemaker")
     with Stubber(client) as stubber:
         yield client, stubber
         stubber.assert_no_pending_responses()
