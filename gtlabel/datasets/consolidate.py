@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from gtlabel.datasets.batchoperations import Principal, ask, outstanding, place_by_key
-from gtlabel.datasets.certificate import NEAR_DUPLICATES, Witness, read_certificate, write_certificate
+from gtlabel.datasets.certificate import NEAR_DUPLICATES, Batch, Witness, read_certificate, write_certificate
 from gtlabel.datasets.channels import (
     LABEL_ATTRIBUTE,
     ChannelFile,
@@ -36,7 +36,7 @@ from gtlabel.manifests.lines import write_image
 from gtlabel.manifests.merge import Policy
 from gtlabel.manifests.split import Channel, KeyPattern, Shares
 from gtlabel.manifests.vocabulary import Vocabulary, suggestions
-from gtlabel.storage import StoredObject, exists, list_objects, write, write_lines
+from gtlabel.storage import StoredObject, exists, list_objects, write, write_chunks, write_lines
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ __all__ = ["JobOutput", "Options", "consolidate"]
 _MAX_INTO_BYTES = 600
 # `dataset.json` is read whole; what it names of many is the beginning.
 _NAMED = 1000
+# Lines that are made at once.
+_BATCH = 1024
 
 
 # Where the work is done: in this process, or on a Ray cluster; see `gtlabel.datasets.scale`.
@@ -145,9 +147,7 @@ def consolidate(
     if extra and mode == "none":
         raise DatasetError(f"the format {extra[0]!r} tells of copies in class folders; leave out mode 'none'")
     if resize is not None and mode != "copy":
-        raise DatasetError(
-            f"images are resized while they are copied, so it cannot be asked for with {mode!r}"
-        )
+        raise DatasetError(f"images are resized while they are copied; leave out mode {mode!r}")
     if batch is not None and (mode == "none" or resize is not None):
         raise DatasetError("S3 can copy images by itself, but not resize them, nor leave them where they are")
     into = S3Uri(into.rstrip("/") + "/")
@@ -249,7 +249,7 @@ class _Consolidation:
         chosen = self._choice.classes
         if chosen:
             lists = [[name for name in names if name in chosen] for names in lists]
-        return reconcile(lists, {self._gathered.table.class_of(image) for image in images})
+        return reconcile(lists, self._gathered.table.classes_of(images))
 
     def tell_disputes(self) -> None:
         """Write down the images on which jobs disagreed.
@@ -312,7 +312,8 @@ class _Consolidation:
         """Write the channels, the formats, the certificate, and last `dataset.json`."""
         witness = Witness()
         for channel in self._plan.shares.channels:
-            write_lines(self._s3, self._manifest(channel), witness.lines(channel, self._lines(channel)))
+            bodies = witness.bodies(channel, self._lines(channel))
+            write_chunks(self._s3, self._manifest(channel), bodies, "application/jsonlines")
         certificate = write_certificate(
             self._s3,
             self.into,
@@ -392,15 +393,18 @@ class _Consolidation:
     def _manifest(self, channel: Channel) -> S3Uri:
         return self.into / f"{channel}.manifest"
 
-    def _lines(self, channel: Channel) -> Iterator[tuple[str, str, bytes]]:
+    def _lines(self, channel: Channel) -> Iterator[Batch]:
         maker = LineMaker(self._gathered.table, self._names)
-        for image in self._plan.members(channel):
-            group = self._plan.group_of(image)
-            yield image, group, maker.line(image, self._target(image), group)
+        for images in self._plan.batches(channel, _BATCH):
+            groups = list(map(self._plan.group_of, images))
+            yield images, groups, maker.lines(images, self._targets(images), groups)
 
-    def _target(self, image: str) -> str:
-        return self._placements[S3Uri(image)].target if self._placements else image
+    def _targets(self, images: Sequence[str]) -> Sequence[str]:
+        placed = self._placements
+        return [placed[S3Uri(image)].target for image in images] if placed else images
 
-    def _objects_of(self, channel: Channel) -> Iterator[StoredObject | None]:
-        for image in self._plan.members(channel):
-            yield self._copies[S3Uri(self._target(image))] if self._copies else None
+    def _objects_of(self, channel: Channel) -> Iterator[StoredObject] | None:
+        if not self._copies:
+            return None
+        members = self._plan.batches(channel, _BATCH)
+        return (self._copies[S3Uri(target)] for images in members for target in self._targets(images))
