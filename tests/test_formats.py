@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +23,7 @@ from moto import mock_aws
 
 from gtlabel.aws import Aws
 from gtlabel.datasets.channels import Example
+from gtlabel.datasets.consolidate import consolidate
 from gtlabel.datasets.folders import file_of, folder_of
 from gtlabel.datasets.formats import FORMATS, Folder, Prefix, check_formats, write_format
 from gtlabel.datasets.formats.recordio import HEADER, pack
@@ -34,6 +39,10 @@ from gtlabel.uris import S3Uri
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
+sys.path.append(str(Path(__file__).parent / "benchmarks"))
+
+from distant import Distant
+
 PICTURES = S3Uri("s3://photos/dataset/classes/")
 CLASSES = check_classes(['Glass, "clear"', "Land\u2028fill", "=Recycle"])
 NAMES = ("1.jpg", 'a "b", c.jpg', "new\nline.jpg", "tab\t.jpg", "Tonne ü 🗑️.jpg")
@@ -47,6 +56,13 @@ def s3() -> Iterator[S3Client]:
         client = Aws(region="us-east-1").s3
         client.create_bucket(Bucket="photos")
         yield client
+
+
+@pytest.fixture
+def far() -> Iterator[Distant]:
+    place = Distant()
+    yield place
+    place.close()
 
 
 def example(number: int) -> Example:
@@ -267,3 +283,27 @@ class TestRecords:
     def test_a_picture_too_long_for_a_record_is_refused(self) -> None:
         with pytest.raises(RecordIOError, match="do not fit into one record"):
             pack(0, 3, bytes(1 << 29))
+
+
+def test_a_dataset_is_exported_into_a_folder_from_the_command_line(far: Distant, tmp_path: Path) -> None:
+    lines = []
+    for number in range(6):
+        far.put(f"photos/images/{number}.jpg", b"picture %d" % number, None)
+        said = {"class-name": ("Compost", "Recycle")[number % 2], "human-annotated": "yes"}
+        line = {"source-ref": f"s3://photos/images/{number}.jpg", "bin": number % 2, "bin-metadata": said}
+        lines.append(json.dumps(line))
+    far.put("photos/output.manifest", "\n".join(lines).encode(), None)
+    client = Aws(boto3.Session("AKIDEXAMPLE", "none", region_name="us-east-1"), far.url).s3
+    dataset = consolidate(client, [S3Uri("s3://photos/output.manifest")], S3Uri("s3://photos/dataset/"))
+    program = [sys.executable, "-m", "gtlabel", "dataset", "export", dataset.uri, "--into", str(tmp_path)]
+    run = subprocess.run(
+        [*program, "--format", "imagefolder", "--format", "lst", "--endpoint-url", far.url],
+        env={**os.environ, "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "none"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = [Path(line) for line in run.stdout.splitlines()]
+    assert {path.name for path in told} == {"train.lst", "validation.lst", "metadata.jsonl"}
+    assert all(path.is_file() for path in told)
+    assert len(list(tmp_path.rglob("*.jpg"))) == 6

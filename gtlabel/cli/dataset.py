@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gtlabel.cli.export import export
 from gtlabel.cli.options import EndpointUrl, Output, Profile, Region, connect
 from gtlabel.cli.output import Format, progress, put, put_json, say
 from gtlabel.cli.surveys import put_comparison, put_survey, visible
@@ -27,6 +28,7 @@ app = typer.Typer(
     help="Look at a dataset, or at manifests, before anybody trains on them.",
     epilog="Example: gtlabel dataset show s3://my-bucket/dataset/",
 )
+app.command()(export)
 
 _Dataset = Annotated[
     str, typer.Argument(metavar="DATASET", help="s3://bucket/dataset/, or a folder with a copy of it.")

@@ -10,12 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 
-from gtlabel.datasets.channels import Example
+from gtlabel.datasets.channels import Dataset, Example, read_channel
 from gtlabel.datasets.formats.target import Folder, Prefix, Target, Written
 from gtlabel.errors import DatasetError
 from gtlabel.manifests.classes import ClassList
 
-__all__ = ["FORMATS", "Folder", "Prefix", "Target", "Writer", "Written", "check_formats", "write_format"]
+__all__ = [
+    "FORMATS",
+    "Folder",
+    "Prefix",
+    "Target",
+    "Writer",
+    "Written",
+    "check_formats",
+    "export_dataset",
+    "write_format",
+]
 
 Writer = Callable[[Iterable[Example], ClassList, Target], list[Written]]
 
@@ -59,3 +69,11 @@ def write_format(name: str, examples: Iterable[Example], classes: ClassList, tar
     module = import_module(f"gtlabel.datasets.formats.{checked}")
     write: Writer = module.write
     return write(examples, classes, target)
+
+
+def export_dataset(dataset: Dataset, name: str, target: Target) -> list[Written]:
+    """Write a dataset that is finished in one format; see `write_format`."""
+    examples = (
+        example for channel in dataset.channels for example in read_channel(target.s3, dataset, channel)
+    )
+    return write_format(name, examples, dataset.names, target)
