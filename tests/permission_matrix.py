@@ -31,8 +31,8 @@ import gtlabel
 from gtlabel.aws import Aws
 from gtlabel.cli.failures import explain
 from gtlabel.datasets.certificate import verify
-from gtlabel.datasets.collect.collect import Wishes, plan_collection
 from gtlabel.datasets.collect.collect import collect as collect_pictures
+from gtlabel.datasets.collect.planning import Wishes, plan_collection
 from gtlabel.datasets.places import Place
 from gtlabel.datasets.survey import survey
 from gtlabel.emulator.child import Address, running

@@ -36,8 +36,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtlabel.datasets.collect.archives import Limits
-from gtlabel.datasets.collect.collect import Plan, Wishes, plan_collection
 from gtlabel.datasets.collect.files import ArchiveFile
+from gtlabel.datasets.collect.planning import Plan, Wishes, plan_collection
 from gtlabel.datasets.collect.sources import open_archive
 from gtlabel.errors import ArchiveError, DatasetError, GtlabelError
 

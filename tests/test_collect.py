@@ -14,8 +14,9 @@ from archive_parts import HONEST, JPEG, MIT, folders, picture, put_folder, put_z
 from moto import mock_aws
 
 from gtlabel.aws import Aws
-from gtlabel.datasets.collect.collect import Wishes, collect, plan_collection
+from gtlabel.datasets.collect.collect import collect
 from gtlabel.datasets.collect.collection import Collection, read_collection
+from gtlabel.datasets.collect.planning import Wishes, plan_collection
 from gtlabel.datasets.folders import folder_of
 from gtlabel.errors import BucketNotFoundError, ClassListError, DatasetError
 from gtlabel.manifests.lines import read_records
@@ -326,8 +327,7 @@ class TestClasses:
         plan = plan_collection(put_zip(tmp_path, {**MIT, **members}))
         assert plan.chosen.repeated == 3
         assert plan.notes == (
-            "3 pictures lie in more than one of the folders for training, validation and test; "
-            "each was taken once",
+            "3 pictures lie in more than one of the folders for training, validation and test",
         )
 
     def test_a_dataset_of_our_own_gives_its_classes_back(self, s3: S3Client, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
     from gtlabel.aws import Aws
-    from gtlabel.datasets.collect.collect import Plan, Wishes
+    from gtlabel.datasets.collect.planning import Plan, Wishes
     from gtlabel.uris import S3Uri
 
 _READING = "How the source is read"
@@ -35,7 +35,7 @@ def collect(
         typer.Option(
             "--licence",
             "--license",
-            help="The pictures' licence, as SPDX has it, or 'unknown'. [default: what their files say]",
+            help="The pictures' licence, as SPDX has it, or 'unknown'; by default what their files say.",
         ),
     ] = None,
     address: Annotated[
@@ -65,7 +65,7 @@ def collect(
         typer.Option(
             "--depth",
             min=1,
-            help="Which folder is the class, 1 being the first in SOURCE. [default: found]",
+            help="Which folder is the class, 1 being the first in SOURCE; found by default.",
             rich_help_panel=_READING,
         ),
     ] = None,
@@ -119,7 +119,7 @@ def collect(
     Example: gtlabel collect flowers.zip --into s3://my-bucket/flowers/ --licence CC-BY-4.0
     """
     from gtlabel.datasets.collect.collect import collect as bring
-    from gtlabel.datasets.collect.collect import plan_collection
+    from gtlabel.datasets.collect.planning import plan_collection
     from gtlabel.errors import DatasetError
     from gtlabel.uris import S3Uri
 
@@ -168,7 +168,7 @@ def _wishes(
     **others: Any,
 ) -> Wishes:
     from gtlabel.datasets.collect.archives import GIGABYTE, Limits
-    from gtlabel.datasets.collect.collect import Wishes
+    from gtlabel.datasets.collect.planning import Wishes
     from gtlabel.images.decoding import strict_decoder
     from gtlabel.labeling.inputs import read_classes
     from gtlabel.manifests.vocabulary import Vocabulary

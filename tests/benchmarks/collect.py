@@ -100,7 +100,7 @@ def make(folder: Path, count: int, kilobytes: int) -> dict[str, Path]:
 
 def look(source: Path) -> None:
     """Look at a source."""
-    from gtlabel.datasets.collect.collect import Wishes, plan_collection
+    from gtlabel.datasets.collect.planning import Wishes, plan_collection
 
     plan_collection(source, Wishes(licence="unknown"))
 
@@ -165,7 +165,8 @@ def sending(source: Path, latency: float) -> int:
     import boto3
 
     from gtlabel.aws import Aws
-    from gtlabel.datasets.collect.collect import Wishes, collect, plan_collection
+    from gtlabel.datasets.collect.collect import collect
+    from gtlabel.datasets.collect.planning import Wishes, plan_collection
     from gtlabel.uris import S3Uri
 
     plan = plan_collection(source, Wishes(licence="unknown"))

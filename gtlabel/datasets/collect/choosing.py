@@ -235,7 +235,4 @@ def _notes(contents: Contents, aside: Sequence[Aside], leaked: int) -> Iterator[
     if torn:
         yield f"{torn} pictures lie under two classes, and nobody can say which is right; they were set aside"
     if leaked:
-        yield (
-            f"{leaked} pictures lie in more than one of the folders for training, validation and test; "
-            "each was taken once"
-        )
+        yield f"{leaked} pictures lie in more than one of the folders for training, validation and test"
