@@ -9,17 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gtlabel.datasets.collect.archives import (
-    LIMITS,
-    Found,
-    Limits,
-    Source,
-    TarSource,
-    Wanted,
-    ZipSource,
-    shown,
-)
+from gtlabel.datasets.collect.archives import LIMITS, Found, Limits, Source, Wanted, shown
 from gtlabel.datasets.collect.files import ArchiveFile
+from gtlabel.datasets.collect.tars import PACKED, TarSource
+from gtlabel.datasets.collect.zips import ZipSource
 from gtlabel.errors import ArchiveError
 
 # Kinds of archives that the standard library does not read, by their first bytes, and what unpacks them.
@@ -30,7 +23,6 @@ _OTHERS = {
     b"\x1f\x9d": ("packed by compress", "tar -xzf"),
     b"\x04\x22\x4d\x18": ("packed by lz4", "tar -I lz4 -xf"),
 }
-_PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 
 
@@ -99,7 +91,7 @@ def open_archive(file: ArchiveFile, *, limits: Limits = LIMITS, encoding: str | 
             raise ArchiveError(
                 file.name, f"is {kind}, which is not read; unpack it ({command}) and collect the folder"
             )
-    if start.startswith(_PACKED) or _is_tar(start):
+    if start.startswith(PACKED) or _is_tar(start):
         return TarSource(file, limits, encoding)
     raise ArchiveError(
         file.name, f"is no zip and no tar, it begins with {start[:8]!r}; give the folder or archive itself"
