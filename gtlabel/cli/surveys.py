@@ -80,7 +80,7 @@ def _put_labels(labels: LabelStatistics) -> None:
     channels = tuple(labels.channels)
     rows = []
     for name, counts, size in labels.rows:
-        middle = labels.of_class[name].quantile(0.5) if name in labels.of_class else None
+        middle = labels.of_class[name].quantile(0.5)
         rows.append((name, *counts, size, "" if middle is None else f"{middle:.2f}"))
     numbers = (*channels, "images", "median confidence")
     _put_rows(("class", *numbers), rows, right=numbers)

@@ -6,7 +6,7 @@ Histograms have fixed bins, so that two datasets, or two days, can be compared b
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -152,8 +152,8 @@ class LabelStatistics:
     channels: Sequence[str]
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     confidence: Confidences = field(default_factory=Confidences)
-    of_class: dict[str, Confidences] = field(default_factory=dict)
-    of_job: dict[str, Confidences] = field(default_factory=dict)
+    of_class: defaultdict[str, Confidences] = field(default_factory=lambda: defaultdict(Confidences))
+    of_job: defaultdict[str, Confidences] = field(default_factory=lambda: defaultdict(Confidences))
     by_human: int = 0
     jobs: Counter[str] = field(default_factory=Counter)
     disputed: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -184,13 +184,14 @@ class LabelStatistics:
         """
         self.counts[class_name, channel] += 1
         self.confidence.add(confidence)
-        self.of_class.setdefault(class_name, Confidences()).add(confidence)
-        self.of_job.setdefault(job, Confidences()).add(confidence)
+        self.of_class[class_name].add(confidence)
+        self.of_job[job].add(confidence)
         self.by_human += by_human
         self.jobs[job] += 1
-        self.disputed_images += bool(others)
+        if others:
+            self.disputed_images += 1
+            self.disputed.update((class_name, other) for other in others)
         self.repeated_images += labels > 1 or bool(others)
-        self.disputed.update((class_name, other) for other in others)
 
     @property
     def images(self) -> int:
@@ -229,7 +230,7 @@ class LabelStatistics:
                     "name": name,
                     "images": size,
                     "channels": dict(zip(self.channels, counts, strict=True)),
-                    "median_confidence": self.of_class[name].quantile(0.5) if name in self.of_class else None,
+                    "median_confidence": self.of_class[name].quantile(0.5),
                 }
                 for name, counts, size in self.rows
             ],

@@ -19,7 +19,7 @@ from gtlabel.datasets.channels import LABEL_ATTRIBUTE, LINEAGE, ORIGINAL_REF, Da
 from gtlabel.datasets.leaks import Leak, leaks
 from gtlabel.datasets.places import Place
 from gtlabel.datasets.statistics import LabelStatistics, PictureStatistics
-from gtlabel.datasets.suspicion import WEIGHTS, Reason, Usual
+from gtlabel.datasets.suspicion import WEIGHTS, Doubt, Reason, Usual
 from gtlabel.datasets.thumbnails import Sight, look, side_for
 from gtlabel.errors import DatasetError, ObjectArchivedError, ObjectNotFoundError
 from gtlabel.images.duplicates import Copy
@@ -183,7 +183,8 @@ def survey(
             labels=image.labels,
         )
         sieve.add(image)
-    kept = [_with_reasons(image, statistics) for image in sieve.images]
+    doubts = suspicion.doubts(statistics)
+    kept = [_with_reasons(image, doubts[image.job]) for image in sieve.images]
     found = None
     if pictures or thumbnails:
         side = side_for(len(kept)) if thumbnails else None
@@ -202,7 +203,7 @@ def labeled_images(place: Place, dataset: Dataset) -> Iterator[Surveyed]:
     disputes = {dispute.image: dispute.dropped for dispute in dataset.disagreements}
     for channel, file in dataset.channels.items():
         manifest = place.at(file.manifest.name)
-        for record in read_records(manifest.lines(), str(manifest)):
+        for record in read_records(manifest.lines(), str(manifest), attribute=dataset.attribute):
             yield _labeled(record, channel, dataset, disputes)
 
 
@@ -250,11 +251,11 @@ class _Sieve:
         return [image for *_, image in sorted(self._heap, key=lambda entry: -entry[2])]
 
 
-def _with_reasons(image: Surveyed, statistics: LabelStatistics) -> Surveyed:
+def _with_reasons(image: Surveyed, doubt: Doubt) -> Surveyed:
     return _because(
         image,
         suspicion.disputed(image.class_name, image.others),
-        suspicion.unsure(image.confidence, image.job, statistics),
+        suspicion.unsure(image.confidence, doubt),
     )
 
 

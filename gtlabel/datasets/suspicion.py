@@ -52,6 +52,19 @@ class Reason:
     weight: float
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """How sure a job is of its labels.
+
+    Attributes:
+        low: the confidence that one label in twenty does not exceed.
+        middle: the confidence that half of them do not exceed.
+    """
+
+    low: float
+    middle: float
+
+
 def disputed(class_name: str, others: Sequence[str]) -> Reason | None:
     """Whether jobs gave it different classes."""
     if not others:
@@ -62,19 +75,20 @@ def disputed(class_name: str, others: Sequence[str]) -> Reason | None:
     )
 
 
-def unsure(confidence: float | None, job: str, statistics: LabelStatistics) -> Reason | None:
+def doubts(statistics: LabelStatistics) -> dict[str, Doubt]:
+    """What counts as doubt in each job."""
+    return {
+        job: Doubt(of_job.quantile(_UNSURE_SHARE) or 0.0, of_job.quantile(0.5) or 0.0)
+        for job, of_job in statistics.of_job.items()
+    }
+
+
+def unsure(confidence: float | None, of_job: Doubt) -> Reason | None:
     """Whether its job was less sure of it than of nearly all others, and of half of them by something."""
-    if not confidence:
+    if not confidence or confidence > of_job.low or confidence >= of_job.middle:
         return None
-    of_job = statistics.of_job[job]
-    low, middle = of_job.quantile(_UNSURE_SHARE), of_job.quantile(0.5)
-    if low is None or middle is None or confidence > low or confidence >= middle:
-        return None
-    return Reason(
-        "unsure",
-        f"is among the least certain of its job: {confidence:.2f}, where half have {middle:.2f} or more",
-        WEIGHTS["unsure"] * (1 - confidence) + 1,
-    )
+    sentence = f"is among the least certain of its job: {confidence:.2f}, where half have {of_job.middle:.2f} or more"
+    return Reason("unsure", sentence, WEIGHTS["unsure"] * (1 - confidence) + 1)
 
 
 class Usual:
