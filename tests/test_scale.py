@@ -106,7 +106,7 @@ def test_every_line_is_in_just_one_span(lines: list[bytes], ended: bool, size: i
 def facts(gathered: Gathered) -> object:
     table = gathered.table
     labels = {image: list(table.labels(image)) for image in table.images()}
-    return labels, table.repeated, gathered.lists, gathered.met, gathered.sources, gathered.adjustments
+    return labels, table.repeated, gathered.lists, gathered.sources, gathered.adjustments
 
 
 names = st.sampled_from([f"{n}.jpg" for n in range(6)])

@@ -11,9 +11,10 @@ or object it is that differs.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,7 +24,7 @@ from gtlabel.errors import DatasetError, ManifestError, ObjectNotFoundError
 from gtlabel.manifests.lines import read_records
 from gtlabel.manifests.records import ManifestRecord, first_problem
 from gtlabel.manifests.split import Channel, KeyPattern, Shares, channel_of
-from gtlabel.storage import StoredObject, list_objects, read, read_lines, read_range, write, write_lines
+from gtlabel.storage import StoredObject, list_objects, read, read_lines, read_range, write, write_chunks
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ NEAR_DUPLICATES = "near-duplicates"
 _FORMAT: Final = "gtlabel-certificate/1"
 _LINE_BYTES = 8
 _PIECE = 8 << 20
+_BATCH = 4096
+# Images, their groups, and their lines.
+Batch = tuple[Sequence[str], Sequence[str], Sequence[bytes]]
 Kind = Literal["digest", "line", "moved", "leak", "object", "missing", "stranger", "class"]
 
 
@@ -102,20 +106,17 @@ class Witness:
         self._lines: dict[Channel, bytearray] = {}
         self._split = sha256()
 
-    def lines(self, channel: Channel, lines: Iterable[tuple[str, str, bytes]]) -> Iterator[bytes]:
-        """Hand on the lines of a channel.
-
-        Args:
-            channel: the channel.
-            lines: each with its image and its group.
-        """
+    def bodies(self, channel: Channel, batches: Iterable[Batch]) -> Iterator[bytes]:
+        """Hand on the lines of a channel, each with its end, many at a time."""
         whole, short, split = sha256(), bytearray(), self._split
         self._lines[channel] = short
-        for image, group, line in lines:
-            whole.update(line + b"\n")
-            short += line_digest(line)
-            split.update(f"{channel}\t{group}\t{image}\n".encode())
-            yield line
+        for images, groups, lines in batches:
+            body = b"\n".join(lines) + b"\n"
+            whole.update(body)
+            short += b"".join([line_digest(line) for line in lines])
+            told = [f"{channel}\t{group}\t{image}\n" for image, group in zip(images, groups, strict=True)]
+            split.update("".join(told).encode())
+            yield body
         self.images[channel] = len(short) // _LINE_BYTES
         self.sha256[channel] = whole.hexdigest()
 
@@ -124,19 +125,26 @@ class Witness:
         """The digest of who is where."""
         return self._split.hexdigest()
 
-    def records(self, objects: Mapping[Channel, Iterable[StoredObject | None]]) -> Iterator[bytes]:
-        """The lines of `certificate.jsonl`.
+    def records(self, objects: Mapping[Channel, Iterable[StoredObject] | None]) -> Iterator[bytes]:
+        """The lines of `certificate.jsonl`, each with its end, many at a time.
 
         Args:
-            objects: what lies at the address of each line, in the order of the lines.
+            objects: what lies at the address of each line, in the order of the lines; None where nobody
+                looked.
         """
         for channel, short in self._lines.items():
-            for position, there in enumerate(objects[channel]):
-                digest = short[position * _LINE_BYTES : (position + 1) * _LINE_BYTES].hex()
-                facts = f'{{"channel":"{channel}","line":"{digest}"'
+            listed = objects[channel]
+            there = None if listed is None else iter(listed)
+            for start in range(0, len(short), _BATCH * _LINE_BYTES):
+                digests = short[start : start + _BATCH * _LINE_BYTES].hex(",", _LINE_BYTES).split(",")
+                facts = [f'{{"channel":"{channel}","line":"{digest}"' for digest in digests]
                 if there is not None:
-                    facts += f',"size":{there.size},"etag":{json.dumps(there.etag)}'
-                yield f"{facts}}}".encode()
+                    seen = islice(there, len(facts))
+                    facts = [
+                        f'{fact},"size":{item.size},"etag":{json.dumps(item.etag)}'
+                        for fact, item in zip(facts, seen, strict=True)
+                    ]
+                yield ("}\n".join(facts) + "}\n").encode()
 
 
 def line_digest(line: bytes) -> bytes:
@@ -148,7 +156,7 @@ def write_certificate(
     s3: S3Client,
     into: S3Uri,
     witness: Witness,
-    objects: Mapping[Channel, Iterable[StoredObject | None]],
+    objects: Mapping[Channel, Iterable[StoredObject] | None],
     *,
     shares: Shares,
     groups: str | None,
@@ -160,11 +168,11 @@ def write_certificate(
     digest = sha256()
 
     def told() -> Iterator[bytes]:
-        for line in witness.records(objects):
-            digest.update(line + b"\n")
-            yield line
+        for body in witness.records(objects):
+            digest.update(body)
+            yield body
 
-    write_lines(s3, into / "certificate.jsonl", told())
+    write_chunks(s3, into / "certificate.jsonl", told(), "application/jsonlines")
     certificate = Certificate(
         train=shares.train,
         validation=shares.validation,

@@ -12,7 +12,7 @@ INTO/dataset.json                  written last: nothing is a dataset without it
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Final, Literal
@@ -43,7 +43,9 @@ GROUP = "gtlabel-group"
 LINEAGE = "gtlabel-lineage"
 
 _FORMAT: Final = "gtlabel-dataset/1"
-_TYPE = "groundtruth/image-classification"
+_END = ',"type":"groundtruth/image-classification"}'
+# Confidences of any number of digits would make as many beginnings as there are lines.
+_COMMON_KEPT = 100_000
 
 
 class _FromFile(BaseModel):
@@ -226,46 +228,53 @@ class LineMaker:
         self._table = table
         self._several = table.several
         self._index = {name: position for position, name in enumerate(classes)}
-        # What lines have in common is spelled once.
-        self._names: dict[str, str] = {}
+        # What many lines have in common is spelled once: all before the date.
+        self._common: dict[int, str] = {}
 
-    def line(self, image: str, target: str, group: str) -> bytes:
-        """The line of an image.
+    def lines(self, images: Sequence[str], targets: Sequence[str], groups: Sequence[str]) -> list[bytes]:
+        """The lines of some images.
 
         Args:
-            image: the address that people looked at.
-            target: the address of its copy; the same where nothing was copied.
-            group: what it shares its channel with; its own address where it is alone.
+            images: the addresses that people looked at.
+            targets: the addresses of their copies; the same where nothing was copied.
+            groups: what they share their channel with; their own addresses where they are alone.
 
         Raises:
-            ManifestError: if the line is longer than AWS reads.
+            ManifestError: if a line is longer than AWS reads.
         """
-        label = self._table.label(image)
-        name = self._spelled(label.class_name)
-        metadata = [f'"class-name":{name}', f'"human-annotated":"{"yes" if label.by_human else "no"}"']
-        if label.job:
-            metadata.insert(0, f'"job-name":{self._spelled(f"labeling-job/{label.job}")}')
-        if label.confidence is not None:
-            metadata.insert(0, f'"confidence":{label.confidence!r}')
-        if label.created is not None:
-            metadata.append(f'"creation-date":"{label.created.isoformat(timespec="microseconds")}"')
-        text = (
-            f'{{"source-ref":{encode_basestring(target)},"{LABEL_ATTRIBUTE}":{self._index[label.class_name]},'
-            f'"{LABEL_ATTRIBUTE}-metadata":{{{",".join(metadata)},"type":"{_TYPE}"}}'
-        )
-        if target != image:
-            text += f',"{ORIGINAL_REF}":{encode_basestring(image)}'
-        if group != image:
-            text += f',"{GROUP}":{encode_basestring(group)}'
-        if image in self._several or label.named is not None:
-            lineage = self._table.decision(image).lineage()
-            text += f',"{LINEAGE}":{json.dumps(lineage, ensure_ascii=False, separators=(",", ":"))}'
-        return encode_line(text + "}", image)
+        table, common, several = self._table, self._common, self._several
+        made = []
+        for image, target, group, said, created in zip(
+            images, targets, groups, table.sayings_of(images), table.dates_of(images), strict=True
+        ):
+            middle = common.get(said) or self._spell(said)
+            date = f',"creation-date":"{created.isoformat(timespec="microseconds")}"' if created else ""
+            text = f'{{"source-ref":{encode_basestring(target)}{middle}{date}{_END}'
+            if target != image:
+                text += f',"{ORIGINAL_REF}":{encode_basestring(image)}'
+            if group != image:
+                text += f',"{GROUP}":{encode_basestring(group)}'
+            if image in several or table.sayings[said].named is not None:
+                lineage = table.decision(image).lineage()
+                text += f',"{LINEAGE}":{json.dumps(lineage, ensure_ascii=False, separators=(",", ":"))}'
+            made.append(encode_line(text + "}", image))
+        return made
 
-    def _spelled(self, text: str) -> str:
-        spelled = self._names.get(text)
-        if spelled is None:
-            spelled = self._names[text] = encode_basestring(text)
+    def _spell(self, said: int) -> str:
+        """What lines that say the same have between the address and the date."""
+        saying = self._table.sayings[said]
+        metadata = []
+        if saying.confidence is not None:
+            metadata.append(f'"confidence":{saying.confidence!r}')
+        if saying.job:
+            metadata.append(f'"job-name":{encode_basestring(f"labeling-job/{saying.job}")}')
+        metadata.append(f'"class-name":{encode_basestring(saying.class_name)}')
+        metadata.append(f'"human-annotated":"{"yes" if saying.by_human else "no"}"')
+        index = self._index[saying.class_name]
+        spelled = f',"{LABEL_ATTRIBUTE}":{index},"{LABEL_ATTRIBUTE}-metadata":{{{",".join(metadata)}'
+        if len(self._common) >= _COMMON_KEPT:
+            self._common.clear()
+        self._common[said] = spelled
         return spelled
 
 

@@ -15,7 +15,7 @@ from gtlabel.manifests.classes import ClassIds, ClassList, check_classes
 from gtlabel.manifests.lines import read_records
 from gtlabel.manifests.merge import Label
 from gtlabel.manifests.records import LabelMetadata, ManifestRecord
-from gtlabel.manifests.table import LabelTable
+from gtlabel.manifests.table import LabelTable, Saying
 from gtlabel.manifests.vocabulary import Vocabulary
 from gtlabel.storage import read, read_lines
 from gtlabel.uris import S3Uri
@@ -55,7 +55,6 @@ class Gathered:
     Attributes:
         table: the labels that were chosen, under the names of the vocabulary.
         lists: the class lists of the jobs, under the names of the vocabulary.
-        met: how many labels each class has, under the names of the jobs.
         sources: what became of the lines of each manifest.
         accounts: the same as parts of a sentence, for when there is no label at all.
         adjustments: which job looked again at which other one's labels, as far as lines show it.
@@ -63,7 +62,6 @@ class Gathered:
 
     table: LabelTable = field(default_factory=LabelTable)
     lists: list[Sequence[str]] = field(default_factory=list)
-    met: Counter[str] = field(default_factory=Counter)
     sources: tuple[Source, ...] = ()
     accounts: list[str] = field(default_factory=list)
     adjustments: set[tuple[str, str]] = field(default_factory=set)
@@ -76,7 +74,6 @@ class Part:
     Attributes:
         table: the labels that were chosen.
         meanings: which job means which class by which index, as these lines tell, in their order.
-        met: how many labels each class has, under the names of the jobs.
         states: what became of the lines.
         reasons: how often each failure reason was given.
         others: the attributes of lines without this job's label.
@@ -85,7 +82,6 @@ class Part:
 
     table: LabelTable
     meanings: tuple[tuple[str | None, int, str], ...]
-    met: Counter[str]
     states: Counter[str]
     reasons: Counter[str]
     others: set[str]
@@ -136,7 +132,6 @@ def gather(
             output = replace(output, classes=tuple(classes))
             ids.declare(_job_key(output, None), classes)
             gathered.lists.append(vocabulary.names(classes))
-            gathered.met.update(dict.fromkeys(classes, 0))
         reader = _Reader(output, gathered, ids, vocabulary, choice, chains)
         read = _agreeing(parts(output, vocabulary, choice, chains), output, ids) if parts else None
         if read is None:
@@ -230,8 +225,10 @@ class _Reader:
         self._states: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._others: set[str] = set()
-        # What a job means by an index and a name is looked up a million times and found out once.
-        self._known: dict[tuple[str | None, int, str | None], tuple[int, int, str]] = {}
+        # What labels say is looked up a million times and found out once.
+        self._known: dict[tuple[object, ...], int] = {}
+        # Which job means which class by which index, in the order of the lines.
+        self._meanings: dict[tuple[str | None, int, str], None] = {}
 
     def read(self, lines: _Numbered, on_bad: OnBad | None) -> None:
         attribute, states = self._attribute, self._states
@@ -259,45 +256,43 @@ class _Reader:
         except LookupError:
             # A manifest made by hand may hold the bare index.
             metadata = _NOT_SAID
-        index = record.class_index(attribute)
-        job, name = metadata.job, metadata.class_name
-        known = self._known.get((job, index, name))
+        said = (
+            record.class_index(attribute),
+            metadata.class_name,
+            metadata.job_name,
+            metadata.confidence,
+            metadata.human_annotated,
+        )
+        known = self._known.get(said)
         if known is None:
-            known = self._known[job, index, name] = self._find_out(record, job, index, name)
-        class_id, job_id, named = known
-        self._gathered.met[named] += 1
+            known = self._known[said] = self._find_out(record, said[0], metadata)
         if self._chains:
-            self._follow(record, job or self._name)
-        if class_id == _REMOVED:
+            self._follow(record, metadata.job or self._name)
+        if known == _REMOVED:
             self._states["removed"] += 1
             return
-        if self._choice and not self._choice.admits(self._label(record, metadata, named)):
+        if self._choice and not self._choice.admits(self._label(record, metadata, known)):
             self._states["left out"] += 1
             return
-        self._gathered.table.add(
-            record.address,
-            class_id,
-            job_id,
-            metadata.confidence,
-            metadata.by_human,
-            metadata.creation_date,
-        )
+        self._gathered.table.add(record.address, known, metadata.creation_date)
 
-    def _find_out(
-        self, record: ManifestRecord, job: str | None, index: int, name: str | None
-    ) -> tuple[int, int, str]:
+    def _find_out(self, record: ManifestRecord, index: int, metadata: LabelMetadata) -> int:
+        """The number by which the table knows what a label says, or that its class is removed."""
+        job = metadata.job
         key = _job_key(self._output, job)
-        named = name or self._ids.name(key, index)
+        named = metadata.class_name or self._ids.name(key, index)
         if named is None:
             raise ManifestError(
                 f"{record.source_ref} is of class {index}, and neither its line nor a class list says "
                 "what that means; give the job's class list too"
             )
         self._ids.meet(key, index, named)
-        table = self._gathered.table
+        self._meanings.setdefault((job, index, named))
         wanted = self._vocabulary.name(named)
-        class_id = _REMOVED if wanted is None else table.class_id(wanted, named)
-        return class_id, table.job_id(job or self._name), named
+        if wanted is None:
+            return _REMOVED
+        saying = Saying(wanted, named, job or self._name, metadata.confidence, metadata.by_human)
+        return self._gathered.table.saying_id(saying)
 
     def _follow(self, record: ManifestRecord, job: str | None) -> None:
         """Note whose labels stood on the line when the job began: those it looked at again."""
@@ -310,13 +305,14 @@ class _Reader:
             if earlier and earlier != job:
                 self._gathered.adjustments.add((job, earlier))
 
-    def _label(self, record: ManifestRecord, metadata: LabelMetadata, named: str) -> Label:
+    def _label(self, record: ManifestRecord, metadata: LabelMetadata, saying: int) -> Label:
+        said = self._gathered.table.sayings[saying]
         return Label(
-            record.source_ref,
-            self._vocabulary.name(named) or named,
-            metadata.job or self._name,
-            metadata.confidence,
-            metadata.by_human,
+            record.address,
+            said.class_name,
+            said.job,
+            said.confidence,
+            said.by_human,
             metadata.creation_date,
         )
 
@@ -335,8 +331,7 @@ class _Reader:
         """What was read, for another reader to take over."""
         return Part(
             self._gathered.table,
-            tuple((job, index, named) for (job, index, _), (*_, named) in self._known.items()),
-            self._gathered.met,
+            tuple(self._meanings),
             self._states,
             self._reasons,
             self._others,
@@ -348,7 +343,6 @@ class _Reader:
         for job, index, named in part.meanings:
             self._ids.meet(_job_key(self._output, job), index, named)
         self._gathered.table.extend(part.table)
-        self._gathered.met.update(part.met)
         self._gathered.adjustments.update(part.adjustments)
         self._states.update(part.states)
         self._reasons.update(part.reasons)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress, islice
 
 from gtlabel.errors import DatasetError
 from gtlabel.manifests.choose import capped
@@ -37,10 +38,15 @@ class Plan:
 
     def members(self, channel: Channel) -> Iterator[str]:
         """The pictures of a channel, sorted."""
-        code = CHANNELS.index(channel)
-        for image, where in zip(self.images, self._channels, strict=True):
-            if where == code:
-                yield image
+        chosen = bytearray(256)
+        chosen[CHANNELS.index(channel)] = 1
+        return compress(self.images, self._channels.translate(chosen))
+
+    def batches(self, channel: Channel, size: int) -> Iterator[list[str]]:
+        """The pictures of a channel, sorted, so many at a time."""
+        members = self.members(channel)
+        while batch := list(islice(members, size)):
+            yield batch
 
 
 def cap(table: LabelTable, images: Sequence[str], most: int | None) -> Sequence[str]:
@@ -70,20 +76,20 @@ def make_plan(
         DatasetError: if there are too few groups for the channels.
     """
     plan = Plan(images, group_of, shares)
-    plan.counts = {channel: Counter() for channel in shares.channels}
     # Only what is in this dataset can stand in for anything.
     known = {group: channel for group, channel in earlier.items() if channel in shares.channels}
     kept = {group: known[group] for group in map(group_of, images) if group in known} if known else {}
     codes = {channel: CHANNELS.index(channel) for channel in CHANNELS}
     for image in images:
         group = group_of(image)
-        channel = kept.get(group) or channel_of(group, shares)
-        plan._channels.append(codes[channel])
-        plan.counts[channel][table.class_of(image)] += 1
+        plan._channels.append(codes[kept.get(group) or channel_of(group, shares)])
+    if any(codes[channel] not in plan._channels for channel in shares.channels):
+        kept = loans(map(group_of, images), shares, kept)
+        for position, image in enumerate(images):
+            group = group_of(image)
+            plan._channels[position] = codes[kept.get(group) or channel_of(group, shares)]
     plan.lent = kept
-    if not all(plan.counts[channel] for channel in shares.channels):
-        plan.lent = loans(map(group_of, images), shares, kept)
-        _move(plan, table, codes)
+    plan.counts = {channel: table.classes_of(plan.members(channel)) for channel in shares.channels}
     plan.warnings.extend(_warnings(plan))
     return plan
 
@@ -98,7 +104,7 @@ def refuse_what_cannot_train(table: LabelTable, images: Sequence[str], missing: 
         raise DatasetError(
             f"none of the {len(missing)} labeled images is in S3 any more; the first was {missing[0]}"
         )
-    sizes = Counter(table.class_of(image) for image in images)
+    sizes = table.classes_of(images)
     if len(sizes) < 2:
         raise DatasetError(
             f"all {len(images)} labeled images are {next(iter(sizes))!r}; "
@@ -108,17 +114,6 @@ def refuse_what_cannot_train(table: LabelTable, images: Sequence[str], missing: 
         raise DatasetError(
             "no class has two labeled images, so none would be left to validate with; label more"
         )
-
-
-def _move(plan: Plan, table: LabelTable, codes: Mapping[Channel, int]) -> None:
-    """Put the pictures of lent groups where they stand in."""
-    for position, image in enumerate(plan.images):
-        channel = plan.lent.get(plan.group_of(image))
-        if channel is not None and plan._channels[position] != codes[channel]:
-            before = CHANNELS[plan._channels[position]]
-            plan.counts[before][table.class_of(image)] -= 1
-            plan.counts[channel][table.class_of(image)] += 1
-            plan._channels[position] = codes[channel]
 
 
 def _warnings(plan: Plan) -> Iterator[str]:

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from gtlabel.manifests.merge import Adjustments, Decision, Label, Policy, decide
 
 _EPOCH = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
-# No date that `datetime` knows is as early, and no confidence is below 0.
+# No date that `datetime` knows is as early.
 _UNDATED = -(1 << 63)
-_UNSURE = -1.0
-_NOBODY = -1
+
+
+class Saying(NamedTuple):
+    """What a label says but for its picture and its date; a million labels say a few hundred things.
+
+    Attributes:
+        class_name: the class, by the name it has in the dataset.
+        named: what the job called it, if that was something else.
+        job: the job's bare name.
+        confidence: what the job says.
+        by_human: whether people gave it.
+    """
+
+    class_name: str
+    named: str | None
+    job: str | None
+    confidence: float | None
+    by_human: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +51,18 @@ class Settled:
 class LabelTable:
     """Labels by picture.
 
-    A label takes 29 bytes in columns. A picture takes its address and a place in a dictionary, about
-    twice the length of the address and 100 bytes: some 250 in all for addresses of 70 characters.
-    The first row of a picture is in the dictionary; a column leads from each to the next.
+    A label takes 16 bytes in columns. A picture takes its address and a place in a dictionary, about
+    the length of the address and 160 bytes. The first row of a picture is in the dictionary; a column
+    leads from each row to the next.
     """
 
     def __init__(self) -> None:
         self._first: dict[str, int] = {}
         self._next = array("i")
-        self._class = array("i")
-        self._job = array("i")
-        self._confidence = array("d")
-        self._by_human = array("b")
+        self._saying = array("i")
         self._created = array("q")
-        self._classes: list[tuple[str, str | None]] = []
-        self._class_ids: dict[tuple[str, str | None], int] = {}
-        self._jobs: list[str] = []
-        self._job_ids: dict[str, int] = {}
+        self._sayings: list[Saying] = []
+        self._saying_ids: dict[Saying, int] = {}
         self._decisions: dict[str, tuple[Policy, Mapping[str, int] | None]] = {}
         self._several: set[str] = set()
         self._policy: Policy = "newest"
@@ -63,66 +76,52 @@ class LabelTable:
         """Whether any job labeled a picture."""
         return image in self._first
 
-    def class_id(self, class_name: str, named: str | None = None) -> int:
-        """The number by which `add` knows a class.
+    @property
+    def sayings(self) -> list[Saying]:
+        """What labels say; the position of each is the number by which `add` knows it."""
+        return self._sayings
+
+    def saying_id(self, saying: Saying) -> int:
+        """The number by which `add` knows what a label says."""
+        if saying.named == saying.class_name:
+            saying = saying._replace(named=None)
+        known = self._saying_ids.setdefault(saying, len(self._sayings))
+        if known == len(self._sayings):
+            self._sayings.append(saying)
+        return known
+
+    def add(self, image: str, saying: int, created: datetime | None) -> None:
+        """Take a label. One that another manifest of the same job told already is counted and left.
 
         Args:
-            class_name: its name in the dataset.
-            named: what the job called it, if that is something else.
+            image: the address, as a plain text.
+            saying: what `saying_id` returned.
+            created: when the label was made.
         """
-        key = (class_name, None if named == class_name else named)
-        if key not in self._class_ids:
-            self._class_ids[key] = len(self._classes)
-            self._classes.append(key)
-        return self._class_ids[key]
+        self._take(image, saying, _UNDATED if created is None else (created - _EPOCH) // _MICROSECOND)
 
-    def job_id(self, job: str | None) -> int:
-        """The number by which `add` knows a job."""
-        if job is None:
-            return _NOBODY
-        if job not in self._job_ids:
-            self._job_ids[job] = len(self._jobs)
-            self._jobs.append(job)
-        return self._job_ids[job]
-
-    def add(
-        self,
-        image: str,
-        class_id: int,
-        job_id: int,
-        confidence: float | None,
-        by_human: bool,
-        created: datetime | None,
-    ) -> None:
-        """Take a label. One that another manifest of the same job told already is counted and left."""
-        moment = _UNDATED if created is None else (created - _EPOCH) // _MICROSECOND
-        sure = _UNSURE if confidence is None else confidence
-        self._take(image, class_id, job_id, sure, by_human, moment)
+    def add_label(self, label: Label) -> None:
+        """Take a label that is an object already."""
+        self.add(str(label.image), self._id_of(label), label.created)
 
     def extend(self, other: LabelTable) -> None:
         """Take the labels of another table, as if each had been added here, in the order they were there."""
-        images = [""] * len(other._class)
+        images = [""] * len(other._next)
         for image, first in other._first.items():
             row = first
             while row >= 0:
                 images[row] = image
                 row = other._next[row]
-        classes = [self.class_id(name, named) for name, named in other._classes]
-        jobs = [self.job_id(job) for job in other._jobs]
-        # The last one answers for `_NOBODY`, which is -1.
-        jobs.append(_NOBODY)
-        columns = (other._class, other._job, other._confidence, other._by_human, other._created)
-        for image, class_id, job_id, sure, by_human, moment in zip(images, *columns, strict=True):
-            self._take(image, classes[class_id], jobs[job_id], sure, bool(by_human), moment)
+        ids = [self.saying_id(saying) for saying in other._sayings]
+        for image, saying, moment in zip(images, other._saying, other._created, strict=True):
+            self._take(image, ids[saying], moment)
         self.repeated += other.repeated
 
-    def _take(self, image: str, class_id: int, job_id: int, sure: float, by_human: bool, moment: int) -> None:
-        row = len(self._class)
-        first = self._first.setdefault(image, row)
-        if first != row:
-            said = (class_id, job_id, moment, sure, by_human)
-            last = first
-            while self._facts(last) != said:
+    def _take(self, image: str, saying: int, moment: int) -> None:
+        row = len(self._next)
+        last = self._first.setdefault(image, row)
+        if last != row:
+            while self._saying[last] != saying or self._created[last] != moment:
                 if self._next[last] < 0:
                     break
                 last = self._next[last]
@@ -132,17 +131,8 @@ class LabelTable:
             self._next[last] = row
             self._several.add(image)
         self._next.append(-1)
-        self._class.append(class_id)
-        self._job.append(job_id)
-        self._confidence.append(sure)
-        self._by_human.append(by_human)
+        self._saying.append(saying)
         self._created.append(moment)
-
-    def add_label(self, label: Label) -> None:
-        """Take a label that is an object already."""
-        class_id = self.class_id(label.class_name, label.named)
-        job_id = self.job_id(label.job)
-        self.add(str(label.image), class_id, job_id, label.confidence, label.by_human, label.created)
 
     def images(self) -> list[str]:
         """The addresses of all pictures, sorted."""
@@ -155,10 +145,7 @@ class LabelTable:
 
     def labels(self, image: str) -> Iterator[Label]:
         """The labels of a picture; the first is the one that holds, once they are settled."""
-        row = self._first[image]
-        while row >= 0:
-            yield self._label(image, row)
-            row = self._next[row]
+        return (self._label(image, row) for row in self._rows(image))
 
     def label(self, image: str) -> Label:
         """The label of a picture that holds, once they are settled."""
@@ -166,7 +153,24 @@ class LabelTable:
 
     def class_of(self, image: str) -> str:
         """The class of a picture that holds, once they are settled."""
-        return self._classes[self._class[self._first[image]]][0]
+        return self._sayings[self._saying[self._first[image]]].class_name
+
+    def classes_of(self, images: Iterable[str]) -> Counter[str]:
+        """How many of these pictures each class has."""
+        counts: Counter[str] = Counter()
+        for saying, count in Counter(self.sayings_of(images)).items():
+            counts[self._sayings[saying].class_name] += count
+        return counts
+
+    def sayings_of(self, images: Iterable[str]) -> list[int]:
+        """What the labels of pictures that hold say, by the numbers of `sayings`."""
+        saying, first = self._saying, self._first
+        return [saying[first[image]] for image in images]
+
+    def dates_of(self, images: Iterable[str]) -> list[datetime | None]:
+        """When the labels of pictures that hold were made."""
+        created, first = self._created, self._first
+        return [_moment(created[first[image]]) for image in images]
 
     def decision(self, image: str) -> Decision:
         """How the label of a picture was settled."""
@@ -202,11 +206,11 @@ class LabelTable:
             counted = (votes or {}).get(image)
             decision = decide(labels, policy, adjustments=adjustments, votes=counted)
             repeated += len(decision.agreed)
-            if decision.dropped or len({label.class_name for label in labels}) > 1:
+            if decision.dropped:
                 disputed.append(image)
             if decision.votes or decision.policy != policy:
                 self._decisions[image] = (decision.policy, decision.votes)
-            self._order(image, [decision.kept, *sorted_newest(decision)])
+            self._order(image, [decision.kept, *decision.agreed, *decision.dropped])
         return Settled(repeated, tuple(disputed))
 
     def keep(self, holds: Callable[[str], bool]) -> None:
@@ -219,25 +223,15 @@ class LabelTable:
     def _order(self, image: str, labels: list[Label]) -> None:
         """Write the labels of a picture into its rows again, in this order; a voted one needs one more."""
         rows = list(self._rows(image))
-        for label, row in zip(labels, rows, strict=False):
-            self._write(row, label)
-        for label in labels[len(rows) :]:
-            row = len(self._class)
-            for column in (self._next, self._class, self._job, self._by_human, self._created):
+        for _ in labels[len(rows) :]:
+            self._next[rows[-1]] = len(self._next)
+            rows.append(len(self._next))
+            for column in (self._next, self._saying, self._created):
                 column.append(-1)
-            self._confidence.append(_UNSURE)
-            self._next[rows[-1]] = row
-            rows.append(row)
-            self._write(row, label)
-
-    def _facts(self, row: int) -> tuple[int, int, int, float, int]:
-        return (
-            self._class[row],
-            self._job[row],
-            self._created[row],
-            self._confidence[row],
-            self._by_human[row],
-        )
+        for label, row in zip(labels, rows, strict=True):
+            self._saying[row] = self._id_of(label)
+            created = label.created
+            self._created[row] = _UNDATED if created is None else (created - _EPOCH) // _MICROSECOND
 
     def _rows(self, image: str) -> Iterator[int]:
         row = self._first[image]
@@ -245,30 +239,16 @@ class LabelTable:
             yield row
             row = self._next[row]
 
-    def _write(self, row: int, label: Label) -> None:
-        self._class[row] = self.class_id(label.class_name, label.named)
-        self._job[row] = self.job_id(label.job)
-        self._confidence[row] = _UNSURE if label.confidence is None else label.confidence
-        self._by_human[row] = label.by_human
-        created = label.created
-        self._created[row] = _UNDATED if created is None else (created - _EPOCH) // _MICROSECOND
-
-    def _label(self, image: str, row: int) -> Label:
-        class_name, named = self._classes[self._class[row]]
-        job = self._job[row]
-        confidence = self._confidence[row]
-        created = self._created[row]
-        return Label(
-            image,
-            class_name,
-            None if job < 0 else self._jobs[job],
-            None if confidence < 0 else confidence,
-            bool(self._by_human[row]),
-            None if created == _UNDATED else _EPOCH + timedelta(microseconds=created),
-            named,
+    def _id_of(self, label: Label) -> int:
+        return self.saying_id(
+            Saying(label.class_name, label.named, label.job, label.confidence, label.by_human)
         )
 
+    def _label(self, image: str, row: int) -> Label:
+        said = self._sayings[self._saying[row]]
+        created = _moment(self._created[row])
+        return Label(image, said.class_name, said.job, said.confidence, said.by_human, created, said.named)
 
-def sorted_newest(decision: Decision) -> Iterable[Label]:
-    """The labels of a decision that do not hold: who agreed, then who did not."""
-    return (*decision.agreed, *decision.dropped)
+
+def _moment(microseconds: int) -> datetime | None:
+    return None if microseconds == _UNDATED else _EPOCH + timedelta(microseconds=microseconds)
