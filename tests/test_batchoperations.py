@@ -95,11 +95,11 @@ def sent(s3: S3Client, uri: S3Uri) -> dict[str, Any]:
     return request
 
 
-def put_job(s3: S3Client) -> JobOutput:
+def put_job(s3: S3Client, names: tuple[str, ...] = AWKWARD) -> JobOutput:
     """Pictures with awkward names, in two buckets that share a name."""
     s3.create_bucket(Bucket=HOME.bucket)
     s3.create_bucket(Bucket="other-pictures")
-    images = [S3Uri.of(HOME.bucket, f"images/{name}") for name in AWKWARD]
+    images = [S3Uri.of(HOME.bucket, f"images/{name}") for name in names]
     images += [S3Uri.of("other-pictures", f"images/{name}") for name in ("a b.jpg", "z.jpg")]
     lines = []
     for number, image in enumerate(images):
@@ -239,3 +239,18 @@ def test_neither_ray_nor_botocore_is_imported_before_it_is_needed() -> None:
 
 def test_ten_million_pictures_of_six_classes_cost_61_dollars_50() -> None:
     assert cost(10_000_000, 6) == pytest.approx(61.5)
+
+
+def test_the_command_prints_what_starts_the_jobs(gtlabel_aws: Aws) -> None:
+    put_job(gtlabel_aws.s3, AWKWARD[:4])
+    command = [sys.executable, "-m", "gtlabel", "consolidate", MANIFEST, "--into", INTO, "--attribute", "bin"]
+    done = subprocess.run(
+        [*command, "--batch-operations", "copies"], capture_output=True, text=True, check=True
+    )
+    assert len(done.stdout.splitlines()) == 3
+    assert done.stdout.startswith(
+        "aws s3 cp s3://many-pictures/dataset/batch-operations/0001.json 0001.json && "
+    )
+    assert "3 jobs of S3 Batch Operations copy up to 6 images, for $0.75" in " ".join(done.stderr.split())
+    request = sent(gtlabel_aws.s3, INTO / "batch-operations/0001.json")
+    assert request["RoleArn"] == f"arn:aws:iam::{gtlabel_aws.account}:role/copies"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _LABELS = "Which labels count"
 _SPLIT = "Which channel an image is in"
 _WRITING = "What is written"
+_SCALE = "With millions of images"
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 # As many as can be read; the files have them all.
 _SHOWN = 10
@@ -33,6 +34,13 @@ class Conflicts(StrEnum):
     ADJUSTMENT = "adjustment"
     VOTES = "votes"
     REFUSE = "refuse"
+
+
+class Engine(StrEnum):
+    """Where the work is done."""
+
+    PROCESS = "process"
+    RAY = "ray"
 
 
 class Images(StrEnum):
@@ -184,6 +192,24 @@ def consolidate(
             rich_help_panel=_WRITING,
         ),
     ] = None,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            "--engine",
+            help="ray: read and copy images on the Ray cluster at RAY_ADDRESS, or in two processes here.",
+            rich_help_panel=_SCALE,
+        ),
+    ] = Engine.PROCESS,
+    batch_operations: Annotated[
+        str | None,
+        typer.Option(
+            "--batch-operations",
+            metavar="ROLE",
+            help="Copy nothing; write the lists and requests for S3 Batch Operations to copy, as this role. "
+            "When its jobs have ended, the same command finishes the dataset.",
+            rich_help_panel=_SCALE,
+        ),
+    ] = None,
     break_lock: Annotated[
         bool,
         typer.Option(
@@ -209,8 +235,10 @@ def consolidate(
 
     Example: gtlabel consolidate trash-1 trash-2 --into s3://my-bucket/dataset/ --policy human
     """
+    from gtlabel.datasets.batchoperations import Principal
     from gtlabel.datasets.resize import parse_shape
     from gtlabel.journey import consolidate_jobs
+    from gtlabel.labeling.tasks import role_arn
     from gtlabel.manifests.aside import SetAside
     from gtlabel.manifests.choose import Choice
     from gtlabel.manifests.split import Shares
@@ -244,6 +272,10 @@ def consolidate(
             formats=formats or (),
             resize=parse_shape(resize) if resize else None,
             on_bad=aside,
+            engine=engine.value,
+            batch=Principal(aws.account, role_arn(batch_operations, aws.account))
+            if batch_operations
+            else None,
             break_lock=break_lock,
             dry_run=dry_run,
             on_progress=show,
@@ -252,7 +284,11 @@ def consolidate(
         say(f"{aside.count} lines cannot be used and are in {skip_bad}; first line {_place(aside.first)}")
     _tell(dataset)
     if output is Format.JSON:
-        put_json(dataset.model_dump(mode="json"))
+        waiting = {"requests": dataset.requests} if dataset.requests else {}
+        put_json({**dataset.model_dump(mode="json"), **waiting})
+        return
+    if dataset.requests:
+        _tell_requests(dataset)
         return
     channels = tuple(dataset.channels)
     put_table(
@@ -261,6 +297,20 @@ def consolidate(
         right=channels,
     )
     put(f"would be at {dataset.uri}" if dry_run else str(dataset.uri))
+
+
+def _tell_requests(dataset: Dataset) -> None:
+    """Say what S3 Batch Operations has to be told before the dataset can be finished."""
+    from gtlabel.datasets.batchoperations import command, cost
+
+    pictures, jobs = dataset.images, len(dataset.requests)
+    say(
+        f"{jobs} jobs of S3 Batch Operations copy up to {pictures} images, for ${cost(pictures, jobs):,.2f} "
+        "at the prices of us-east-1; start them with these commands, wait until they have ended, and give "
+        "this command again"
+    )
+    for uri in dataset.requests:
+        put(command(uri))
 
 
 def _place(first: tuple[int, str] | None) -> str:

@@ -58,30 +58,9 @@ class Principal:
     role: str
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What was written for S3 to do.
-
-    Attributes:
-        requests: a file for each job, as `aws s3control create-job --cli-input-json` takes it.
-        pictures: how many the jobs copy together.
-    """
-
-    requests: tuple[S3Uri, ...]
-    pictures: int
-
-    @property
-    def dollars(self) -> float:
-        """What S3 takes for it in us-east-1."""
-        return cost(self.pictures, len(self.requests))
-
-    @property
-    def commands(self) -> tuple[str, ...]:
-        """The commands that start the jobs."""
-        return tuple(
-            f"aws s3 cp {uri} request.json && aws s3control create-job --cli-input-json file://request.json"
-            for uri in self.requests
-        )
+def command(request: S3Uri) -> str:
+    """The command that starts the job of a request."""
+    return f"aws s3 cp {request} {request.name} && aws s3control create-job --cli-input-json file://{request.name}"
 
 
 def cost(pictures: int, jobs: int) -> float:
@@ -211,7 +190,7 @@ def job_request(
 
 def ask(
     s3: S3Client, into: S3Uri, placements: Sequence[Placement], principal: Principal
-) -> tuple[Asked, list[Placement]]:
+) -> tuple[tuple[S3Uri, ...], list[Placement]]:
     """Write the lists and requests for what has to be copied; nothing is started and nothing is paid.
 
     Args:
@@ -221,7 +200,8 @@ def ask(
         principal: for whom.
 
     Returns:
-        What was written, and the placements that this process has to copy by itself.
+        A file for each job, as `aws s3control create-job --cli-input-json` takes it, and the placements that
+        this process has to copy by itself.
 
     Raises:
         DatasetError: if the service would refuse a request.
@@ -244,7 +224,7 @@ def ask(
         where = S3Uri(f"{name}.json")
         write(s3, where, json.dumps(request, indent=2, default=_as_text).encode() + b"\n", "application/json")
         requests.append(where)
-    return Asked(tuple(requests), sum(map(len, jobs.values()))), rest
+    return tuple(requests), rest
 
 
 def _is_there(there: StoredObject | None, source: StoredObject) -> bool:

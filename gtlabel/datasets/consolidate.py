@@ -292,8 +292,9 @@ class _Consolidation:
 
     def ask(self, principal: Principal) -> tuple[S3Uri, ...]:
         """Write down what S3 has to copy by itself, and leave the rest to `copy`."""
-        asked, self._to_copy = ask(self._s3, self.into, outstanding(self._to_copy, self._present), principal)
-        return asked.requests
+        missing = outstanding(self._to_copy, self._present)
+        requests, self._to_copy = ask(self._s3, self.into, missing, principal)
+        return requests
 
     def copy(self, resize: Shape | None, workers: int, on_progress: Progress | None) -> None:
         """Bring the images into their class folders."""
