@@ -1,11 +1,11 @@
 """gtlabel: from unlabeled pictures to a classifier on a camera.
 
 The steps, each as one call: `plan_labeling`, `start_labeling`, `wait_for_labeling_job`,
-`consolidate_jobs`, `plan_training`, `create_training_job`, `wait_for_training_job`, `fetch_model`,
-`deploy`. What was started under one name, be it several jobs, is found by `describe_labeling`, and
-`plan_clone`, `plan_chain`, `plan_resume`, `plan_relabel` and `plan_verify` make new jobs of it, which
-`start_successor` starts. They take an `Aws`, the clients of one account or of anything that speaks AWS's
-protocol.
+`plan_collection`, `collect` (what somebody else has sorted already), `consolidate_jobs`, `plan_training`,
+`create_training_job`, `wait_for_training_job`, `fetch_model`, `deploy`. What was started under one name,
+be it several jobs, is found by `describe_labeling`, and `plan_clone`, `plan_chain`, `plan_resume`,
+`plan_relabel` and `plan_verify` make new jobs of it, which `start_successor` starts. They take an `Aws`, the
+clients of one account or of anything that speaks AWS's protocol.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
     from gtlabel.datasets.channels import Dataset, read_dataset
+    from gtlabel.datasets.collect.collect import collect
+    from gtlabel.datasets.collect.collection import Collection
+    from gtlabel.datasets.collect.planning import CollectionPlan, CollectionWishes, plan_collection
     from gtlabel.errors import GtlabelError
     from gtlabel.images.selection import Selection, select_images
     from gtlabel.images.upload import upload_folder
@@ -59,6 +62,9 @@ if TYPE_CHECKING:
 # Found on first use: `import gtlabel` must not cost what boto3 and pydantic cost.
 _HOMES = {
     "Aws": "gtlabel.aws",
+    "Collection": "gtlabel.datasets.collect.collection",
+    "CollectionPlan": "gtlabel.datasets.collect.planning",
+    "CollectionWishes": "gtlabel.datasets.collect.planning",
     "Dataset": "gtlabel.datasets.channels",
     "GtlabelError": "gtlabel.errors",
     "JobGroup": "gtlabel.labeling.groups",
@@ -71,6 +77,7 @@ _HOMES = {
     "SuccessorPlan": "gtlabel.labeling.lifecycle",
     "TrainedModel": "gtlabel.journey",
     "TrainingJob": "gtlabel.training.jobs",
+    "collect": "gtlabel.datasets.collect.collect",
     "consolidate_jobs": "gtlabel.journey",
     "create_training_job": "gtlabel.training.jobs",
     "deploy": "gtlabel.journey",
@@ -82,6 +89,7 @@ _HOMES = {
     "notify": "gtlabel.labeling.notify",
     "plan_chain": "gtlabel.labeling.lifecycle",
     "plan_clone": "gtlabel.labeling.lifecycle",
+    "plan_collection": "gtlabel.datasets.collect.planning",
     "plan_labeling": "gtlabel.journey",
     "plan_notification": "gtlabel.labeling.notify",
     "plan_relabel": "gtlabel.labeling.lifecycle",
@@ -106,6 +114,9 @@ _HOMES = {
 
 __all__ = [
     "Aws",
+    "Collection",
+    "CollectionPlan",
+    "CollectionWishes",
     "Dataset",
     "GtlabelError",
     "JobGroup",
@@ -118,6 +129,7 @@ __all__ = [
     "SuccessorPlan",
     "TrainedModel",
     "TrainingJob",
+    "collect",
     "consolidate_jobs",
     "create_training_job",
     "deploy",
@@ -129,6 +141,7 @@ __all__ = [
     "notify",
     "plan_chain",
     "plan_clone",
+    "plan_collection",
     "plan_labeling",
     "plan_notification",
     "plan_relabel",

@@ -32,7 +32,7 @@ from gtlabel.aws import Aws
 from gtlabel.cli.failures import explain
 from gtlabel.datasets.certificate import verify
 from gtlabel.datasets.collect.collect import collect as collect_pictures
-from gtlabel.datasets.collect.planning import Wishes, plan_collection
+from gtlabel.datasets.collect.planning import CollectionWishes, plan_collection
 from gtlabel.datasets.places import Place
 from gtlabel.datasets.survey import survey
 from gtlabel.emulator.child import Address, running
@@ -166,7 +166,7 @@ def jobs(stage: Stage, aws: Aws) -> None:
 
 def collect(stage: Stage, aws: Aws) -> None:
     """`gtlabel collect` of class folders in S3."""
-    plan = plan_collection(BINS / "classes/", Wishes(licence="unknown"), s3=aws.s3)
+    plan = plan_collection(BINS / "classes/", CollectionWishes(licence="unknown"), s3=aws.s3)
     collect_pictures(aws.s3, plan, BINS / f"{next(stage.numbers)}/")
 
 

@@ -37,7 +37,7 @@ from hypothesis import strategies as st
 
 from gtlabel.datasets.collect.archives import Limits
 from gtlabel.datasets.collect.files import ArchiveFile
-from gtlabel.datasets.collect.planning import Plan, Wishes, plan_collection
+from gtlabel.datasets.collect.planning import CollectionPlan, CollectionWishes, plan_collection
 from gtlabel.datasets.collect.sources import open_archive
 from gtlabel.errors import ArchiveError, DatasetError, GtlabelError
 
@@ -144,8 +144,8 @@ def written(tmp_path: Path, kind: str, body: bytes) -> Path:
     return path
 
 
-def looked_at(path: Path, **wishes: object) -> Plan:
-    return plan_collection(path, Wishes(**{"licence": "MIT", **wishes}))  # type: ignore[arg-type]
+def looked_at(path: Path, **wishes: object) -> CollectionPlan:
+    return plan_collection(path, CollectionWishes(**{"licence": "MIT", **wishes}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ATTACKS)

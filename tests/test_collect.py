@@ -16,7 +16,7 @@ from moto import mock_aws
 from gtlabel.aws import Aws
 from gtlabel.datasets.collect.collect import collect
 from gtlabel.datasets.collect.collection import Collection, read_collection
-from gtlabel.datasets.collect.planning import Wishes, plan_collection
+from gtlabel.datasets.collect.planning import CollectionWishes, plan_collection
 from gtlabel.datasets.folders import folder_of
 from gtlabel.errors import BucketNotFoundError, ClassListError, DatasetError
 from gtlabel.manifests.lines import read_records
@@ -44,7 +44,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
 
 
 def collected(s3: S3Client, source: Path | S3Uri, into: S3Uri = INTO, **wishes: Any) -> Collection:
-    return collect(s3, plan_collection(source, Wishes(**wishes), s3=s3), into, now=lambda: NOON)
+    return collect(s3, plan_collection(source, CollectionWishes(**wishes), s3=s3), into, now=lambda: NOON)
 
 
 def lines(s3: S3Client, collection: Collection) -> list[dict[str, Any]]:
@@ -298,7 +298,7 @@ class TestClasses:
             plan_collection(source)
         text = '[rename]\n"Cat" = "cat"\n"ant" = "insect"\n"bee" = "insect"\n"bug" = "insect"\n'
         vocabulary = Vocabulary.parse(text, "v.toml")
-        plan = plan_collection(source, Wishes(vocabulary=vocabulary))
+        plan = plan_collection(source, CollectionWishes(vocabulary=vocabulary))
         assert "classes that are not there: 'bug'" in plan.notes[0]
         assert collect(s3, plan, INTO).classes == {"cat": 6, "insect": 6}
         without = Vocabulary.parse('[remove]\nclasses = ["cat", "Cat"]', "v.toml")
@@ -361,7 +361,7 @@ class TestClasses:
         ):
             plan_collection(tmp_path / "nowhere")
         with pytest.raises(DatasetError, match="its classes are cat, dog"):
-            plan_collection(put_zip(tmp_path, HONEST), Wishes(classes=["cow", "hen"]))
+            plan_collection(put_zip(tmp_path, HONEST), CollectionWishes(classes=["cow", "hen"]))
 
 
 class TestFolders:
@@ -375,7 +375,7 @@ class TestFolders:
         assert [(item.path, item.reason) for item in plan.chosen.aside] == [
             ("cat/link.png", "is a link; --follow-links takes what it points to")
         ]
-        followed = plan_collection(source, Wishes(follow_links=True)).chosen
+        followed = plan_collection(source, CollectionWishes(follow_links=True)).chosen
         assert "cat/link.png" in {item.picture.path for item in followed.labeled}
 
     def test_a_name_that_is_no_utf8_is_told(self, tmp_path: Path) -> None:
@@ -389,7 +389,7 @@ class TestFolders:
     def test_what_nobody_may_read_is_set_aside(self, tmp_path: Path) -> None:
         source = put_folder(tmp_path / "flowers", HONEST)
         (source / "cat/gone.png").symlink_to(tmp_path / "nowhere.png")
-        chosen = plan_collection(source, Wishes(follow_links=True)).chosen
+        chosen = plan_collection(source, CollectionWishes(follow_links=True)).chosen
         assert [item.reason for item in chosen.aside] == ["cannot be read: No such file or directory"]
 
 
@@ -460,7 +460,7 @@ class TestLicence:
         assert collected(s3, source, licence="unknown").licence == "unknown"
 
     def test_a_licence_that_is_told_wins_over_one_that_is_found(self, s3: S3Client, tmp_path: Path) -> None:
-        plan = plan_collection(put_zip(tmp_path, HONEST), Wishes(licence="CC-BY-4.0"))
+        plan = plan_collection(put_zip(tmp_path, HONEST), CollectionWishes(licence="CC-BY-4.0"))
         assert plan.notes == ("LICENSE names the licence MIT; recorded is CC-BY-4.0, as was said",)
         collection = collect(s3, plan, INTO)
         assert {line["gtlabel-licence"] for line in lines(s3, collection)} == {"CC-BY-4.0"}

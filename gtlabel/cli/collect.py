@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
     from gtlabel.aws import Aws
-    from gtlabel.datasets.collect.planning import Plan, Wishes
+    from gtlabel.datasets.collect.planning import CollectionPlan, CollectionWishes
     from gtlabel.uris import S3Uri
 
 _READING = "How the source is read"
@@ -166,9 +166,9 @@ def _wishes(
     strict: bool,
     max_gigabytes: int,
     **others: Any,
-) -> Wishes:
+) -> CollectionWishes:
     from gtlabel.datasets.collect.archives import GIGABYTE, Limits
-    from gtlabel.datasets.collect.planning import Wishes
+    from gtlabel.datasets.collect.planning import CollectionWishes
     from gtlabel.images.decoding import strict_decoder
     from gtlabel.labeling.inputs import read_classes
     from gtlabel.manifests.vocabulary import Vocabulary
@@ -183,7 +183,7 @@ def _wishes(
         decode = decoder.find_damage
         if decoder.note:
             say(decoder.note)
-    return Wishes(
+    return CollectionWishes(
         classes=names,
         vocabulary=Vocabulary.read(vocabulary) if vocabulary else None,
         decode=decode,
@@ -198,7 +198,7 @@ def _reader(aws: Aws, source: S3Uri | Path, unsigned: bool) -> S3Client | None:
     return aws.unsigned_s3 if unsigned else aws.s3
 
 
-def _tell(plan: Plan) -> None:
+def _tell(plan: CollectionPlan) -> None:
     """What was found, to the person at the terminal."""
     aside = plan.chosen.aside
     broken = [item for item in aside if "is the same picture as" not in item.reason]
@@ -212,7 +212,7 @@ def _tell(plan: Plan) -> None:
         say(note)
 
 
-def _summary(plan: Plan, into: S3Uri) -> dict[str, Any]:
+def _summary(plan: CollectionPlan, into: S3Uri) -> dict[str, Any]:
     chosen = plan.chosen
     counts: dict[str, dict[str, int]] = {name: {} for name in chosen.classes}
     for item in chosen.labeled:

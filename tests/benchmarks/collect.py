@@ -100,9 +100,9 @@ def make(folder: Path, count: int, kilobytes: int) -> dict[str, Path]:
 
 def look(source: Path) -> None:
     """Look at a source."""
-    from gtlabel.datasets.collect.planning import Wishes, plan_collection
+    from gtlabel.datasets.collect.planning import CollectionWishes, plan_collection
 
-    plan_collection(source, Wishes(licence="unknown"))
+    plan_collection(source, CollectionWishes(licence="unknown"))
 
 
 def unpack(source: Path) -> None:
@@ -166,10 +166,10 @@ def sending(source: Path, latency: float) -> int:
 
     from gtlabel.aws import Aws
     from gtlabel.datasets.collect.collect import collect
-    from gtlabel.datasets.collect.planning import Wishes, plan_collection
+    from gtlabel.datasets.collect.planning import CollectionWishes, plan_collection
     from gtlabel.uris import S3Uri
 
-    plan = plan_collection(source, Wishes(licence="unknown"))
+    plan = plan_collection(source, CollectionWishes(licence="unknown"))
     with elsewhere(latency) as url:
         aws = Aws(boto3.Session("a", "b", region_name="us-east-1"), url)
         first = _seconds(lambda: collect(aws.s3, plan, S3Uri("s3://photos/flowers/")))

@@ -19,7 +19,7 @@ from gtlabel.datasets.collect.collection import (
     read_collection,
 )
 from gtlabel.datasets.collect.examine import ROOM_BYTES, Held, Room
-from gtlabel.datasets.collect.planning import Plan
+from gtlabel.datasets.collect.planning import CollectionPlan
 from gtlabel.datasets.copying import copy_missing
 from gtlabel.datasets.folders import Placement
 from gtlabel.datasets.lock import locked
@@ -45,7 +45,7 @@ _MAX_STEM = 40
 
 def collect(
     s3: S3Client,
-    plan: Plan,
+    plan: CollectionPlan,
     into: S3Uri,
     *,
     in_place: bool = False,
@@ -112,7 +112,7 @@ def collect(
 
 
 def _describe(
-    plan: Plan,
+    plan: CollectionPlan,
     into: S3Uri,
     addresses: Mapping[str, S3Uri],
     earlier: Collection | None,
@@ -144,7 +144,9 @@ def _describe(
     )
 
 
-def _lines(plan: Plan, addresses: Mapping[str, S3Uri], job: str, created: datetime) -> Iterator[bytes]:
+def _lines(
+    plan: CollectionPlan, addresses: Mapping[str, S3Uri], job: str, created: datetime
+) -> Iterator[bytes]:
     return lines_of(
         plan.chosen.labeled,
         addresses,
@@ -158,7 +160,7 @@ def _lines(plan: Plan, addresses: Mapping[str, S3Uri], job: str, created: dateti
 
 def _bring(
     s3: S3Client,
-    plan: Plan,
+    plan: CollectionPlan,
     into: S3Uri,
     addresses: Mapping[str, S3Uri],
     workers: int,
@@ -244,7 +246,7 @@ def _stored(item: Labeled) -> StoredObject:
     return stored
 
 
-def _addresses(plan: Plan, into: S3Uri) -> dict[str, S3Uri]:
+def _addresses(plan: CollectionPlan, into: S3Uri) -> dict[str, S3Uri]:
     images = into / "images/"
     return {item.picture.path: _address(images, item.picture.path) for item in plan.chosen.labeled}
 

@@ -27,7 +27,7 @@ _ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".t
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class CollectionWishes:
     """How a source is to be understood; everything has a default that suits most.
 
     Attributes:
@@ -56,7 +56,7 @@ class Wishes:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CollectionPlan:
     """What would be collected; nothing was sent so far.
 
     Attributes:
@@ -82,12 +82,12 @@ class Plan:
 
 def plan_collection(
     source: Path | S3Uri,
-    wishes: Wishes | None = None,
+    wishes: CollectionWishes | None = None,
     *,
     s3: S3Client | None = None,
     workers: int = WORKERS,
     on_progress: Callable[[int], None] | None = None,
-) -> Plan:
+) -> CollectionPlan:
     """Look at every picture of a source, and decide what is collected. Nothing is written anywhere.
 
     Args:
@@ -102,7 +102,7 @@ def plan_collection(
         DatasetError: if nothing can be collected, or nobody says under which licence.
         ClassListError: if the classes cannot be told apart.
     """
-    wishes = wishes or Wishes()
+    wishes = wishes or CollectionWishes()
     within = wishes.within.strip("/")
     reader: Source | None = None
     prefix: S3Uri | None = None
@@ -128,10 +128,10 @@ def plan_collection(
         notes.append(
             f"{found.file} names the licence {found.name}; recorded is {wishes.licence}, as was said"
         )
-    return Plan(reader, prefix, origin, chosen, licence, found, contents.others, tuple(notes))
+    return CollectionPlan(reader, prefix, origin, chosen, licence, found, contents.others, tuple(notes))
 
 
-def _opened(source: Path | S3Uri, wishes: Wishes, s3: S3Client | None) -> tuple[Source, str | None]:
+def _opened(source: Path | S3Uri, wishes: CollectionWishes, s3: S3Client | None) -> tuple[Source, str | None]:
     """A folder or an archive, and the digest of the latter."""
     if isinstance(source, S3Uri):
         file = ArchiveFile.in_s3(_client(s3, source), source)
