@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from io import BytesIO
@@ -306,3 +307,23 @@ class TestResizing:
         assert far.tree("photos/dataset/") == whole
         with pytest.raises(DatasetError, match="resized while they are copied; leave out mode 'move'"):
             consolidate(s3, [manifest], INTO, resize=(8, 16), mode="move")
+
+
+class TestBenchmarks:
+    def test_a_killed_consolidation_ends_in_the_same_bytes_and_copies_nothing_twice(self) -> None:
+        run = benchmark("dataset_kill.py", "--kills", "1", "--images", "40", "--no-pair")
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert "faults: 0" in run.stdout
+
+    def test_the_ways_to_copy_are_compared(self) -> None:
+        run = benchmark("copies.py", "--images", "20", "--most", "20", "--rounds", "1", "--latency", "1")
+        # So few tell nothing of the bars.
+        assert run.returncode in (0, 1), run.stderr
+        assert "CPU many / few" in run.stdout
+
+
+def benchmark(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    program = Path(__file__).parent / "benchmarks" / name
+    return subprocess.run(
+        [sys.executable, program, *arguments], capture_output=True, text=True, check=False, timeout=120
+    )

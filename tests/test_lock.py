@@ -12,9 +12,10 @@ from datetime import timedelta
 import pytest
 
 from gtlabel.aws import Aws
+from gtlabel.datasets.consolidate import consolidate
 from gtlabel.datasets.lock import LOCK, Lock, locked
 from gtlabel.errors import DatasetInUseError, ObjectNotFoundError
-from gtlabel.storage import exists, read, write
+from gtlabel.storage import exists, list_objects, read, write
 from gtlabel.uris import S3Uri
 
 INTO = S3Uri("s3://trash-photos/dataset/")
@@ -22,6 +23,7 @@ INTO = S3Uri("s3://trash-photos/dataset/")
 HOLDER = """
 import sys, time
 from gtlabel.aws import Aws
+from gtlabel.datasets.consolidate import consolidate
 from gtlabel.datasets.lock import locked
 from gtlabel.uris import S3Uri
 with locked(Aws(region="us-east-1").s3, S3Uri(sys.argv[1])):
@@ -151,4 +153,24 @@ def test_an_empty_lock_is_free_and_rubbish_in_its_place_is_nobodys_to_take(aws: 
 def test_what_goes_wrong_inside_is_told_and_the_lock_given_back(aws: Aws) -> None:
     with pytest.raises(ObjectNotFoundError), locked(aws.s3, INTO):
         read(aws.s3, INTO / "nothing")
+    assert not exists(aws.s3, INTO / LOCK)
+
+
+def test_a_consolidation_into_a_place_that_is_being_written_is_refused_before_it_writes(aws: Aws) -> None:
+    for number in range(4):
+        write(aws.s3, S3Uri(f"s3://trash-photos/images/{number}.jpg"), b"picture %d" % number)
+    lines = [
+        {
+            "source-ref": f"s3://trash-photos/images/{number}.jpg",
+            "bin": number % 2,
+            "bin-metadata": {"class-name": ("Compost", "Recycle")[number % 2], "human-annotated": "yes"},
+        }
+        for number in range(4)
+    ]
+    manifest = S3Uri("s3://trash-photos/output.manifest")
+    write(aws.s3, manifest, "\n".join(map(json.dumps, lines)).encode())
+    with locked(aws.s3, INTO), pytest.raises(DatasetInUseError, match="is being written by"):
+        consolidate(aws.s3, [manifest], INTO)
+    assert list(list_objects(aws.s3, INTO)) == []
+    assert consolidate(aws.s3, [manifest], INTO).images == 4
     assert not exists(aws.s3, INTO / LOCK)
