@@ -348,6 +348,8 @@ class TestClasses:
         source = put_zip(tmp_path, members)
         assert list(plan_collection(source).chosen.classes) == ["data", "figures"]
         assert collected(s3, source, within="repo/data/").classes == {"cat": 3, "dog": 3}
+        with pytest.raises(DatasetError, match=r"there are no pictures in flowers\.zip below 'repo/dat'"):
+            plan_collection(source, CollectionWishes(within="repo/dat"))
 
     def test_nothing_to_collect_says_what_there_is(self, tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match=r"no pictures in flowers\.zip, only other files: 2 \.csv"):

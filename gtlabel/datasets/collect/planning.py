@@ -115,7 +115,8 @@ def plan_collection(
         name = reader.name
         contents = examine(reader, within, wishes.decode, workers, on_progress)
     origin = Origin(address=wishes.address or name, sha256=digest)
-    chosen = choose(contents, name, depth=wishes.depth, classes=wishes.classes, vocabulary=wishes.vocabulary)
+    where = f"{name} below {within!r}" if within else name
+    chosen = choose(contents, where, depth=wishes.depth, classes=wishes.classes, vocabulary=wishes.vocabulary)
     found = find_licence(contents.licences)
     licence = wishes.licence or (found.name if found else None)
     if licence is None:
