@@ -15,6 +15,37 @@ if TYPE_CHECKING:
 
     from gtlabel.engine.store import Store
 
+# The modules that take longest, which few of them show by the number of their tests. They come first: a long
+# one at the end has one process work and the others wait.
+_LONGEST = (
+    "test_demo.py",
+    "test_permissions.py",
+    "test_readme.py",
+    "test_journey.py",
+    "test_cli.py",
+    "test_faults.py",
+    "test_witnesses.py",
+    "test_restart.py",
+    "test_serve.py",
+    "test_journeys.py",
+    "test_attacks.py",
+    "test_portal_speed.py",
+    "test_ways_in.py",
+    "test_state.py",
+    "test_streaming.py",
+    "test_ledger.py",
+    "test_infrastructure.py",
+    "test_elements.py",
+    "test_foreman.py",
+    "test_trainer.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the longest modules begin first; xdist keeps this order (see the options in pyproject.toml)."""
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
 
 @pytest.fixture(params=["memory", "file", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
