@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from collections.abc import Iterator
@@ -134,3 +136,15 @@ def test_no_more_is_read_than_is_asked_for() -> None:
 
     assert len(list(islice(read_chunks(chunks(), "m"), 5))) == 5
     assert taken < 8
+
+
+def test_reading_is_measured_beside_its_peers() -> None:
+    program = Path(__file__).parent / "benchmarks" / "reading.py"
+    run = subprocess.run(
+        [sys.executable, program, "--lines", "2000", "--runs", "1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "| gtlabel, label read along |" in run.stdout
+    assert "peak memory of reading and filtering: " in run.stdout

@@ -411,7 +411,7 @@ def test_the_short_way_to_a_line_makes_the_same_bytes_as_the_long_one(key: str) 
     uri = S3Uri.of("pictures", key)
     assert S3Uri("s3://pictures/x").at(key) == uri
     assert S3Uri("s3://pictures/x").at(key).key == key
-    assert write_image(uri) == write_record(ManifestRecord(source_ref=uri))
+    assert write_image(uri) == write_record(ManifestRecord.of(uri))
 
 
 def test_a_line_longer_than_the_service_reads_is_refused() -> None:

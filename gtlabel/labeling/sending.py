@@ -52,7 +52,7 @@ def identified(
         StreamError: at the first record without a usable id.
     """
     for image in images:
-        record = image if isinstance(image, ManifestRecord) else ManifestRecord(source_ref=image)
+        record = image if isinstance(image, ManifestRecord) else ManifestRecord.of(image)
         added: dict[str, str] = {} if ID_ATTRIBUTE in record else {ID_ATTRIBUTE: key}
         named = record.get(ID_ATTRIBUTE, key)
         if not isinstance(named, str) or len(named) > _ID_KEY_CHARACTERS or not _ID_KEY.fullmatch(named):

@@ -74,7 +74,7 @@ def write_record(record: ManifestRecord) -> bytes:
 def write_image(image: S3Uri) -> bytes:
     """The line of an image that nothing has been said about yet, without its end.
 
-    The same bytes as `write_record(ManifestRecord(source_ref=image))`, made several times as fast, which
+    The same bytes as `write_record(ManifestRecord.of(image))`, made several times as fast, which
     is what the manifest of a new job consists of.
 
     Raises:
