@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gtlabel.errors import DatasetError, ObjectNotFoundError
 from gtlabel.manifests.classes import ClassList
-from gtlabel.manifests.lines import encode_line, read_records
+from gtlabel.manifests.lines import MAX_LINE_CHARACTERS, encode_line, read_records
 from gtlabel.manifests.merge import Policy
 from gtlabel.manifests.records import LabelMetadata, first_problem
 from gtlabel.manifests.split import Channel
@@ -229,7 +229,7 @@ class LineMaker:
         self._several = table.several
         self._index = {name: position for position, name in enumerate(classes)}
         # What many lines have in common is spelled once: all before the date.
-        self._common: dict[int, str] = {}
+        self._common: dict[int, tuple[str, bool]] = {}
 
     def lines(self, images: Sequence[str], targets: Sequence[str], groups: Sequence[str]) -> list[bytes]:
         """The lines of some images.
@@ -243,25 +243,30 @@ class LineMaker:
             ManifestError: if a line is longer than AWS reads.
         """
         table, common, several = self._table, self._common, self._several
+        rows = table.rows_of(images)
         made = []
         for image, target, group, said, created in zip(
-            images, targets, groups, table.sayings_of(images), table.dates_of(images), strict=True
+            images, targets, groups, table.sayings_of(rows), table.dates_of(rows), strict=True
         ):
-            middle = common.get(said) or self._spell(said)
+            middle, renamed = common.get(said) or self._spell(said)
             date = f',"creation-date":"{created.isoformat(timespec="microseconds")}"' if created else ""
             text = f'{{"source-ref":{encode_basestring(target)}{middle}{date}{_END}'
             if target != image:
                 text += f',"{ORIGINAL_REF}":{encode_basestring(image)}'
             if group != image:
                 text += f',"{GROUP}":{encode_basestring(group)}'
-            if image in several or table.sayings[said].named is not None:
+            if renamed or image in several:
                 lineage = table.decision(image).lineage()
                 text += f',"{LINEAGE}":{json.dumps(lineage, ensure_ascii=False, separators=(",", ":"))}'
-            made.append(encode_line(text + "}", image))
-        return made
+            made.append(text + "}")
+        whole = "\n".join(made)
+        if whole.isascii() and len(max(made, key=len)) <= MAX_LINE_CHARACTERS:
+            # All at once; none of them holds the end of a line.
+            return whole.encode().split(b"\n")
+        return [encode_line(text, image) for text, image in zip(made, images, strict=True)]
 
-    def _spell(self, said: int) -> str:
-        """What lines that say the same have between the address and the date."""
+    def _spell(self, said: int) -> tuple[str, bool]:
+        """What lines that say the same have between the address and the date; whether it was renamed."""
         saying = self._table.sayings[said]
         metadata = []
         if saying.confidence is not None:
@@ -274,8 +279,8 @@ class LineMaker:
         spelled = f',"{LABEL_ATTRIBUTE}":{index},"{LABEL_ATTRIBUTE}-metadata":{{{",".join(metadata)}'
         if len(self._common) >= _COMMON_KEPT:
             self._common.clear()
-        self._common[said] = spelled
-        return spelled
+        self._common[said] = spelled, saying.named is not None
+        return self._common[said]
 
 
 def withdraw(s3: S3Client, uri: S3Uri) -> None:

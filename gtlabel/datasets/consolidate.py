@@ -230,8 +230,9 @@ class _Consolidation:
         whole = len(images)
         images = cap(table, images, self._choice.cap_per_class)
         self._capped = whole - len(images)
-        refuse_what_cannot_train(table, images, self._missing)
-        self._names = self._class_names(images)
+        sizes = table.classes_of(images)
+        refuse_what_cannot_train(sizes, self._missing)
+        self._names = self._class_names(sizes)
         self._groups = groups
         certificate = read_certificate(self._s3, self.into)
         same = certificate is not None and (certificate.shares, certificate.groups) == (shares, groups)
@@ -244,12 +245,12 @@ class _Consolidation:
         self._plan.warnings.extend(told)
         self._plan.warnings.extend(str(item) for item in suggestions(self._names))
 
-    def _class_names(self, images: Iterable[str]) -> ClassList:
+    def _class_names(self, found: Iterable[str]) -> ClassList:
         lists: list[Sequence[str]] = self._gathered.lists
         chosen = self._choice.classes
         if chosen:
             lists = [[name for name in names if name in chosen] for names in lists]
-        return reconcile(lists, self._gathered.table.classes_of(images))
+        return reconcile(lists, found)
 
     def tell_disputes(self) -> None:
         """Write down the images on which jobs disagreed.

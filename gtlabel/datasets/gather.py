@@ -135,7 +135,7 @@ def gather(
         reader = _Reader(output, gathered, ids, vocabulary, choice, chains)
         read = _agreeing(parts(output, vocabulary, choice, chains), output, ids) if parts else None
         if read is None:
-            reader.read(_Numbered(read_lines(s3, output.manifest)), on_bad)
+            reader.read(_Numbered(read_lines(s3, output.manifest, cut=on_bad is not None)), on_bad)
         for part in read or ():
             reader.take_over(part)
         gathered.sources += (reader.source(),)
@@ -221,6 +221,7 @@ class _Reader:
         self._ids = ids
         self._vocabulary = vocabulary
         self._choice = choice if choice.filters else None
+        self._add = gathered.table.add
         self._chains = chains
         self._states: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
@@ -270,11 +271,10 @@ class _Reader:
             self._follow(record, metadata.job or self._name)
         if known == _REMOVED:
             self._states["removed"] += 1
-            return
-        if self._choice and not self._choice.admits(self._label(record, metadata, known)):
+        elif self._choice and not self._choice.admits(self._label(record, metadata, known)):
             self._states["left out"] += 1
-            return
-        self._gathered.table.add(record.address, known, metadata.creation_date)
+        else:
+            self._add(record.address, known, metadata.creation_date)
 
     def _find_out(self, record: ManifestRecord, index: int, metadata: LabelMetadata) -> int:
         """The number by which the table knows what a label says, or that its class is removed."""
@@ -397,7 +397,9 @@ def _only_attribute(s3: S3Client, manifest: S3Uri, on_bad: OnBad | None) -> str:
     """
     # The line is read once more with all the others, and set aside then.
     passed_over = (lambda *_: None) if on_bad else None
-    for record in read_records(read_lines(s3, manifest), manifest, on_bad=passed_over):
+    for record in read_records(
+        read_lines(s3, manifest, cut=on_bad is not None), manifest, on_bad=passed_over
+    ):
         attributes = list(record.attributes)
         if len(attributes) > 1:
             raise DatasetError(

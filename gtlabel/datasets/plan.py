@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress, islice
+from itertools import compress, islice, repeat
 
 from gtlabel.errors import DatasetError
 from gtlabel.manifests.choose import capped
@@ -80,35 +80,34 @@ def make_plan(
     known = {group: channel for group, channel in earlier.items() if channel in shares.channels}
     kept = {group: known[group] for group in map(group_of, images) if group in known} if known else {}
     codes = {channel: CHANNELS.index(channel) for channel in CHANNELS}
-    for image in images:
-        group = group_of(image)
-        plan._channels.append(codes[kept.get(group) or channel_of(group, shares)])
-    if any(codes[channel] not in plan._channels for channel in shares.channels):
+    homes = map(channel_of, map(group_of, images), repeat(shares))
+    plan._channels = bytearray(map(codes.__getitem__, homes))
+    if any(codes[channel] not in plan._channels for channel in shares.channels) or kept:
         kept = loans(map(group_of, images), shares, kept)
         for position, image in enumerate(images):
-            group = group_of(image)
-            plan._channels[position] = codes[kept.get(group) or channel_of(group, shares)]
+            lent = kept.get(group_of(image))
+            if lent:
+                plan._channels[position] = codes[lent]
     plan.lent = kept
     plan.counts = {channel: table.classes_of(plan.members(channel)) for channel in shares.channels}
     plan.warnings.extend(_warnings(plan))
     return plan
 
 
-def refuse_what_cannot_train(table: LabelTable, images: Sequence[str], missing: Sequence[str]) -> None:
-    """Raise an error if no classifier can come of these pictures.
+def refuse_what_cannot_train(sizes: Mapping[str, int], missing: Sequence[str]) -> None:
+    """Raise an error if no classifier can come of classes of these sizes.
 
     Raises:
         DatasetError: saying what is lacking.
     """
-    if not images:
+    if not sizes:
         raise DatasetError(
             f"none of the {len(missing)} labeled images is in S3 any more; the first was {missing[0]}"
         )
-    sizes = table.classes_of(images)
     if len(sizes) < 2:
+        ((name, size),) = sizes.items()
         raise DatasetError(
-            f"all {len(images)} labeled images are {next(iter(sizes))!r}; "
-            "a classifier needs images of at least two classes"
+            f"all {size} labeled images are {name!r}; a classifier needs images of at least two classes"
         )
     if max(sizes.values()) < 2:
         raise DatasetError(

@@ -98,7 +98,13 @@ class LabelTable:
             saying: what `saying_id` returned.
             created: when the label was made.
         """
-        self._take(image, saying, _UNDATED if created is None else (created - _EPOCH) // _MICROSECOND)
+        moment = _UNDATED if created is None else (created - _EPOCH) // _MICROSECOND
+        row = len(self._next)
+        if self._first.setdefault(image, row) != row and not self._join(image, saying, moment):
+            return
+        self._next.append(-1)
+        self._saying.append(saying)
+        self._created.append(moment)
 
     def add_label(self, label: Label) -> None:
         """Take a label that is an object already."""
@@ -114,25 +120,20 @@ class LabelTable:
                 row = other._next[row]
         ids = [self.saying_id(saying) for saying in other._sayings]
         for image, saying, moment in zip(images, other._saying, other._created, strict=True):
-            self._take(image, ids[saying], moment)
+            self.add(image, ids[saying], _moment(moment))
         self.repeated += other.repeated
 
-    def _take(self, image: str, saying: int, moment: int) -> None:
-        row = len(self._next)
-        last = self._first.setdefault(image, row)
-        if last != row:
-            while self._saying[last] != saying or self._created[last] != moment:
-                if self._next[last] < 0:
-                    break
-                last = self._next[last]
-            else:
-                self.repeated += 1
-                return
-            self._next[last] = row
-            self._several.add(image)
-        self._next.append(-1)
-        self._saying.append(saying)
-        self._created.append(moment)
+    def _join(self, image: str, saying: int, moment: int) -> bool:
+        """Let the next row be one more of a picture that has some; not if one of them says the same."""
+        last = self._first[image]
+        while self._saying[last] != saying or self._created[last] != moment:
+            if self._next[last] < 0:
+                self._next[last] = len(self._next)
+                self._several.add(image)
+                return True
+            last = self._next[last]
+        self.repeated += 1
+        return False
 
     def images(self) -> list[str]:
         """The addresses of all pictures, sorted."""
@@ -158,19 +159,21 @@ class LabelTable:
     def classes_of(self, images: Iterable[str]) -> Counter[str]:
         """How many of these pictures each class has."""
         counts: Counter[str] = Counter()
-        for saying, count in Counter(self.sayings_of(images)).items():
+        for saying, count in Counter(self.sayings_of(self.rows_of(images))).items():
             counts[self._sayings[saying].class_name] += count
         return counts
 
-    def sayings_of(self, images: Iterable[str]) -> list[int]:
-        """What the labels of pictures that hold say, by the numbers of `sayings`."""
-        saying, first = self._saying, self._first
-        return [saying[first[image]] for image in images]
+    def rows_of(self, images: Iterable[str]) -> list[int]:
+        """Where the labels of pictures are that hold, once they are settled."""
+        return list(map(self._first.__getitem__, images))
 
-    def dates_of(self, images: Iterable[str]) -> list[datetime | None]:
-        """When the labels of pictures that hold were made."""
-        created, first = self._created, self._first
-        return [_moment(created[first[image]]) for image in images]
+    def sayings_of(self, rows: Iterable[int]) -> list[int]:
+        """What labels say, by the numbers of `sayings`."""
+        return list(map(self._saying.__getitem__, rows))
+
+    def dates_of(self, rows: Iterable[int]) -> list[datetime | None]:
+        """When labels were made."""
+        return list(map(_moment, map(self._created.__getitem__, rows)))
 
     def decision(self, image: str) -> Decision:
         """How the label of a picture was settled."""
