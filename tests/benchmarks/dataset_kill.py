@@ -5,8 +5,9 @@ Run: python tests/benchmarks/dataset_kill.py [--kills 30] [--images 2000] [--see
 Example: python tests/benchmarks/dataset_kill.py --kills 2 --images 60 --no-pair
 
 The command runs as a process against an S3 in this one (`distant.py`), which outlives it and counts. First a
-run is left alone. Then, from nothing each time, a run is killed at a moment drawn from the time that the
-first one took, and the same command is given once more. At last two runs are started over each other.
+run is left alone. Then, from nothing each time, a run is killed when a request that was drawn reaches S3, and
+the same command is given once more. Half of them are drawn from all requests, which are copies for the most
+part, half from the first and the last, which are not. At last two runs are started over each other.
 
 Ends with 1 if a dataset could be read that was not whole, if the second run did not end in the same bytes as
 the undisturbed one, if anything was copied twice, or if two runs wrote at once.
@@ -23,14 +24,16 @@ import time
 from dataclasses import dataclass
 from random import Random
 
-from distant import Distant
+from distant import Distant, busy
 
 CLASSES = ("Compost", "Landfill", "Recycle")
 _MANIFEST = "photos/jobs/bins/manifests/output/output.manifest"
 _INTO = "photos/dataset/"
+# Requests before and behind the copies.
+_FEW = 16
 _COLUMNS = (
     ("kill", 5),
-    ("at s", 8),
+    ("at request", 12),
     ("copied before", 15),
     ("and after", 11),
     ("twice", 7),
@@ -44,7 +47,7 @@ class Kill:
     """One kill and what became of it."""
 
     number: int
-    second: float
+    request: int
     before: int
     after: int = 0
     twice: int = 0
@@ -56,7 +59,7 @@ class Kill:
         """As a row of the table."""
         return (
             self.number,
-            f"{self.second:.2f}",
+            self.request,
             self.before,
             self.after,
             self.twice,
@@ -113,19 +116,19 @@ class Bench:
         return there is not None and json.loads(there.body).get("complete") is True
 
 
-def kill_and_run_again(bench: Bench, number: int, second: float, whole: dict[str, bytes]) -> Kill:
-    """Kill a run at that moment, look at what is there, and run again."""
+def kill_and_run_again(bench: Bench, number: int, request: int, whole: dict[str, bytes]) -> Kill:
+    """Kill a run at that request, look at what is there, and run again."""
     bench.s3.drop(_INTO)
+    bench.s3.requests.clear()
     process = bench.start()
-    try:
-        process.wait(timeout=second)
-    except subprocess.TimeoutExpired:
-        process.kill()
+    while bench.s3.requests.total() < request and process.poll() is None:
+        time.sleep(0.0005)
+    process.kill()
     process.communicate()
     # What was under way arrives a little later.
     time.sleep(2 * bench.s3.latency)
     copies = bench.s3.copies
-    kill = Kill(number, second, copies.total())
+    kill = Kill(number, request, copies.total())
     # A run that was killed after its last write was a whole one.
     kill.too_early = bench.is_whole and not _same(bench.s3.tree(_INTO), whole)
     bench.run()
@@ -135,16 +138,26 @@ def kill_and_run_again(bench: Bench, number: int, second: float, whole: dict[str
     return kill
 
 
+def draw(random: Random, requests: int) -> int:
+    """The number of a request: any, or one of the first, or one of the last."""
+    few = min(_FEW, requests)
+    return random.choice(
+        [random.randint(1, requests)] * 2 + [random.randint(1, few), requests - random.randrange(few)]
+    )
+
+
 def two_at_once(bench: Bench, whole: dict[str, bytes]) -> tuple[str, int]:
     """Start a second run while the first copies; return what was said and how much was wrong."""
     bench.s3.drop(_INTO)
-    # Far away, that the first is still at it when the second has loaded its modules.
-    bench.s3.latency = 0.3
+    # Nothing is copied until the second is gone, that the first is still at it.
+    bench.s3.on_copy = lambda *_: busy()
+    bench.s3.requests.clear()
     first = bench.start()
-    while not bench.s3.copies and first.poll() is None:
+    while not bench.s3.requests["copy"] and first.poll() is None:
         time.sleep(0.01)
     second = bench.start()
     _, told = second.communicate(timeout=300)
+    bench.s3.on_copy = None
     _, other = first.communicate(timeout=300)
     copies = bench.s3.copies
     wrong = (first.returncode != 0) + (second.returncode == 0) + (b"is being written by" not in told)
@@ -164,14 +177,14 @@ def main() -> None:
     s3 = Distant(given.latency / 1000)
     bench = Bench(s3, given.images)
     took = bench.run()
+    requests = s3.requests.total()
     whole = s3.tree(_INTO)
     copied = s3.copies.total()
-    print(f"undisturbed: {took:.2f} s, {copied} copies, {len(whole)} objects\n")
+    print(f"undisturbed: {took:.2f} s, {copied} copies, {requests} requests, {len(whole)} objects\n")
     print("".join(f"{name:>{width}}" for name, width in _COLUMNS), flush=True)
     faults = (copied != given.images) + (not bench.is_whole)
     for number in range(1, given.kills + 1):
-        # Until Python is up there is nothing to interrupt.
-        kill = kill_and_run_again(bench, number, random.uniform(0.2, 1.0) * took, whole)
+        kill = kill_and_run_again(bench, number, draw(random, requests), whole)
         widths = (width for _, width in _COLUMNS)
         print(
             "".join(f"{value!s:>{width}}" for value, width in zip(kill.row, widths, strict=True)), flush=True
