@@ -201,13 +201,15 @@ def fetch(_stage: Stage, aws: Aws) -> None:
 def deploy(stage: Stage, aws: Aws) -> None:
     """The second half, to a device that has seen deployments before."""
     assert stage.model is not None
-    gtlabel.deploy(aws, stage.model, THING, name="deeplens-bins", poll=0.01, timeout=20)
+    with camera(stage.address.url):
+        gtlabel.deploy(aws, stage.model, THING, name="deeplens-bins", poll=0.01, timeout=20)
 
 
 def deploy_new(stage: Stage, aws: Aws) -> None:
     """The second half, of a bundle that was never published."""
     assert stage.model is not None
-    gtlabel.deploy(aws, stage.model, THING, name=stage.name("deeplens-bins"), poll=0.01, timeout=20)
+    with camera(stage.address.url):
+        gtlabel.deploy(aws, stage.model, THING, name=stage.name("deeplens-bins"), poll=0.01, timeout=20)
 
 
 def deploy_to_group(stage: Stage, aws: Aws) -> None:
@@ -253,8 +255,7 @@ def stage() -> Iterator[Stage]:
         found = Stage(address, admin, Aws(session, address.url), Path(folder))
         _fill(found)
         enforce(address)
-        with camera(address.url):
-            yield found
+        yield found
 
 
 def enforce(address: Address) -> None:
@@ -367,6 +368,11 @@ def policy_of(command: str) -> dict[str, Any]:
             {**statement, "Sid": f"{statement['Sid']}Far"} for statement in far["Statement"]
         ]
     return document
+
+
+def statement(effect: str = "Allow", **more: Any) -> dict[str, Any]:
+    """A statement about the objects of a bucket named b, or about what is said instead."""
+    return {"Effect": effect, "Action": "s3:GetObject", "Resource": "arn:aws:s3:::b/*", **more}
 
 
 def without(document: dict[str, Any], action: str) -> dict[str, Any]:
