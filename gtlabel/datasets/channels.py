@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Final, Literal
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gtlabel.errors import DatasetError, ObjectNotFoundError
@@ -257,7 +258,7 @@ class LineMaker:
                 text += f',"{GROUP}":{encode_basestring(group)}'
             if renamed or image in several:
                 lineage = table.decision(image).lineage()
-                text += f',"{LINEAGE}":{json.dumps(lineage, ensure_ascii=False, separators=(",", ":"))}'
+                text += f',"{LINEAGE}":{msgspec.json.encode(lineage).decode()}'
             made.append(text + "}")
         whole = "\n".join(made)
         if whole.isascii() and len(max(made, key=len)) <= MAX_LINE_CHARACTERS:

@@ -46,16 +46,15 @@ def lines(job: int, first: int, count: int) -> Iterator[bytes]:
     chance = random.Random(job * 1_000_003 + first)
     moment = datetime(2026, 3 + 6 * job, 1)
     for number in range(first, first + count):
-        image = (
-            f"s3://{BUCKET}/cameras/kitchen-{number % 97:02d}/2026-03-{number % 28 + 1:02d}/{number:09d}.jpg"
-        )
+        day = f"2026-03-{number % 28 + 1:02d}"
+        image = f"s3://{BUCKET}/trash-sorter/cameras/kitchen-{number % 97:02d}/{day}/{number:09d}.jpg"
         if chance.random() < 0.025:
             yield f'{{"source-ref":"{image}"}}\n'.encode()
             continue
-        index = chance.randrange(len(classes))
+        index, confidence = chance.randrange(len(classes)), chance.randrange(50, 96) / 100
         moment += timedelta(seconds=1, microseconds=chance.randrange(10**6))
         yield (
-            f'{{"source-ref":"{image}","bin":{index},"bin-metadata":{{"confidence":{chance.randrange(50, 96) / 100},'
+            f'{{"source-ref":"{image}","bin":{index},"bin-metadata":{{"confidence":{confidence},'
             f'"job-name":"labeling-job/{name}","class-name":"{classes[index]}","human-annotated":"yes",'
             f'"creation-date":"{moment.isoformat(timespec="microseconds")}",'
             '"type":"groundtruth/image-classification"}}\n'
@@ -195,9 +194,8 @@ def measure(folder: Path, count: int, runs: int, flat: int) -> dict[str, float]:
         cpu = median(run["cpu"] for run in found)
         memory = median(run["peak"] for run in found) / 1e6
         print(f"{name:28}{cpu:9.2f}{count / cpu:12,.0f}{memory:10.1f}")
-    print(
-        f"{f'stream, {flat:,} lines':28}{longer['cpu']:9.2f}{flat / longer['cpu']:12,.0f}{longer['peak'] / 1e6:10.1f}"
-    )
+    name, rate = f"stream, {flat:,} lines", flat / longer["cpu"]
+    print(f"{name:28}{longer['cpu']:9.2f}{rate:12,.0f}{longer['peak'] / 1e6:10.1f}")
     print(f"{f'consolidate, {_FEW:,} lines':28}{base['cpu']:9.2f}{'':12}{base['peak'] / 1e6:10.1f}\n")
     return {
         "cpu": median(ratios),
