@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from random import Random
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -306,6 +306,8 @@ class Copier:
 
     def _in_parts(self, item: Placement) -> None:
         """Copy what is too large for one request; nothing is to be seen of it before it is whole."""
+        from botocore.exceptions import ClientError
+
         source, target = item.source, item.target
         where: Any = {"Bucket": target.bucket, "Key": target.key}
         headers = self._headers(source)
@@ -323,7 +325,10 @@ class Copier:
                     )
                 )
             except BaseException:
-                self._s3.abort_multipart_upload(**where, UploadId=upload)
+                # Parts that nobody takes back cost storage and are to be seen nowhere; what went wrong
+                # before is what a person should hear of.
+                with suppress(ClientError):
+                    self._s3.abort_multipart_upload(**where, UploadId=upload)
                 raise
 
     @property
