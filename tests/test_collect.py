@@ -355,7 +355,7 @@ class TestClasses:
         with pytest.raises(DatasetError, match=r"no pictures in flowers\.zip, only other files: 2 \.csv"):
             plan_collection(put_zip(tmp_path, {"a.csv": b"", "b.csv": b""}))
         with pytest.raises(
-            DatasetError, match="none of the 1 pictures .* cat/1.jpg, is a JPEG that is cut off"
+            DatasetError, match="none of the 1 pictures .* cat/1.jpg is a JPEG that is cut off"
         ):
             plan_collection(put_zip(tmp_path, {"cat/1.jpg": JPEG[:700]}))
         with pytest.raises(

@@ -20,6 +20,8 @@ from distant import Distant
 
 from gtlabel.aws import Aws
 from gtlabel.datasets.channels import read_channel
+from gtlabel.datasets.collect.collect import collect
+from gtlabel.datasets.collect.planning import plan_collection
 from gtlabel.datasets.folders import folder_of
 from gtlabel.journey import consolidate_jobs, plan_labeling, start_labeling
 from gtlabel.storage import list_objects, read, write
@@ -139,6 +141,23 @@ class TestCommand:
             f"s3://open-data/flowers/{name}" for name in HONEST if name.endswith(".png")
         }
 
+    def test_open_data_is_copied_by_whom_it_is_not(self, gtlabel_aws: Aws) -> None:
+        for bucket in ("open-data", "mine"):
+            gtlabel_aws.s3.create_bucket(Bucket=bucket)
+        for name, body in HONEST.items():
+            gtlabel_aws.s3.put_object(Bucket="open-data", Key=name, Body=body, ACL="public-read")
+        plan = plan_collection(S3Uri("s3://open-data"), s3=gtlabel_aws.unsigned_s3)
+        collect(gtlabel_aws.s3, plan, S3Uri("s3://mine/flowers/"))
+        for name in HONEST:
+            if name.endswith(".png"):
+                assert read(gtlabel_aws.s3, S3Uri("s3://mine/flowers/images/") / name) == HONEST[name]
+
+    def test_a_name_cannot_move_the_cursor(self, gtlabel_aws: Aws, tmp_path: Path) -> None:
+        gtlabel_aws.s3.create_bucket(Bucket="mine")
+        put_zip(tmp_path, {**HONEST, "cat/\x1b[2J\u202e.png": b""})
+        done = self.run("flowers.zip", "--into", "s3://mine/flowers/", "--dry-run", cwd=tmp_path)
+        assert done.stderr == "set aside: cat/\\x1b[2J\\u202e.png is empty\n"
+
     def test_a_dry_run_shows_the_classes_and_writes_nothing(self, gtlabel_aws: Aws, tmp_path: Path) -> None:
         gtlabel_aws.s3.create_bucket(Bucket="mine")
         members = {**MIT, **folders("cat", above="train/"), **folders("cat", above="test/", first=20)}
@@ -197,7 +216,7 @@ class TestCommand:
 
 def test_the_benchmark_runs() -> None:
     program = [sys.executable, str(Path(__file__).parent / "benchmarks" / "collect.py")]
-    small = ["--pictures", "30", "--rounds", "0", "--kills", "1", "--latency", "5"]
+    small = ["--pictures", "30", "--rounds", "0", "--kills", "0", "--latency", "5"]
     run = subprocess.run([*program, *small], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "missed or wrong: 0" in run.stdout

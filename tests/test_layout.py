@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gtlabel.datasets.collect.layout import Layout, Place, class_in, find_layout, split_of
 from gtlabel.datasets.collect.licence import find_licence, recognize
@@ -38,6 +40,31 @@ class TestLayout:
     )
     def test_the_class_folders_are_found(self, paths: list[str], layout: Layout) -> None:
         assert find_layout([tuple(path.split("/")) for path in paths]) == layout
+
+    @given(
+        classes=st.lists(
+            st.sampled_from(["cat", "dog", "Kühe & co", "0", "test tube", "n01440764"]),
+            min_size=2,
+            unique=True,
+        ),
+        wrappers=st.lists(st.sampled_from(["data", "flowers-main", "images", "v2"]), max_size=3, unique=True),
+        splits=st.lists(st.sampled_from(["train", "Validation", "test_set"]), unique=True),
+        inside=st.lists(st.sampled_from(["a", "b/c"]), max_size=2, unique=True),
+    )
+    def test_whatever_wraps_them_the_classes_are_right_by_name(
+        self, classes: list[str], wrappers: list[str], splits: list[str], inside: list[str]
+    ) -> None:
+        folders = {
+            (*wrappers, *([split] if split else []), name, *(below.split("/") if below else []))
+            for split in splits or [""]
+            for name in classes
+            for below in ["", *inside]
+        }
+        layout = find_layout(folders)
+        for folder in folders:
+            level = len(wrappers) + bool(splits)
+            expected = split_of(folder[level - 1]) if splits else None
+            assert layout.place(folder) == Place(folder[level], expected)
 
     def test_a_person_may_say_which_folder_is_the_class(self) -> None:
         paths = [("2024", "cat", "a"), ("2025", "dog", "a"), ("2025", "cow")]

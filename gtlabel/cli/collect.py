@@ -203,7 +203,7 @@ def _tell(plan: CollectionPlan) -> None:
     aside = plan.chosen.aside
     broken = [item for item in aside if "is the same picture as" not in item.reason]
     for item in broken[:_SHOWN]:
-        say(f"set aside: {item.path} {item.reason}")
+        say(f"set aside: {item}")
     if len(broken) > _SHOWN:
         say(f"set aside: {len(broken) - _SHOWN} more, see set-aside.jsonl")
     if plan.chosen.repeated:

@@ -28,10 +28,17 @@ class Labeled:
 
 @dataclass(frozen=True, slots=True)
 class Aside:
-    """A picture that is not collected: `{path} {reason}` is a sentence."""
+    """A picture that is not collected."""
 
     path: str
     reason: str
+
+    def __str__(self) -> str:
+        """One sentence. Names are other people's: what could move a terminal's cursor is spelled out."""
+        sentence = f"{self.path} {self.reason}"
+        if sentence.isprintable():
+            return sentence
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +228,7 @@ def _nothing_left(contents: Contents, aside: Sequence[Aside], left_out: Mapping[
         return (
             f"none of the {total} pictures of {where} is of a class that is wanted; its classes are {others}"
         )
-    first = f"{aside[0].path}, {aside[0].reason}"
-    return f"none of the {total} pictures of {where} can be used; the first one, {first}"
+    return f"none of the {total} pictures of {where} can be used: {aside[0]}"
 
 
 def _notes(contents: Contents, aside: Sequence[Aside], leaked: int) -> Iterator[str]:
