@@ -26,15 +26,17 @@ BENCHMARK = Path(__file__).parent / "benchmarks" / "report_page.py"
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a dataset of many images, a few of them suspicious."""
     folder = tmp_path_factory.mktemp("report")
-    (picture,) = photos(1)
+    picture, _, shared = photos(3)
     rows = [
         Row(f"photo {n:03d}.jpg", BINS[n % 3], "validation" if n % 5 == 0 else "train", data=b"")
-        for n in range(MANY - 3)
+        for n in range(MANY - 5)
     ]
     rows += [
         Row(EVIL.replace("/", ""), "Compost", dropped=("</script><script>document.title='owned'</script>",)),
         Row("doubtful.jpg", "Landfill", confidence=0.4),
         Row("cut.jpg", "Recycle", data=picture[:300]),
+        Row("one.jpg", "Recycle", data=shared),
+        Row("other.jpg", "Compost", data=shared),
     ]
     found = survey(make_dataset(folder / "dataset", rows), thumbnails=True)
     # Most have no picture, and that is nothing to look at here.
@@ -84,6 +86,17 @@ def test_a_name_is_text_wherever_it_stands(page: Page) -> None:
     assert page.locator("#one-title").inner_text() == EVIL
     assert "owned" in page.locator("#one-reasons").inner_text()
     assert page.locator("#gallery-one img[src='x']").count() == 0
+
+
+def test_two_pictures_that_are_one_stand_side_by_side(page: Page) -> None:
+    choose(page, "twin")
+    until(lambda: names(page) == ["other.jpg", "one.jpg"], "both of them")
+    page.locator(".cell button").first.click()
+    assert f"the same picture as {original('one.jpg')}" in page.locator("#one-reasons").inner_text()
+    sources = {
+        page.locator(f"{place} img").get_attribute("src") for place in ("#one-picture", "#one-reasons")
+    }
+    assert len(sources) == 1
 
 
 def test_pictures_are_found_by_reason_class_channel_name_and_order(page: Page) -> None:

@@ -171,6 +171,7 @@ def _columns(survey: Survey) -> dict[str, Any]:
     classes = list(survey.labels.classes)
     place = {name: position for position, name in enumerate(classes)}
     channels = list(survey.labels.channels)
+    positions = {image.image: position for position, image in enumerate(images)}
     return {
         "prefix": prefix,
         "names": [address.removeprefix(prefix) for address in addresses],
@@ -184,7 +185,10 @@ def _columns(survey: Survey) -> dict[str, Any]:
         "bytes": [image.sight.size if image.sight else 0 for image in images],
         "kinds": list(WEIGHTS),
         "reasons": {
-            position: [[reason.kind, reason.sentence] for reason in image.reasons]
+            position: [
+                [reason.kind, reason.sentence, -1 if reason.other is None else positions[reason.other]]
+                for reason in image.reasons
+            ]
             for position, image in enumerate(images)
             if image.reasons
         },

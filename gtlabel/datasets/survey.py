@@ -300,8 +300,9 @@ def _compared(images: Sequence[Surveyed]) -> tuple[list[Surveyed], PictureStatis
     usual = Usual([image.sight for image in images if image.sight])
     copies = near_copies([(_stored(image), print_) for image, print_ in prints])[1]
     leaking = leaks((_example(image) for image in images), groups((image.image, p) for image, p in prints))
-    twins = _twins(images, copies)
-    elsewhere = _elsewhere(leaking)
+    by_address = {image.image: image for image in images}
+    twins = _twins(by_address, copies)
+    elsewhere = _elsewhere(by_address, leaking)
     compared = []
     for image in images:
         sight = image.sight or Sight(0)
@@ -318,9 +319,8 @@ def _compared(images: Sequence[Surveyed]) -> tuple[list[Surveyed], PictureStatis
     return compared, statistics
 
 
-def _twins(images: Iterable[Surveyed], copies: Iterable[Copy]) -> dict[S3Uri, Reason]:
+def _twins(by_address: Mapping[S3Uri, Surveyed], copies: Iterable[Copy]) -> dict[S3Uri, Reason]:
     """The images that show the very picture, by its pixels, of an image of another class."""
-    by_address = {image.image: image for image in images}
     alike: dict[S3Uri, list[Surveyed]] = {}
     for copy in copies:
         alike.setdefault(copy.of, [by_address[copy.of]]).append(by_address[copy.image.uri])
@@ -330,18 +330,19 @@ def _twins(images: Iterable[Surveyed], copies: Iterable[Copy]) -> dict[S3Uri, Re
             other = next((twin for twin in members if twin.class_name != image.class_name), None)
             if other is not None:
                 sentence = f"shows the same picture as {other.original}, which is {other.class_name!r}"
-                reasons[image.image] = Reason("twin", sentence, WEIGHTS["twin"])
+                reasons[image.image] = Reason("twin", sentence, WEIGHTS["twin"], other.image)
     return reasons
 
 
-def _elsewhere(leaking: Iterable[Leak]) -> dict[S3Uri, Reason]:
+def _elsewhere(by_address: Mapping[S3Uri, Surveyed], leaking: Iterable[Leak]) -> dict[S3Uri, Reason]:
     """The images that have their like in another channel."""
     reasons: dict[S3Uri, Reason] = {}
     for leak in leaking:
         for channel, members in leak.images.items():
-            other, example = next((c, found[0]) for c, found in leak.images.items() if c != channel)
-            sentence = f"is in {channel}, and nearly the same picture is in {other}: {example}"
-            reasons.update((image, Reason("leak", sentence, WEIGHTS["leak"])) for image in members)
+            other = next(by_address[found[0]] for c, found in leak.images.items() if c != channel)
+            sentence = f"is in {channel}, and nearly the same picture is in {other.channel}: {other.original}"
+            reason = Reason("leak", sentence, WEIGHTS["leak"], other.image)
+            reasons.update(dict.fromkeys(members, reason))
     return reasons
 
 

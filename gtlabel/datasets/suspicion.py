@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from gtlabel.datasets.statistics import LabelStatistics
 from gtlabel.datasets.thumbnails import Sight
+from gtlabel.uris import S3Uri
 
 Kind = Literal["twin", "disputed", "unreadable", "leak", "unsure", "odd"]
 
@@ -45,11 +46,13 @@ class Reason:
         kind: what was found.
         sentence: for people; it ends the sentence "this image ...".
         weight: how much it says, with other reasons of its kind.
+        other: the image that it is compared with; None where it is not.
     """
 
     kind: Kind
     sentence: str
     weight: float
+    other: S3Uri | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ def unsure(confidence: float | None, of_job: Doubt) -> Reason | None:
     """Whether its job was less sure of it than of nearly all others, and of half of them by something."""
     if not confidence or confidence > of_job.low or confidence >= of_job.middle:
         return None
-    sentence = f"is among the least certain of its job: {confidence:.2f}, where half have {of_job.middle:.2f} or more"
+    usual = f"half have {of_job.middle:.2f} or more"
+    sentence = f"is among the least certain of its job: {confidence:.2f}; {usual}"
     return Reason("unsure", sentence, WEIGHTS["unsure"] * (1 - confidence) + 1)
 
 

@@ -204,8 +204,13 @@
     facts.replaceChildren(...told.flatMap(([name, value]) => [element('dt', '', name), element('dd', '', value)]));
     byId('one-picture').replaceChildren(pictureOf(index));
     byId('one-title').textContent = nameOf(index);
-    byId('one-reasons').replaceChildren(
-      ...reasonsOf(index).map(([, sentence]) => element('li', '', `This image ${sentence}.`)));
+    byId('one-reasons').replaceChildren(...reasonsOf(index).map(([, sentence, other]) => {
+      const item = element('li');
+      item.append(element('span', '', `This image ${sentence}.`));
+      // Two pictures that are said to be alike are best judged side by side.
+      if (other >= 0 && sourceOf(other)) item.append(pictureOf(other));
+      return item;
+    }));
     byId('one-place').textContent =
       `${(position + 1).toLocaleString('en')} of ${shown.length.toLocaleString('en')}`;
     byId('one-before').disabled = position === 0;
