@@ -15,16 +15,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gtlabel.datasets.copying import (
-    SHAPE,
-    SOURCE_ETAG,
-    WORKERS,
-    Flow,
-    Progress,
-    as_listed,
-    at_once,
-    connections,
-)
+from gtlabel.datasets.copying import SHAPE, SOURCE_ETAG, WORKERS, Progress, as_listed
+from gtlabel.datasets.flow import Flow, at_once, connections
 from gtlabel.datasets.folders import Placement
 from gtlabel.errors import DatasetError, MissingExtraError
 from gtlabel.storage import StoredObject, explained
