@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from gtlabel.errors import LabelingJobError, ManifestError
+from gtlabel.errors import LabelingJobError
+from gtlabel.manifests.answers import choice, read_request, read_response, response_place
 from gtlabel.manifests.lines import read_records
 from gtlabel.manifests.records import LabelMetadata, ManifestRecord
 from gtlabel.storage import list_objects, read, read_lines
@@ -81,26 +81,25 @@ def disputed_images(s3: S3Client, job: LabelingJob) -> frozenset[int]:
 
     Raises:
         LabelingJobError: if the job left neither, as one does that nobody answered.
+        AnswerFileError: if a file cannot be read.
     """
     folder = job.output / job.name / "annotations"
     seen = 0
     found: set[int] = set()
-    for _, batch in _fetched(s3, folder / "consolidated-annotation/consolidation-request/"):
-        for item in batch:
+    for uri, document in _fetched(s3, folder / "consolidated-annotation/consolidation-request/"):
+        for item in read_request(document, uri):
             seen += 1
-            said = [_choice(each["annotationData"].get("content")) for each in item["annotations"]]
-            if len(set(said)) > 1:
-                found.add(int(item["datasetObjectId"]))
+            if len({_choice(each.content) for each in item.annotations}) > 1:
+                found.add(item.number)
     if seen:
         return frozenset(found)
-    responses = folder / "worker-response/"
-    for uri, response in _fetched(s3, responses):
-        number = re.search(r"/iteration-\d+/(\d+)/[^/]+$", uri)
-        if number is None:
+    for uri, document in _fetched(s3, folder / "worker-response/"):
+        place = response_place(uri)
+        if place is None:
             continue
         seen += 1
-        if len({_choice(answer["answerContent"]) for answer in response["answers"]}) > 1:
-            found.add(int(number[1]))
+        if len({_choice(answer.answer_content) for answer in read_response(document, uri)}) > 1:
+            found.add(place[1])
     if not seen:
         raise LabelingJobError(f"the labeling job {job.name!r} left no answers under {folder}/")
     return frozenset(found)
@@ -138,23 +137,17 @@ def _confidence(label: LabelMetadata) -> float:
     return 1.0 if label.confidence is None else label.confidence
 
 
-def _choice(content: Any) -> str:
-    """What a worker said, in a form that can be compared: the order of several classes does not matter."""
-    said = json.loads(content) if isinstance(content, str) else content
-    answer = next(iter(said.values()), None) if isinstance(said, dict) else said
-    if isinstance(answer, dict):
-        answer = sorted(answer["labels"]) if "labels" in answer else answer.get("label", answer)
-    return json.dumps(answer, sort_keys=True)
+def _choice(content: Mapping[str, Any] | None) -> tuple[str, ...] | str:
+    """What a worker said, in a form that can be compared, whatever the page asks."""
+    chosen = None if content is None else choice(content)
+    return chosen or json.dumps(content, sort_keys=True)
 
 
-def _fetched(s3: S3Client, folder: S3Uri) -> Iterator[tuple[S3Uri, Any]]:
-    """Yield the JSON files below a folder, several fetched at once, a thousand at most held."""
+def _fetched(s3: S3Client, folder: S3Uri) -> Iterator[tuple[S3Uri, bytes]]:
+    """Yield the files below a folder, several fetched at once, a thousand at most held."""
 
-    def fetch(uri: S3Uri) -> tuple[S3Uri, Any]:
-        try:
-            return uri, json.loads(read(s3, uri))
-        except ValueError as error:
-            raise ManifestError(f"{uri} is not JSON: {error}") from error
+    def fetch(uri: S3Uri) -> tuple[S3Uri, bytes]:
+        return uri, read(s3, uri)
 
     with ThreadPoolExecutor(_READERS) as pool:
         for addresses in _in_batches((stored.uri for stored in list_objects(s3, folder)), 1_000):

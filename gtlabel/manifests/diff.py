@@ -109,8 +109,7 @@ def diff(before: Side, after: Side, *, confidence: float = 0.05) -> Difference:
     now = _Tally()
     seen: dict[str, Change | None] = {}
     for record in now.counted(after):
-        # An address that is taken apart is three texts.
-        image = str(record.source_ref)
+        image = record.address
         name, sure = _said(record, after)
         seen[image] = then.compare(record.source_ref, name, sure, confidence)
         now.classes[image] = name
@@ -160,7 +159,7 @@ class _Held:
         self.rows: dict[str, float | None] = {}
         for record in self.tally.counted(side):
             name, sure = _said(record, side)
-            image = str(record.source_ref)
+            image = record.address
             self.rows[image] = sure
             # Names are few: one text for all images of a class.
             self.tally.classes[image] = sys.intern(name) if name is not None else None
