@@ -171,8 +171,12 @@ class Copier:
         return True
 
     def _noted(self, target: S3Uri) -> str | None:
-        with explained("s3:GetObject", target):
-            found = self._flow.run(lambda: self._s3.head_object(Bucket=target.bucket, Key=target.key))
+        try:
+            with explained("s3:GetObject", target):
+                found = self._flow.run(lambda: self._s3.head_object(Bucket=target.bucket, Key=target.key))
+        except ObjectNotFoundError:
+            # Deleted since it was listed; then it is made again.
+            return None
         said = found["Metadata"]
         return None if SHAPE in said else said.get(SOURCE_ETAG)
 
