@@ -38,7 +38,7 @@ _FOLDER = "batch-operations/"
 _MAX_KEY_BYTES = 1024
 _PRIORITY = 10
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-# https://aws.amazon.com/s3/pricing/, S3 Standard in us-east-1, in US dollars; looked at on 2026-11-22.
+# US dollars for S3 Standard in us-east-1, from copies made of https://aws.amazon.com/s3/pricing/ in 2026.
 _A_JOB = 0.25
 _A_MILLION_OBJECTS = 1.0
 _A_THOUSAND_COPIES = 0.005

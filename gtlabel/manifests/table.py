@@ -112,16 +112,25 @@ class LabelTable:
 
     def extend(self, other: LabelTable) -> None:
         """Take the labels of another table, as if each had been added here, in the order they were there."""
+        ids = [self.saying_id(saying) for saying in other._sayings]
+        sayings = map(ids.__getitem__, other._saying)
+        self.repeated += other.repeated
+        if not other._several and self._first.keys().isdisjoint(other._first):
+            # Nobody has said anything of these pictures yet, and each has one row: columns are taken whole.
+            rows = range(len(self._next), len(self._next) + len(other._next))
+            self._first.update(zip(other._first, rows, strict=True))
+            self._next.extend(other._next)
+            self._saying.extend(sayings)
+            self._created.extend(other._created)
+            return
         images = [""] * len(other._next)
         for image, first in other._first.items():
             row = first
             while row >= 0:
                 images[row] = image
                 row = other._next[row]
-        ids = [self.saying_id(saying) for saying in other._sayings]
-        for image, saying, moment in zip(images, other._saying, other._created, strict=True):
-            self.add(image, ids[saying], _moment(moment))
-        self.repeated += other.repeated
+        for image, saying, moment in zip(images, sayings, other._created, strict=True):
+            self.add(image, saying, _moment(moment))
 
     def _join(self, image: str, saying: int, moment: int) -> bool:
         """Let the next row be one more of a picture that has some; not if one of them says the same."""
