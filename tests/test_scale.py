@@ -87,7 +87,8 @@ class Spans:
 
 @settings(deadline=None)
 @given(
-    lines=st.lists(st.binary(max_size=9).map(lambda data: data.replace(b"\n", b"").replace(b"\r", b""))),
+    # No line that begins as a packed file does; such a manifest is not read in parts.
+    lines=st.lists(st.text("ab é☂\x00\x85", max_size=5).map(str.encode)),
     ended=st.booleans(),
     size=st.integers(1, 40),
     more=st.integers(1, 5),
@@ -95,12 +96,11 @@ class Spans:
 def test_every_line_is_in_just_one_span(lines: list[bytes], ended: bool, size: int, more: int) -> None:
     body = b"\n".join(lines) + (b"\n" if ended else b"")
     whole = list(read_chunks((body,), ""))
-    if not body.startswith(b"\x1f\x8b\x08"):
-        scale.MORE, before = more, scale.MORE
-        try:
-            assert Spans(body, size).lines() == whole
-        finally:
-            scale.MORE = before
+    scale.MORE, before = more, scale.MORE
+    try:
+        assert Spans(body, size).lines() == whole
+    finally:
+        scale.MORE = before
 
 
 def facts(gathered: Gathered) -> object:
