@@ -70,13 +70,13 @@ def put_answers(s3: S3Client, name: str, number: int, answers: dict[str, str], h
         "answers": [
             {
                 "answerContent": {"crowd-image-classifier": {"label": class_name}},
-                "submissionTime": f"2026-11-22T{hour}:00:{second:02d}.000Z",
+                "submissionTime": f"2026-11-22T{hour:02d}:00:{second:02d}.000Z",
                 "workerId": f"private.us-east-1.{worker}",
             }
             for second, (worker, class_name) in enumerate(answers.items())
         ]
     }
-    where = S3Uri(f"{folder}/2026-11-22_{hour}:01:00.json")
+    where = S3Uri(f"{folder}/2026-11-22_{hour:02d}:01:00.json")
     write(s3, where, json.dumps(document).encode())
 
 
