@@ -120,17 +120,17 @@ def overlapping() -> bytes:
     return bytes(body)
 
 
-def zip_bomb(megabytes: int = 80) -> bytes:
-    """A zip of some hundred kilobytes that unpacks to so many megabytes."""
+def zip_bomb(megabytes: int = 4) -> bytes:
+    """A zip of some kilobytes that unpacks to so many megabytes."""
     return zipped([*HONEST.items(), ("cat/bomb.png", bytes(megabytes << 20))])
 
 
-def tar_bomb(pack: str, megabytes: int = 80) -> bytes:
+def tar_bomb(pack: str, megabytes: int = 4) -> bytes:
     """The same as a tar."""
     return tarred([*HONEST.items(), ("cat/bomb.png", bytes(megabytes << 20))], pack)
 
 
-def long_name_bomb(megabytes: int = 80) -> bytes:
+def long_name_bomb(megabytes: int = 4) -> bytes:
     """A tar whose next member has a name of so many megabytes, which a careless reader keeps in memory."""
     info = tarfile.TarInfo("././@LongLink")
     info.type = tarfile.GNUTYPE_LONGNAME

@@ -157,7 +157,8 @@ def test_a_hostile_archive_is_refused_whole_and_by_name(
     monkeypatch.chdir(path.parent)
     before = tree(tmp_path)
     with pytest.raises(ArchiveError, match=sentence) as refused:
-        looked_at(path)
+        # What is harmless is small here, so that a bomb need not be large.
+        looked_at(path, limits=Limits(free_bytes=1 << 20))
     assert str(refused.value).startswith(f"archive.{kind}: ")
     assert "\n" not in str(refused.value)
     assert tree(tmp_path) == before
@@ -219,12 +220,6 @@ ODD: list[tuple[str, Callable[[], bytes], str, str]] = [
     (
         "zip",
         lambda: with_zip("cat/large.jpg", bytes(41 << 20)),
-        "cat/large.jpg",
-        "is 41.0 MB long; the limit is 40 MB",
-    ),
-    (
-        "tar.gz",
-        lambda: with_tar("cat/large.jpg", bytes(41 << 20)),
         "cat/large.jpg",
         "is 41.0 MB long; the limit is 40 MB",
     ),
@@ -311,7 +306,7 @@ def test_only_what_is_wanted_is_unpacked(tmp_path: Path) -> None:
     assert found["dog/1.png"] == HONEST["dog/1.png"]
 
 
-@settings(max_examples=150, deadline=2000)
+@settings(max_examples=80, deadline=2000)
 @given(
     kind=st.sampled_from(["zip", *PACK]),
     damage=st.lists(
