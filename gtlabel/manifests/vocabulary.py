@@ -24,7 +24,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from gtlabel.errors import VocabularyError
@@ -71,11 +70,11 @@ class Vocabulary:
         removed: the classes whose images are left out.
     """
 
-    renames: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    renames: Mapping[str, str] = field(default_factory=dict)
     removed: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        problems = list(self._problems())
+        problems = list(_contradictions(self.renames, self.removed))
         if problems:
             raise VocabularyError("the vocabulary cannot be used: " + "; ".join(problems))
 
@@ -109,16 +108,14 @@ class Vocabulary:
         except tomllib.TOMLDecodeError as error:
             message = str(error)
             raise VocabularyError(f"{where} is not TOML: {message[0].lower()}{message[1:]}") from error
+        renames, removed = document.get("rename", {}), document.get("remove", {})
         problems = list(_misspelled(document))
         if not problems:
-            vocabulary = object.__new__(cls)
-            object.__setattr__(vocabulary, "renames", MappingProxyType(dict(document.get("rename", {}))))
-            removed = frozenset(document.get("remove", {}).get("classes", ()))
-            object.__setattr__(vocabulary, "removed", removed)
-            problems.extend(vocabulary._problems())
-            if not problems:
-                return vocabulary
-        raise VocabularyError(f"{where} cannot be used: " + "; ".join(problems))
+            removed = frozenset(removed.get("classes", ()))
+            problems = list(_contradictions(renames, removed))
+        if problems:
+            raise VocabularyError(f"{where} cannot be used: " + "; ".join(problems))
+        return cls(renames, removed)
 
     def name(self, class_name: str) -> str | None:
         """What a class is called in the dataset; None if it is left out."""
@@ -135,22 +132,6 @@ class Vocabulary:
         """The classes that the vocabulary speaks about and no job has: mostly a slip of the pen."""
         known = set(met)
         return [name for name in (*self.renames, *sorted(self.removed)) if name not in known]
-
-    def _problems(self) -> Iterator[str]:
-        for old, new in self.renames.items():
-            if old == new:
-                yield f"{old!r} is renamed to itself"
-            elif old in self.removed:
-                yield f"{old!r} is both renamed and removed"
-            elif new in self.removed:
-                yield f"{old!r} is renamed to {new!r}, which is removed; remove {old!r} too"
-            elif new in self.renames:
-                yield (
-                    f"{old!r} is renamed to {new!r}, which is itself renamed to {self.renames[new]!r}; "
-                    f"write {_quoted(old)} = {_quoted(self.renames[new])}"
-                )
-            if problem := name_problem(new):
-                yield problem
 
 
 def suggestions(names: Mapping[str, int] | Iterable[str]) -> list[Suggestion]:
@@ -222,6 +203,23 @@ def _one_slip_apart(one: str, other: str) -> bool:
     if one[start + 1 :] == other[start + 1 :]:
         return True
     return one[start : start + 2] == other[start : start + 2][::-1] and one[start + 2 :] == other[start + 2 :]
+
+
+def _contradictions(renames: Mapping[str, str], removed: frozenset[str]) -> Iterator[str]:
+    for old, new in renames.items():
+        if old == new:
+            yield f"{old!r} is renamed to itself"
+        elif old in removed:
+            yield f"{old!r} is both renamed and removed"
+        elif new in removed:
+            yield f"{old!r} is renamed to {new!r}, which is removed; remove {old!r} too"
+        elif new in renames:
+            yield (
+                f"{old!r} is renamed to {new!r}, which is itself renamed to {renames[new]!r}; "
+                f"write {_quoted(old)} = {_quoted(renames[new])}"
+            )
+        if problem := name_problem(new):
+            yield problem
 
 
 def _misspelled(document: Mapping[str, Any]) -> Iterator[str]:
