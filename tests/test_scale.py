@@ -13,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtlabel.aws import Aws
-from gtlabel.datasets import scale
 from gtlabel.datasets.consolidate import Engine, JobOutput, consolidate
 from gtlabel.datasets.gather import Gathered, Part, gather, read_part
-from gtlabel.datasets.scale import Cluster, Connection
+from gtlabel.datasets.scale import Cluster, Connection, lines_between
 from gtlabel.errors import ManifestLineError, PictureChangedError
 from gtlabel.manifests.choose import Choice
 from gtlabel.manifests.chunks import read_chunks
@@ -71,10 +70,10 @@ class Spans:
         part = self._body[int(first) : int(last) + 1 if last else None]
         return {"Body": StreamingBody(BytesIO(part), len(part))}
 
-    def lines(self) -> list[bytes]:
+    def lines(self, step: int) -> list[bytes]:
         size = len(self._body)
         spans = [(start, min(start + self._size, size)) for start in range(0, size, self._size)]
-        bodies = [scale.lines_between(self, MANIFEST, start, end) for start, end in spans]  # type: ignore[arg-type]
+        bodies = [lines_between(self, MANIFEST, start, end, step) for start, end in spans]  # type: ignore[arg-type]
         return [item for body in bodies for item in read_chunks((body,), "")]
 
     def parts(
@@ -91,16 +90,12 @@ class Spans:
     lines=st.lists(st.text("ab é☂\x00\x85", max_size=5).map(str.encode)),
     ended=st.booleans(),
     size=st.integers(1, 40),
-    more=st.integers(1, 5),
+    step=st.integers(1, 5),
 )
-def test_every_line_is_in_just_one_span(lines: list[bytes], ended: bool, size: int, more: int) -> None:
+def test_every_line_is_in_just_one_span(lines: list[bytes], ended: bool, size: int, step: int) -> None:
     body = b"\n".join(lines) + (b"\n" if ended else b"")
     whole = list(read_chunks((body,), ""))
-    scale.MORE, before = more, scale.MORE
-    try:
-        assert Spans(body, size).lines() == whole
-    finally:
-        scale.MORE = before
+    assert Spans(body, size).lines(step) == whole
 
 
 def facts(gathered: Gathered) -> object:
@@ -174,10 +169,9 @@ def two_processes() -> Iterator[None]:
             os.environ[name] = value
 
 
-@pytest.fixture
-def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So little for each task that a few pictures make many."""
-    monkeypatch.setattr(Cluster.__init__, "__kwdefaults__", {"processes": 2, "shard": 5, "span": 700})
+def small(s3: S3Client) -> Cluster:
+    """A cluster with so little for each task that a few pictures make many."""
+    return Cluster(s3, shard=5, span=700)
 
 
 def put_pictures(s3: S3Client, count: int = 24) -> None:
@@ -196,24 +190,24 @@ def tree(s3: S3Client, prefix: S3Uri) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("two_processes", "small_shards")
+@pytest.mark.usefixtures("two_processes")
 class TestOnRay:
     def test_the_dataset_is_that_of_one_process_byte_for_byte(self, gtlabel_aws: Aws) -> None:
         s3 = gtlabel_aws.s3
         put_pictures(s3)
         into = HOME / "dataset/"
         trees = []
-        engines: tuple[Engine, ...] = ("process", "ray")
+        engines: tuple[Engine | Cluster, ...] = ("process", "ray", small(s3))
         for engine in engines:
             consolidate(s3, [OUTPUT], into, groups="near-duplicates", engine=engine)
             trees.append(tree(s3, into))
             for item in list(list_objects(s3, into)):
                 s3.delete_object(Bucket=item.uri.bucket, Key=item.uri.key)
-        assert trees[0] == trees[1]
+        assert trees[0] == trees[1] == trees[2]
         assert len(trees[0]) > 50
 
     def test_a_cluster_does_the_work_in_other_processes(self, gtlabel_aws: Aws) -> None:
-        with Cluster(gtlabel_aws.s3) as cluster:
+        with small(gtlabel_aws.s3) as cluster:
             ids = set(cluster.map(lambda _, number: os.getpid() + 0 * number, range(8)))
             assert os.getpid() not in ids
             doubled = list(cluster.map(lambda _, number: 2 * number, range(30)))
@@ -224,7 +218,7 @@ class TestOnRay:
         put_pictures(s3, 6)
         write(s3, MANIFEST, read(s3, MANIFEST) + b'{"source": "text"}\n')
         with pytest.raises(ManifestLineError, match=r"output\.manifest, line 13: it holds text") as raised:
-            consolidate(s3, [OUTPUT], HOME / "dataset/", engine="ray")
+            consolidate(s3, [OUTPUT], HOME / "dataset/", engine=small(s3))
         assert raised.value.line == 13
 
     def test_errors_of_tasks_arrive_as_they_were_raised(self, gtlabel_aws: Aws) -> None:
@@ -235,7 +229,7 @@ class TestOnRay:
         listed = stat(s3, HOME / "images/0.jpg")
         changed = StoredObject(listed.uri, listed.size, "0" * 32, listed.modified)
         placements = list(place([(changed, "Landfill")], HOME / "dataset").values())
-        with Cluster(s3) as cluster, pytest.raises(PictureChangedError, match=r"0\.jpg") as raised:
+        with small(s3) as cluster, pytest.raises(PictureChangedError, match=r"0\.jpg") as raised:
             cluster.copy_missing(placements, {})
         assert str(raised.value).count(str(listed.uri)) == 1
 

@@ -71,7 +71,7 @@ class Options(TypedDict, total=False):
     resize: Shape | None
     on_bad: OnBad | None
     workers: int
-    engine: Engine
+    engine: Engine | Cluster
     batch: Principal | None
     break_lock: bool
     dry_run: bool
@@ -93,7 +93,7 @@ def consolidate(
     resize: Shape | None = None,
     on_bad: OnBad | None = None,
     workers: int = WORKERS,
-    engine: Engine = "process",
+    engine: Engine | Cluster = "process",
     batch: Principal | None = None,
     break_lock: bool = False,
     dry_run: bool = False,
@@ -121,7 +121,8 @@ def consolidate(
         resize: the height and width to bring images to on their way, through this machine; only with `copy`.
         on_bad: takes the number, bytes and reason of a line that cannot be used, in place of an error.
         workers: how many copies run at once; with `ray`, in each of its processes.
-        engine: `ray` reads manifests and images and copies them on a cluster, with the same result.
+        engine: `ray`, or a cluster, reads manifests and images and copies them with many processes, and the
+            same result.
         batch: let S3 copy by itself, for this account and role; see `gtlabel.datasets.batchoperations`. The
             dataset that is returned tells in `requests` what has to be done before it is finished by
             calling this again.
@@ -171,9 +172,11 @@ def consolidate(
     return dataset
 
 
-def _cluster(s3: S3Client, engine: Engine) -> Cluster | nullcontext[None]:
+def _cluster(s3: S3Client, engine: Engine | Cluster) -> Cluster | nullcontext[None]:
     if engine == "process":
         return nullcontext()
+    if engine != "ray":
+        return engine
     from gtlabel.datasets.scale import Cluster
 
     return Cluster(s3)

@@ -52,8 +52,7 @@ SPAN = 32 << 20
 _AHEAD = 2
 _STARTED_HERE = 2
 _GZIP = b"\x1f\x8b\x08"
-# Read behind a span until its last line ends.
-MORE = 1 << 16
+_STEP = 1 << 16
 _OWN_NAMES = (".amazonaws.com", ".amazonaws.com.cn")
 
 
@@ -227,15 +226,23 @@ def _part(connection: Connection, span: _Span) -> Part | None:
     return read_part(lines, span.output, span.vocabulary, span.choice, span.chains)
 
 
-def lines_between(s3: S3Client, manifest: S3Uri, start: int, end: int) -> bytes:
-    """The lines that begin between two bytes; the last one may go on behind them."""
+def lines_between(s3: S3Client, manifest: S3Uri, start: int, end: int, step: int = _STEP) -> bytes:
+    """The lines that begin between two bytes; the last one may go on behind them.
+
+    Args:
+        s3: the client.
+        manifest: what to read; it is not packed.
+        start: the first byte at which a line may begin.
+        end: the byte behind the last one at which a line may begin.
+        step: how many bytes are read at once behind that, until the last line ends.
+    """
     # A line begins at `start` if another ends just before.
     before = max(0, start - 1)
     body = read_range(s3, manifest, before, end - before)
     if start:
         body = body.partition(b"\n")[2]
     while body and not body.endswith(b"\n"):
-        more = read_range(s3, manifest, end, MORE)
+        more = read_range(s3, manifest, end, step)
         line, newline, _ = more.partition(b"\n")
         body += line + newline
         end += len(more)
