@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import tracemalloc
 from collections.abc import Iterator
 from datetime import datetime
@@ -17,6 +18,7 @@ from gtlabel.errors import ClassListError, ManifestError, ManifestLineError, Mis
 from gtlabel.manifests.classes import ClassIds, ClassList, check_classes, reconcile
 from gtlabel.manifests.lines import MAX_LINE_CHARACTERS, read_records, write_record
 from gtlabel.manifests.records import LabelMetadata, ManifestRecord
+from gtlabel.uris import S3Uri
 
 RECORDED = Path(__file__).parent / "recorded" / "ground-truth-job" / "output.manifest.excerpt"
 BIRDS = "birds-open-images-clone"
@@ -131,6 +133,23 @@ class TestReading:
         long = ManifestRecord.from_values({"source-ref": "s3://photos/1.jpg", "x": "a" * 100_000})
         with pytest.raises(ManifestError, match="at most 100,000"):
             write_record(long)
+
+    def test_a_record_travels_to_another_process_and_stays_the_same(self) -> None:
+        item = record('{"a":1.00, "source-ref":"s3://photos/1.jpg"}')
+        again = pickle.loads(pickle.dumps(item))
+        assert (again, hash(again), again.line) == (item, hash(item), item.line)
+        assert again != item.having({"a": 2})
+        assert eval(repr(item)) == item
+
+    def test_what_makes_no_record_is_refused_when_it_is_made(self) -> None:
+        with pytest.raises(
+            ManifestError, match="s3://photos cannot be written: 'source-ref': names a bucket"
+        ):
+            ManifestRecord.of(S3Uri("s3://photos"))
+        with pytest.raises(ManifestError, match=r"the record of s3://photos/1\.jpg cannot be written"):
+            ManifestRecord.from_values({"source-ref": "s3://photos/1.jpg", "x": float("nan")})
+        with pytest.raises(ManifestError, match=r"the record of s3://photos/1\.jpg cannot be written"):
+            ManifestRecord.of(S3Uri("s3://photos/1.jpg")).having({"x": float("inf")})
 
     def test_memory_stays_flat(self) -> None:
         line = RECORDED.read_bytes().splitlines(keepends=True)[0]
