@@ -19,7 +19,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from sklearn.ensemble import ExtraTreesClassifier
 
 from gtlabel.errors import TrainingError
 from gtlabel.networks import interpreter
@@ -180,6 +179,9 @@ def test_no_held_out_picture_is_among_those_to_label() -> None:
 
 
 def test_the_network_answers_as_the_forest_that_it_was_made_from() -> None:
+    # Three seconds, which only the process that comes to this test needs to take.
+    from sklearn.ensemble import ExtraTreesClassifier
+
     random = np.random.default_rng(3)
     pictures = random.uniform(0, 255, (60, 3, 1, 1)) + random.normal(0, 30, (60, 3, 32, 32))
     batch = pictures.clip(0, 255).astype(np.float32)
