@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -167,3 +171,14 @@ class TestAPlan:
 def test_fewer_groups_than_channels_are_refused() -> None:
     with pytest.raises(DatasetError, match="1 groups of pictures are too few for the channels tr"):
         loans(["cam1"], Shares())
+
+
+def test_the_table_of_stability_finds_nothing_of_ours_moved() -> None:
+    program = Path(__file__).parent / "benchmarks" / "splitting.py"
+    command = [sys.executable, str(program), "--images", "200", "--cameras", "20"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    rows = {line[:28].strip(): line[28:].split() for line in run.stdout.splitlines() if line[:28].strip()}
+    assert rows["gtlabel"][:2] == ["0", "0"]
+    assert rows["gtlabel --group-by burst"][:3] == ["0", "0", "0"]
+    assert int(rows["shuffle and cut"][0].replace(",", "")) > 100

@@ -130,9 +130,7 @@ def main() -> int:
         follow("shuffle and cut", shuffled, everything, arguments.images),
         follow("stratified shuffle and cut", stratified, everything, arguments.images),
     ]
-    print(
-        f"from {arguments.images:,} pictures to {len(everything):,} in steps of {GROWTH}, 20 % for validation\n"
-    )
+    print(f"from {arguments.images:,} pictures to {len(everything):,} by {GROWTH}, 20 % for validation\n")
     print(f"{'':28}{'moved':>9}{'leaked':>9}{'bursts torn':>13}{'worst class':>13}")
     for row in rows:
         print(f"{row.name:28}{row.moved:9,}{row.leaked:9,}{row.torn:13,}{row.worst:12.1%}")
