@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
@@ -269,6 +269,7 @@ class TestRecords:
             + b"xyz\0"
         )
 
+    @settings(max_examples=50)
     @given(
         picture=st.lists(st.sampled_from([MAGIC, b"a", b"bc", b"\0\0\0\0", b"jpeg" * 3]), max_size=12),
         label=st.integers(0, 1000),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtlabel.aws import Aws
@@ -103,10 +103,12 @@ class TestNames:
         stem = name.partition(".")[0].casefold()
         assert file_of(name) == name or stem in ("con", "prn", "aux", "nul") or stem[:3] in ("com", "lpt")
 
+    @settings(max_examples=40)
     @given(names=st.lists(texts(), unique=True, min_size=2, max_size=8))
     def test_no_two_classes_share_a_folder(self, names: list[str]) -> None:
         assert len({folder_of(name) for name in names}) == len(names)
 
+    @settings(max_examples=40)
     @given(keys=st.lists(texts(), unique=True, min_size=1, max_size=12), data=st.data())
     def test_no_two_pictures_share_a_copy_on_any_system(self, keys: list[str], data: st.DataObject) -> None:
         images = [S3Uri.of("photos", key) for key in keys]
@@ -118,6 +120,7 @@ class TestNames:
             assert len(target.key.encode()) <= 1024
             assert all(is_harmless(part) for part in target.key.split("/"))
 
+    @settings(max_examples=40)
     @given(keys=st.lists(texts(), unique=True, min_size=1, max_size=8), random=st.randoms())
     def test_names_do_not_depend_on_the_order_in_which_pictures_come(
         self, keys: list[str], random: object

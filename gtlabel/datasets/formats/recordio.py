@@ -50,7 +50,10 @@ def pack(label: float, number: int, picture: bytes) -> bytes:
     Raises:
         RecordIOError: if the picture is too long for a record.
     """
-    return b"".join(_framed(HEADER.pack(0, label, number, 0) + picture, number))
+    size = HEADER.size + len(picture)
+    if size > LONGEST:
+        raise RecordIOError(number, f"{size} bytes do not fit into one record; the limit is {LONGEST}")
+    return b"".join(_framed(HEADER.pack(0, label, number, 0) + picture))
 
 
 def _records(
@@ -65,11 +68,7 @@ def _records(
         yield record
 
 
-def _framed(payload: bytes, number: int) -> Iterator[bytes]:
-    if len(payload) > LONGEST:
-        raise RecordIOError(
-            number, f"{len(payload)} bytes do not fit into one record; the limit is {LONGEST}"
-        )
+def _framed(payload: bytes) -> Iterator[bytes]:
     parts = _parts(payload)
     for place, part in enumerate(parts):
         if len(parts) == 1:
