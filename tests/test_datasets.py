@@ -310,7 +310,7 @@ class CutOffError(Exception):
 
 class TestInterruption:
     def test_a_run_killed_at_any_request_is_completed_by_the_next(self, s3: S3Client) -> None:
-        job = put_bins(s3, 8)
+        job = put_bins(s3, 4)
         requests = Requests(s3)
         consolidate(s3, [job], INTO, workers=1)
         whole = tree(s3)
@@ -326,7 +326,7 @@ class TestInterruption:
             requests.forget()
             consolidate(s3, [job], INTO)
             assert tree(s3) == whole
-            assert copied + requests.copies == 8
+            assert copied + requests.copies == 4
 
     def test_a_run_killed_over_an_older_dataset_leaves_none(self, s3: S3Client) -> None:
         consolidate(s3, [put_bins(s3, 8)], INTO)
