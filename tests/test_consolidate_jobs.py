@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ from dataset_parts import (
     tree,
 )
 from moto import mock_aws
+from PIL import Image
 
 from gtlabel.aws import Aws
 from gtlabel.datasets.certificate import verify
@@ -61,6 +64,15 @@ def s3(account: S3Client) -> S3Client:
     for item in list_objects(account, S3Uri(f"s3://{BUCKET}/")):
         account.delete_object(Bucket=BUCKET, Key=item.uri.key)
     return account
+
+
+def photograph(seed: int, quality: int) -> bytes:
+    """A picture unlike that of any other seed."""
+    chance = random.Random(seed)
+    small = Image.frombytes("RGB", (8, 8), chance.randbytes(192))
+    data = io.BytesIO()
+    small.resize((160, 120), Image.Resampling.BICUBIC).save(data, "JPEG", quality=quality)
+    return data.getvalue()
 
 
 def three_jobs(s3: S3Client) -> list[JobOutput]:
@@ -230,6 +242,28 @@ class TestGrowing:
         after = consolidate(s3, [manifest], INTO, shares=shares)
         assert after.images == 60
         assert where.items() <= {item.original: item.channel for item in examples(s3, after)}.items()
+
+    def test_a_near_copy_joins_the_channel_of_the_picture_it_is_like(self, s3: S3Client) -> None:
+        def put(names: dict[str, tuple[int, int]]) -> S3Uri:
+            manifest = put_job(
+                s3, "bins", [line(name, said(BINS[of % 3])) for name, (of, _) in names.items()]
+            )
+            for name, (of, quality) in names.items():
+                write(s3, address(name), photograph(of, quality))
+            return manifest
+
+        first = {f"m{n:02d}.jpg": (n, 95) for n in range(12)}
+        shares = Shares(validation=0.4)
+        before = consolidate(s3, [put(first)], INTO, shares=shares, groups="near-duplicates")
+        where = {item.original.name: item.channel for item in examples(s3, before)}
+        # Their addresses come first, so a group that was named anew would get another name.
+        copies = {f"a{n:02d}.jpg": (n, 60) for n in range(12)}
+        after = consolidate(s3, [put({**copies, **first})], INTO, shares=shares, groups="near-duplicates")
+        now = {item.original.name: item.channel for item in examples(s3, after)}
+        assert {name: now[name] for name in where} == where
+        assert all(now[f"a{n:02d}.jpg"] == where[f"m{n:02d}.jpg"] for n in range(12))
+        assert len(set(where.values())) == 2
+        assert verify(s3, INTO) == []
 
     def test_what_would_come_of_it_can_be_asked_without_writing(self, s3: S3Client) -> None:
         manifest = put_job(s3, "bins", [line(f"{n}.jpg", said(BINS[n % 3])) for n in range(12)])
