@@ -60,7 +60,7 @@ def chromium() -> Iterator[Browser]:
         opened.close()
 
 
-def until(look: Callable[[], _Seen], what: str, seconds: float = 10.0) -> _Seen:
+def until(look: Callable[[], _Seen], what: str, seconds: float = 30.0) -> _Seen:
     """What `look` sees as soon as it sees anything.
 
     Args:

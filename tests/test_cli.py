@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -209,12 +210,23 @@ def test_ctrl_c_ends_a_wait_with_its_own_exit_code(photos: str) -> None:
         text=True,
         env=os.environ,
     )
-    time.sleep(1.5)
+    # From the moment that it asks for the job, which takes a connection, it waits.
+    deadline = time.monotonic() + 60
+    while not _has_a_connection(waiting.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     waiting.send_signal(signal.SIGINT)
     _, said = waiting.communicate(timeout=20)
     assert waiting.returncode == 130
     assert said.startswith("gtlabel: interrupted")
     assert "Traceback" not in said
+
+
+def _has_a_connection(pid: int) -> bool:
+    with suppress(FileNotFoundError):
+        return any(str(file.readlink()).startswith("socket:") for file in Path(f"/proc/{pid}/fd").iterdir())
+    # Something was closed while this looked.
+    return False
 
 
 def test_a_manifest_that_is_no_json_fails_the_job_with_its_line_and_exit_code_three(
