@@ -165,11 +165,6 @@ class TestTheTable:
         for item in (label("a", None), label("b", 5, job="x", confidence=0.0, by_human=False, named="B")):
             assert list(table_of([item]).labels(item.image)) == [item]
 
-    def test_what_is_not_kept_is_forgotten(self) -> None:
-        table = table_of([label("a", 1), label("b", 2), label("a", image="2")])
-        table.keep(lambda image: image.endswith("2"))
-        assert (table.images(), table.several) == (["s3://photos/2"], frozenset())
-
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_single_label_holds_by_every_policy(policy: Policy) -> None:

@@ -96,12 +96,10 @@ class Witness:
     It keeps eight bytes of every line.
 
     Attributes:
-        images: how many lines there were.
         sha256: the digest of each channel.
     """
 
     def __init__(self) -> None:
-        self.images: dict[Channel, int] = {}
         self.sha256: dict[Channel, str] = {}
         self._lines: dict[Channel, bytearray] = {}
         self._split = sha256()
@@ -117,7 +115,6 @@ class Witness:
             told = [f"{channel}\t{group}\t{image}\n" for image, group in zip(images, groups, strict=True)]
             split.update("".join(told).encode())
             yield body
-        self.images[channel] = len(short) // _LINE_BYTES
         self.sha256[channel] = whole.hexdigest()
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -224,13 +224,6 @@ class LabelTable:
                 self._decisions[image] = (decision.policy, decision.votes)
             self._order(image, [decision.kept, *decision.agreed, *decision.dropped])
         return Settled(repeated, tuple(disputed))
-
-    def keep(self, holds: Callable[[str], bool]) -> None:
-        """Forget the pictures of which `holds` is not true."""
-        gone = [image for image in self._first if not holds(image)]
-        for image in gone:
-            del self._first[image]
-        self._several.difference_update(gone)
 
     def _order(self, image: str, labels: list[Label]) -> None:
         """Write the labels of a picture into its rows again, in this order; a voted one needs one more."""
