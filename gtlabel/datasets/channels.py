@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,6 +24,7 @@ from gtlabel.errors import DatasetError, ObjectNotFoundError
 from gtlabel.manifests.classes import ClassList
 from gtlabel.manifests.lines import MAX_LINE_CHARACTERS, encode_line, read_records
 from gtlabel.manifests.merge import Policy
+from gtlabel.manifests.provenance import LICENCE, SOURCE
 from gtlabel.manifests.records import LabelMetadata, first_problem
 from gtlabel.manifests.split import Channel
 from gtlabel.manifests.table import LabelTable
@@ -168,13 +169,18 @@ class Dataset(_FromFile):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One line of a channel: the copy, its class, and what the job said about the label."""
+    """One line of a channel: the copy, its class, and what the job said about the label.
+
+    Where the picture was collected, the line also tells from where and on what terms.
+    """
 
     image: S3Uri
     original: S3Uri
     channel: Channel
     class_name: str
     label: LabelMetadata
+    source: Any = None
+    licence: Any = None
 
 
 def read_dataset(s3: S3Client, uri: S3Uri) -> Dataset:
@@ -214,6 +220,8 @@ def read_channel(s3: S3Client, dataset: Dataset, channel: Channel) -> Iterator[E
             channel,
             names[record.class_index(dataset.attribute)],
             record.label(dataset.attribute),
+            record.get(SOURCE),
+            record.get(LICENCE),
         )
 
 
@@ -244,6 +252,7 @@ class LineMaker:
             ManifestError: if a line is longer than AWS reads.
         """
         table, common, several = self._table, self._common, self._several
+        origins = table.origins
         rows = table.rows_of(images)
         made = []
         for image, target, group, said, created in zip(
@@ -259,6 +268,8 @@ class LineMaker:
             if renamed or image in several:
                 lineage = table.decision(image).lineage()
                 text += f',"{LINEAGE}":{msgspec.json.encode(lineage).decode()}'
+            if origins:
+                text += origins.get(image, "")
             made.append(text + "}")
         whole = "\n".join(made)
         if whole.isascii() and len(max(made, key=len)) <= MAX_LINE_CHARACTERS:

@@ -35,6 +35,7 @@ from gtlabel.manifests.classes import ClassList, reconcile
 from gtlabel.manifests.lines import write_image
 from gtlabel.manifests.merge import Policy
 from gtlabel.manifests.split import Channel, KeyPattern, Shares
+from gtlabel.manifests.table import LabelTable
 from gtlabel.manifests.vocabulary import Vocabulary, suggestions
 from gtlabel.storage import StoredObject, exists, list_objects, write, write_chunks, write_lines
 from gtlabel.uris import S3Uri
@@ -172,6 +173,16 @@ def consolidate(
     return dataset
 
 
+def _contradictions(table: LabelTable) -> Iterator[str]:
+    """Say that manifests do not agree on what may be done with a picture."""
+    images = table.contradicted
+    if images:
+        yield (
+            f"manifests tell different sources or licences of {len(images)} images, first of {images[0]}; "
+            "what the first manifest tells is kept"
+        )
+
+
 def _cluster(s3: S3Client, engine: Engine | Cluster) -> Cluster | nullcontext[None]:
     if engine == "process":
         return nullcontext()
@@ -246,6 +257,7 @@ class _Consolidation:
         )
         self._plan = make_plan(table, images, group_of, shares, earlier)
         self._plan.warnings.extend(told)
+        self._plan.warnings.extend(_contradictions(table))
         self._plan.warnings.extend(str(item) for item in suggestions(self._names))
 
     def _class_names(self, found: Iterable[str]) -> ClassList:

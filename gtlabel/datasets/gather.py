@@ -14,6 +14,7 @@ from gtlabel.manifests.choose import Choice
 from gtlabel.manifests.classes import ClassIds, ClassList, check_classes
 from gtlabel.manifests.lines import read_records
 from gtlabel.manifests.merge import Label
+from gtlabel.manifests.provenance import provenance
 from gtlabel.manifests.records import LabelMetadata, ManifestRecord
 from gtlabel.manifests.table import LabelTable, Saying
 from gtlabel.manifests.vocabulary import Vocabulary
@@ -232,11 +233,15 @@ class _Reader:
         self._meanings: dict[tuple[str | None, int, str], None] = {}
 
     def read(self, lines: _Numbered, on_bad: OnBad | None) -> None:
-        attribute, states = self._attribute, self._states
+        attribute, states, tell = self._attribute, self._states, self._gathered.table.tell
         manifest = self._output.manifest
         taker = self._counted(on_bad) if on_bad else None
         for record in read_records(lines, manifest, attribute=attribute, on_bad=taker):
             state = record.state(attribute)
+            # Terms hold whatever becomes of the label.
+            origin = provenance(record)
+            if origin:
+                tell(record.address, origin)
             try:
                 if state == "labeled":
                     self._take(record)

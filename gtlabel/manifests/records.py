@@ -117,6 +117,15 @@ class ManifestRecord(msgspec.Struct, gc=False, eq=False):
         raw = self._members.get(key)
         return default if raw is None else json.loads(bytes(raw))
 
+    def mentions(self, text: str) -> bool:
+        """Whether the line holds a text anywhere; much faster than to ask for a key."""
+        return text in self._line
+
+    def spelled(self, key: str) -> str | None:
+        """The value of one key as it stands in the line, to the character; None if it is not there."""
+        raw = self._members.get(key)
+        return None if raw is None else bytes(raw).decode()
+
     def keys(self) -> KeysView[str]:
         """The keys, in the order they were read."""
         return self._members.keys()

@@ -65,6 +65,8 @@ class LabelTable:
         self._saying_ids: dict[Saying, int] = {}
         self._decisions: dict[str, tuple[Policy, Mapping[str, int] | None]] = {}
         self._several: set[str] = set()
+        self._origins: dict[str, str] = {}
+        self._contradicted: set[str] = set()
         self._policy: Policy = "newest"
         self.repeated = 0
 
@@ -110,8 +112,31 @@ class LabelTable:
         """Take a label that is an object already."""
         self.add(str(label.image), self._id_of(label), label.created)
 
+    def tell(self, image: str, origin: str) -> None:
+        """Take what a line says about a picture's source and licence; what was said first holds.
+
+        Args:
+            image: the address, as a plain text.
+            origin: what `gtlabel.manifests.provenance.provenance` returned.
+        """
+        if self._origins.setdefault(image, origin) != origin:
+            self._contradicted.add(image)
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """What lines say about source and licence, by picture; about most of them nothing."""
+        return self._origins
+
+    @property
+    def contradicted(self) -> list[str]:
+        """The pictures of whose source or licence lines say different things, sorted."""
+        return sorted(self._contradicted)
+
     def extend(self, other: LabelTable) -> None:
         """Take the labels of another table, as if each had been added here, in the order they were there."""
+        for image, origin in other._origins.items():
+            self.tell(image, origin)
+        self._contradicted |= other._contradicted
         ids = [self.saying_id(saying) for saying in other._sayings]
         sayings = map(ids.__getitem__, other._saying)
         self.repeated += other.repeated

@@ -23,6 +23,7 @@ from gtlabel.datasets.collect.choosing import Aside, Labeled
 from gtlabel.errors import DatasetError, ObjectNotFoundError
 from gtlabel.manifests.classes import ClassList
 from gtlabel.manifests.lines import write_record
+from gtlabel.manifests.provenance import LICENCE, SOURCE
 from gtlabel.manifests.records import LabelMetadata, ManifestRecord, first_problem
 from gtlabel.storage import read, write, write_lines
 from gtlabel.uris import S3Uri
@@ -30,8 +31,6 @@ from gtlabel.uris import S3Uri
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-SOURCE = "gtlabel-source"
-LICENCE = "gtlabel-licence"
 SPLIT = "gtlabel-split"
 
 _FORMAT: Final = "gtlabel-collection/1"
