@@ -30,6 +30,7 @@ COMMANDS = (
     "stack",
     "collect",
     "consolidate",
+    "consolidate-move",  # with --mode move, which deletes pictures
     "dataset",
     "train",
     "deploy",

@@ -175,6 +175,14 @@ def consolidate(stage: Stage, aws: Aws) -> None:
     gtlabel.consolidate_jobs(aws, ["labeled"], BINS / f"{next(stage.numbers)}/")
 
 
+def move(stage: Stage, aws: Aws) -> None:
+    """`gtlabel consolidate --mode move`."""
+    try:
+        gtlabel.consolidate_jobs(aws, ["labeled"], BINS / f"{next(stage.numbers)}/", mode="move")
+    finally:
+        _put_pictures(stage)
+
+
 def look(stage: Stage, aws: Aws) -> None:
     """`gtlabel dataset show --pictures` and `verify`."""
     survey(Place(BINS, lambda: aws.s3), pictures=True)
@@ -233,12 +241,14 @@ ACTS: dict[str, Sequence[Act]] = {
     "stack": [stack],
     "collect": [collect],
     "consolidate": [consolidate],
+    "consolidate-move": [move],
     "dataset": [look],
     "train": [train],
     "deploy": [fetch, deploy, deploy_new, deploy_to_group],
 }
-# Actions that only AWS asks for; the command does without them here.
+# Actions that the command does without here: only AWS asks for them, or nothing but tidiness does.
 ELSEWHERE = {
+    ("consolidate", "s3:DeleteObject"): "without it a lock that nobody holds stays where it is, empty",
     ("team", "sagemaker:DescribeWorkforce"): "AWS takes a minute over a new workforce, the emulator none",
 }
 _SMALL = {"image_shape": "3,32,32", "epochs": 1}
@@ -275,11 +285,8 @@ def _fill(stage: Stage) -> None:
     kms = aws.session.client("kms", endpoint_url=aws.endpoint_url)
     stage.key = kms.create_key()["KeyMetadata"]["Arn"]
     (stage.folder / "more").mkdir()
-    truth = {}
-    for number in range(8):
-        name = f"{number}.jpg"
-        truth[str(PHOTOS / name)] = CLASSES[number % 2]
-        write(aws.s3, PHOTOS / name, _picture(number))
+    truth = {str(PHOTOS / f"{number}.jpg"): CLASSES[number % 2] for number in range(8)}
+    _put_pictures(stage)
     (stage.folder / "more" / "more.jpg").write_bytes(_picture(9))
     plan = gtlabel.plan_labeling(
         aws, PHOTOS, CLASSES, team="gtlabel", role="gtlabel", name="labeled", workers_per_image=1
@@ -299,6 +306,11 @@ def _fill(stage: Stage) -> None:
     aws.iot.create_thing(thingName=THING)
     aws.iot.create_thing_group(thingGroupName=GROUP)
     aws.iot.add_thing_to_thing_group(thingGroupName=GROUP, thingName=THING)
+
+
+def _put_pictures(stage: Stage) -> None:
+    for number in range(8):
+        write(stage.admin.s3, PHOTOS / f"{number}.jpg", _picture(number))
 
 
 def _picture(number: int) -> bytes:
@@ -354,7 +366,7 @@ def cells(stage: Stage, command: str) -> Iterator[Cell]:
         said = _run(stage, command)
         elsewhere = ELSEWHERE.get((command, action))
         if elsewhere is not None and not said:
-            yield Cell(command, action, f"(needed on AWS only: {elsewhere})", named=True)
+            yield Cell(command, action, f"(not needed here: {elsewhere})", named=True)
             continue
         yield Cell(command, action, said, named=action in said)
 

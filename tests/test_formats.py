@@ -158,6 +158,8 @@ class TestEach:
             "human-annotated": "no",
             "job-name": "bins",
             "creation-date": "2026-11-22T10:11:08.000000",
+            "license": "",
+            "source": "",
         }
         assert [row["image"] for row in rows] == [item.image for item in examples[8:]]
 

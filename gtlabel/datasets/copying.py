@@ -138,9 +138,12 @@ def delete_sources(s3: S3Client, placements: Sequence[Placement]) -> int:
             errors = [item for item in answer.get("Errors", ()) if item.get("Code") != "NoSuchKey"]
             if errors:
                 told = errors[0]
+                denied = told.get("Code") == "AccessDenied"
+                why = "these credentials lack s3:DeleteObject" if denied else told.get("Message")
                 raise DatasetError(
                     f"s3://{bucket}/{told.get('Key')} was copied but could not be deleted: "
-                    f"{told.get('Message')} ({told.get('Code')}); {len(errors)} stay; the dataset is whole"
+                    f"{why} ({told.get('Code')}); {len(errors)} stay; the dataset is whole, and the same "
+                    "command deletes the rest"
                 )
     return len(placements)
 

@@ -8,6 +8,7 @@ simplejpeg is used where it is installed. Decoding to an eighth of the size read
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Any
 from gtlabel.errors import MissingExtraError
 
 _EIGHTH = 8
+_IN_MEMORY = re.compile(r" <_io\.BytesIO object at 0x[0-9a-f]+>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,16 @@ def _damage(decode_jpeg: Callable[..., Any], data: bytes) -> str | None:
     try:
         decode_jpeg(data, "GRAY", min_height=1, min_width=1, min_factor=_EIGHTH)
     except ValueError as error:
-        return f"cannot be decoded: {error}"
+        return undecodable(error)
     return None
+
+
+def undecodable(error: Exception) -> str:
+    """The end of the sentence "this picture ...", the same for the same picture.
+
+    Pillow names the object in memory that it read from, which has another address each time.
+    """
+    return f"cannot be decoded: {_IN_MEMORY.sub('', str(error))}"
 
 
 def _damage_by_pillow(data: bytes) -> str | None:
@@ -71,5 +81,5 @@ def _damage_by_pillow(data: bytes) -> str | None:
             picture.load()
     # Pillow's decoders raise all of these for damaged files, SyntaxError for a broken PNG among them.
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
-        return f"cannot be decoded: {error}"
+        return undecodable(error)
     return None

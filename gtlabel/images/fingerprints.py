@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from gtlabel.images.decoding import undecodable
+
 # The side of the grey thumbnail, and of the colors in it.
 GREY = 32
 COLORS = 8
@@ -53,7 +55,7 @@ def fingerprint(data: bytes) -> Fingerprint | str:
             upright = picture if picture.mode == "YCbCr" else picture.convert("RGB").convert("YCbCr")
     # Pillow's decoders raise all of these for damaged files, SyntaxError for a broken PNG among them.
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
-        return f"cannot be decoded: {error}"
+        return undecodable(error)
     grey = upright.getchannel("Y")
     steps = np.asarray(grey.resize(_CODE_SHAPE, Image.Resampling.BOX), np.int16)
     bits = np.packbits((steps[:, 1:] > steps[:, :-1]).ravel())

@@ -6,13 +6,15 @@ collected, labeled by people and consolidated still tells whose it was.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from gtlabel.manifests.records import ManifestRecord
 
 SOURCE = "gtlabel-source"
 LICENCE = "gtlabel-licence"
 
 # Looking for this takes a twentieth of the time of taking a line apart, and most lines lack it.
-_MARK = '"gtlabel-'
+MARK = '"gtlabel-'
 
 
 def provenance(record: ManifestRecord) -> str | None:
@@ -21,7 +23,16 @@ def provenance(record: ManifestRecord) -> str | None:
     Returns:
         `,"gtlabel-source":...,"gtlabel-licence":...`, or one of the two; None if the line has neither.
     """
-    if not record.mentions(_MARK):
+    if not record.mentions(MARK):
         return None
     told = [(key, record.spelled(key)) for key in (SOURCE, LICENCE)]
     return "".join(f',"{key}":{value}' for key, value in told if value is not None) or None
+
+
+def contradictions(images: Sequence[str]) -> Iterator[str]:
+    """Say of pictures that manifests do not agree on where they come from or what may be done with them."""
+    if images:
+        yield (
+            f"manifests tell different sources or licences of {len(images)} images, first of {images[0]}; "
+            "what the first manifest tells is kept"
+        )

@@ -55,6 +55,10 @@ _CC_WORDS = re.compile(
 )
 
 
+_IDENTIFIERS = {name for name, _ in _PHRASES if not name.startswith("LicenseRef-")}
+_CC_IDENTIFIER = re.compile(r"CC-BY(-NC)?(-SA|-ND)?-([1-4]\.0|2\.5)")
+
+
 @dataclass(frozen=True, slots=True)
 class Licence:
     """What a file says.
@@ -116,6 +120,12 @@ def recognize(text: str) -> str | None:
         if re.search(pattern_text, plain):
             return name
     return None
+
+
+def address_of(name: str) -> str | None:
+    """SPDX's page about a licence of this name; None if it is none that is known here."""
+    known = name in _IDENTIFIERS or _CC_IDENTIFIER.fullmatch(name)
+    return f"https://spdx.org/licenses/{name}.html" if known else None
 
 
 def _creative_commons(terms: str, version: str | None) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "Written",
     "check_formats",
     "export_dataset",
+    "files_of",
     "write_format",
 ]
 
@@ -39,6 +40,25 @@ FORMATS: Mapping[str, str] = {
     "coco": "images, annotations and categories, as COCO has them",
     "croissant": "tables and their description in JSON-LD, for catalogs and ML libraries",
 }
+
+
+_FILES: Mapping[str, tuple[str, ...]] = {
+    "augmented": ("{}.manifest",),
+    "lst": ("{}.lst",),
+    "recordio": ("{}.rec", "{}.idx"),
+    "imagefolder": ("imagefolder/{}/metadata.jsonl",),
+    "csv": ("{}.csv",),
+    "coco": ("{}.coco.json",),
+    "croissant": ("{}.csv", "croissant.json"),
+}
+
+
+def files_of(formats: Iterable[str], channels: Iterable[str]) -> frozenset[str]:
+    """The names of the files that formats have for these channels, below the target."""
+    listed = tuple(channels)
+    return frozenset(
+        name.format(channel) for format_ in formats for name in _FILES[format_] for channel in listed
+    )
 
 
 def check_formats(names: Iterable[str]) -> tuple[str, ...]:

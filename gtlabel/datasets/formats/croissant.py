@@ -7,12 +7,13 @@ names the files with their digests, and says of each column what it means.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from gtlabel.datasets.channels import Example
+from gtlabel.datasets.collect.licence import address_of
 from gtlabel.datasets.formats import csv
-from gtlabel.datasets.formats.target import Target, Written, channels_of
+from gtlabel.datasets.formats.target import Target, Written, channels_of, licence_of
 from gtlabel.manifests.classes import ClassList
 
 _CONTEXT: dict[str, Any] = {
@@ -62,20 +63,33 @@ _FIELDS = (
     ("human-annotated", "sc:Text", "Whether people gave the label: yes or no."),
     ("job-name", "sc:Text", "The labeling job."),
     ("creation-date", "sc:DateTime", "When the label was given, in UTC."),
+    ("license", "sc:Text", "The licence of the picture; empty where none is known."),
+    ("source", "sc:Text", "Where the picture was collected, as JSON; empty where it was not."),
 )
 
 
 def write(examples: Iterable[Example], classes: ClassList, target: Target) -> list[Written]:
     """Write `<channel>.csv` for each channel and `croissant.json`, which describes them."""
     tables: dict[str, Written] = {}
+    licences: set[str] = set()
+
+    def noted(members: Iterable[Example]) -> Iterator[Example]:
+        for example in members:
+            licences.add(licence_of(example))
+            yield example
+
     for channel, members in channels_of(examples):
         name = f"{channel}.csv"
-        tables[channel] = target.write(name, csv.table(members, classes), "text/csv; charset=utf-8")
-    document = json.dumps(_describe(tables, classes, target), ensure_ascii=False, indent=2).encode() + b"\n"
+        tables[channel] = target.write(name, csv.table(noted(members), classes), "text/csv; charset=utf-8")
+    described = _describe(tables, classes, sorted(licences - {""}), target)
+    document = json.dumps(described, ensure_ascii=False, indent=2).encode() + b"\n"
     return [*tables.values(), target.write("croissant.json", [document], "application/ld+json")]
 
 
-def _describe(tables: dict[str, Written], classes: ClassList, target: Target) -> dict[str, Any]:
+def _describe(
+    tables: dict[str, Written], classes: ClassList, licences: Sequence[str], target: Target
+) -> dict[str, Any]:
+    addresses = [address_of(name) or name for name in licences]
     # The last folder of the dataset that is not ours.
     name = target.pictures.key.rstrip("/").removesuffix("classes").rstrip("/").rpartition("/")[2]
     return {
@@ -84,6 +98,7 @@ def _describe(tables: dict[str, Written], classes: ClassList, target: Target) ->
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": name or target.pictures.bucket,
         "description": f"Pictures of {len(classes)} classes: {', '.join(classes)}.",
+        **({"license": addresses[0] if len(addresses) == 1 else addresses} if addresses else {}),
         "distribution": [_file(table) for table in tables.values()],
         "recordSet": [
             _classes(classes),

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from gtlabel.datasets.channels import Example
-from gtlabel.datasets.formats.target import Target, Written, channels_of
+from gtlabel.datasets.formats.target import Target, Written, channels_of, licence_of, source_of
 from gtlabel.manifests.classes import ClassList
 
 COLUMNS = (
@@ -24,6 +24,8 @@ COLUMNS = (
     "human-annotated",
     "job-name",
     "creation-date",
+    "license",
+    "source",
 )
 _ROWS = 512
 
@@ -64,4 +66,6 @@ def _row(example: Example, label: int) -> tuple[object, ...]:
         "yes" if said.by_human else "no",
         said.job or "",
         said.creation_date.isoformat(timespec="microseconds") if said.creation_date else "",
+        licence_of(example),
+        source_of(example),
     )

@@ -1,7 +1,7 @@
 """Class folders by channel with their metadata, for Hugging Face's `imagefolder` and torchvision.
 
     imagefolder/<channel>/<class folder>/<picture>
-    imagefolder/<channel>/metadata.jsonl            file_name, label, label_index, original
+    imagefolder/<channel>/metadata.jsonl            file_name, label, label_index, original, license, source
 
 https://huggingface.co/docs/datasets/image_dataset. torchvision takes the folders for the classes, in
 alphabetical order; Hugging Face takes what the metadata says, in which `label` is the name of the class and
@@ -14,7 +14,14 @@ import json
 from collections.abc import Iterable, Iterator
 
 from gtlabel.datasets.channels import Example
-from gtlabel.datasets.formats.target import Target, Written, channels_of, path_of
+from gtlabel.datasets.formats.target import (
+    Target,
+    Written,
+    channels_of,
+    licence_of,
+    path_of,
+    source_of,
+)
 from gtlabel.manifests.classes import ClassList
 from gtlabel.uris import S3Uri
 
@@ -43,6 +50,9 @@ def _pictures(
             "label": example.class_name,
             "label_index": labels[example.class_name],
             "original": example.original,
+            # Texts in every line: libraries take a column of nothing for another type than one of texts.
+            "license": licence_of(example),
+            "source": source_of(example),
         }
         lines.append(json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
         yield example.image, path

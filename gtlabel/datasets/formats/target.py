@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -164,6 +165,25 @@ def path_of(image: S3Uri, target: Target) -> str:
     if not image.startswith(folder):
         raise DatasetError(f"{image} is not below {folder}, and this format tells paths below it; copy first")
     return image[len(folder) :]
+
+
+def licence_of(example: Example) -> str:
+    """The licence of a picture, as its line tells it; nothing where it tells none."""
+    return _text(example.licence)
+
+
+def source_of(example: Example) -> str:
+    """Where a picture was collected, as its line tells it; nothing where it was not collected.
+
+    `gtlabel collect` tells it in an object, which is JSON here.
+    """
+    return _text(example.source)
+
+
+def _text(value: object) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def pictures_of(
