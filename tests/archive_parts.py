@@ -59,7 +59,8 @@ def zipped(
         # Of names that come twice, which is the point.
         warnings.simplefilter("ignore")
         for name, content in members.items() if isinstance(members, Mapping) else members:
-            archive.writestr(name, content)
+            # By a name alone the time of day would be a part of the archive.
+            archive.writestr(zipfile.ZipInfo(name) if isinstance(name, str) else name, content, method)
     return body.getvalue()
 
 

@@ -11,6 +11,8 @@ const AHEAD = 2;
 const UNDOABLE = 10;
 const UNDO_MILLISECONDS = 30_000;
 const WARN_SECONDS = 30;
+// A task that came so short a while ago has its time still before it.
+const FRESH_MILLISECONDS = 3_000;
 const LOOK_AGAIN_MILLISECONDS = 3_000;
 const COUNT_MILLISECONDS = 20_000;
 const LONGEST_ANSWER = 1_000_000;
@@ -25,8 +27,8 @@ const state = {done: 0, began: performance.now(), left: null, isLeasing: false, 
 const outbox = new Outbox(tellTrouble);
 const frames = new Frames([byId('frame-0'), byId('frame-1')], hear, settings);
 
-function taskOf(said) {
-  return {...said, offset: Date.parse(said.now) - Date.now(), stopwatch: null};
+function taskOf(said, leasedAt) {
+  return {...said, offset: Date.parse(said.now) - Date.now(), leasedAt, stopwatch: null};
 }
 
 /** Does what may wait until the page on show is painted; without one there is nothing to wait for. */
@@ -75,10 +77,10 @@ function wellAgain() {
   state.isTroubled = false;
 }
 
-function take(said) {
+function take(said, leasedAt = performance.now()) {
   if (line.some((task) => task.lease === said.lease)) return;
   if (said.job_name) byId('title').textContent = document.title = said.title || said.job_name;
-  line.push(taskOf(said));
+  line.push(taskOf(said, leasedAt));
   arrange();
 }
 
@@ -86,7 +88,15 @@ function nothingMore(said) {
   state.left = 0;
   state.hasEnded = !['Initializing', 'InProgress'].includes(said.job_status);
   if (!state.hasEnded) lookAgain();
+  else if (line.length) giveUp();
   tellNothing();
+}
+
+/** Of a job that has ended no answer counts any more. */
+function giveUp() {
+  for (const task of line.splice(0)) task.stopwatch?.stop();
+  closeDialogs();
+  arrange();
 }
 
 function tellNothing() {
@@ -110,7 +120,8 @@ function arrange() {
 /** A task is on show for the first time: its time begins now, however long it waited behind another. */
 function begin(task) {
   task.stopwatch = new Stopwatch();
-  if (task.isAhead ?? state.done > 0) aside(() => line.includes(task) && extend(task));
+  const isFresh = performance.now() - task.leasedAt < FRESH_MILLISECONDS;
+  if (!isFresh && (task.isAhead ?? state.done > 0)) aside(() => line.includes(task) && extend(task));
 }
 
 async function extend(task) {
@@ -340,7 +351,7 @@ async function count() {
 async function start() {
   try {
     const {tasks} = await get(`/api/held/${job}`);
-    for (const said of tasks) take(said);
+    for (const said of tasks) take(said, -Infinity);
     wellAgain();
   } catch (error) {
     if (!isPassing(error)) {
