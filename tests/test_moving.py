@@ -143,8 +143,8 @@ class TestLeftovers:
         assert tree(s3) == before
         consolidate(s3, [manifest], INTO, formats=[name])
         assert tree(s3) == before
-        for item in files_of([name], ("train", "validation")):
-            s3.delete_object(Bucket=BUCKET, Key=(INTO / item).key)
+        for file in files_of([name], ("train", "validation")):
+            s3.delete_object(Bucket=BUCKET, Key=(INTO / file).key)
         for item in list(list_objects(s3, INTO / "imagefolder/")):
             s3.delete_object(Bucket=BUCKET, Key=item.uri.key)
         consolidate(s3, [manifest], INTO)

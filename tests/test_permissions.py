@@ -17,6 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 from permission_matrix import (
     ACTS,
+    BINS,
     BUCKET,
     ELSEWHERE,
     PHOTOS,
@@ -33,8 +34,11 @@ from permission_matrix import (
 
 from gtlabel.aws import Aws
 from gtlabel.cli.failures import explain
+from gtlabel.datasets.certificate import verify
+from gtlabel.datasets.lock import LOCK
 from gtlabel.emulator.child import Address
 from gtlabel.errors import StorageDeniedError
+from gtlabel.journey import consolidate_jobs
 from gtlabel.policies import COMMANDS, actions, policy_for
 from gtlabel.storage import copy, exists, read
 from gtlabel.uris import S3Uri
@@ -75,6 +79,27 @@ def test_without_one_action_a_command_fails_with_a_sentence_that_names_it(
 
 def test_every_command_that_has_a_policy_is_in_the_matrix() -> None:
     assert set(ACTS) == set(COMMANDS)
+
+
+@pytest.mark.parametrize(("lacking", "left"), [("", None), ("s3:DeleteObject", b"{}\n")])
+def test_the_lock_of_a_dataset_is_taken_away_or_else_emptied(
+    account: Stage, lacking: str, left: bytes | None
+) -> None:
+    account.allow(without(policy_for("consolidate", VALUES), lacking))
+    into = BINS / f"lock-{lacking[3:]}/"
+    consolidate_jobs(account.user, ["labeled"], into)
+    lock, s3 = into / LOCK, account.admin.s3
+    assert (read(s3, lock) if exists(s3, lock) else None) == left
+
+
+def test_who_may_not_move_pictures_may_not_delete_them_either(account: Stage) -> None:
+    account.allow(policy_for("consolidate", VALUES))
+    into = BINS / "moved/"
+    with pytest.raises(StorageDeniedError, match="s3:DeleteObject"):
+        consolidate_jobs(account.user, ["labeled"], into, mode="move")
+    # It is a whole dataset all the same, and who may delete ends what was begun.
+    assert verify(account.user.s3, into) == []
+    assert exists(account.admin.s3, PHOTOS / "0.jpg")
 
 
 # The command line, as the user.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,6 +184,8 @@ def put_pictures(s3: S3Client, count: int = 24) -> None:
         write(s3, HOME / "images" / f"again/{number}.jpg", path.read_bytes())
     lines = [line(f"{n}.jpg", BINS[n % 3]) for n in range(count)]
     lines += [line(f"again/{n}.jpg", BINS[n % 3]) for n in range(count)]
+    for number, item in enumerate(lines[::2]):
+        item["gtlabel-licence"] = ("MIT", "CC0-1.0")[number % 2]
     write(s3, MANIFEST, packed(lines))
 
 
@@ -205,6 +209,39 @@ class TestOnRay:
                 s3.delete_object(Bucket=item.uri.bucket, Key=item.uri.key)
         assert trees[0] == trees[1] == trees[2]
         assert len(trees[0]) > 50
+        assert trees[0]["train.manifest"].count(b'"gtlabel-licence":"MIT"') > 5
+
+    def test_the_command_finds_the_cluster_by_its_address(self, gtlabel_aws: Aws) -> None:
+        import ray
+
+        s3 = gtlabel_aws.s3
+        put_pictures(s3, 6)
+        cluster = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+        trees = []
+        for engine in ("process", "ray"):
+            into = HOME / f"{engine}/"
+            run = subprocess.run(
+                [
+                    sys.executable,
+                    "-m",
+                    "gtlabel",
+                    "consolidate",
+                    MANIFEST,
+                    "--into",
+                    into,
+                    "--engine",
+                    engine,
+                ],
+                env={**os.environ, **cluster},
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            assert (run.returncode, run.stdout.splitlines()[-1]) == (0, into), run.stderr
+            made = tree(s3, into)
+            trees.append({name: body.replace(into.encode(), b"") for name, body in made.items()})
+        assert trees[0].keys() == trees[1].keys()
+        assert trees[0]["train.manifest"] == trees[1]["train.manifest"]
 
     def test_a_cluster_does_the_work_in_other_processes(self, gtlabel_aws: Aws) -> None:
         with small(gtlabel_aws.s3) as cluster:
