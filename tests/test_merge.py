@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import permutations
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,10 +142,18 @@ class TestTheTable:
             decision = table.decision(image)
             kept = list(table.labels(image))
             seen.add((str(decision.lineage()), settled.repeated, settled.disputed))
+            lineage = decision.lineage()
+            assert table.lineage(image) == (lineage and msgspec.json.encode(lineage).decode())
             assert table.label(image) == kept[0] == decision.kept
             if len(set(said)) == len(said) > 1:
                 assert decision == decide(said, policy, adjustments=over, votes=votes)
         assert len(seen) == 1
+
+    @given(st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)))
+    def test_dates_are_spelled_as_aws_does(self, created: datetime) -> None:
+        table = table_of([replace(label("a"), created=created), label("a", None, image="2")])
+        spelled = f',"creation-date":"{created.isoformat(timespec="microseconds")}"'
+        assert table.dates_of(table.rows_of(["s3://photos/1", "s3://photos/2"])) == [spelled, ""]
 
     def test_a_label_that_another_manifest_told_already_is_counted_once(self) -> None:
         table = table_of([label("a", 1, job="x"), label("a", 1, job="x"), label("a", 2, job="y")])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gtlabel.datasets.plan import Plan, make_plan
 from gtlabel.errors import DatasetError
 from gtlabel.manifests.merge import Label
-from gtlabel.manifests.split import CHANNELS, Channel, KeyPattern, Shares, channel_of, loans
+from gtlabel.manifests.split import CHANNELS, Channel, KeyPattern, Shares, channel_codes, channel_of, loans
 from gtlabel.manifests.table import LabelTable
 
 
@@ -47,6 +47,19 @@ class TestTheChannelOfAGroup:
             large = Shares(**{"validation": 0.1, "test": 0.1, channel: 0.4})
             before = {i for i in photos if channel_of(i, small) == channel}
             assert before < {i for i in photos if channel_of(i, large) == channel}
+
+    @given(
+        st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=30),
+        st.floats(0.001, 0.999),
+        st.just(0.0) | st.floats(1e-20, 0.999),
+    )
+    def test_many_are_told_as_each_is(self, groups: list[str], validation: float, test: float) -> None:
+        test *= 1 - validation
+        if validation + test > 0.9999:
+            return
+        shares = Shares(validation=validation, test=test)
+        homes = [CHANNELS[code] for code in channel_codes(groups, shares)]
+        assert homes == [channel_of(group, shares) for group in groups]
 
     def test_the_shares_are_met_on_average(self) -> None:
         shares = Shares(validation=0.2, test=0.1)

@@ -36,6 +36,13 @@ class Conflicts(StrEnum):
     REFUSE = "refuse"
 
 
+class SameImage(StrEnum):
+    """What makes two images one."""
+
+    ADDRESS = "address"
+    CONTENT = "content"
+
+
 class Engine(StrEnum):
     """Where the work is done."""
 
@@ -66,6 +73,14 @@ def consolidate(
             rich_help_panel=_LABELS,
         ),
     ] = Conflicts.NEWEST,
+    same_image: Annotated[
+        SameImage,
+        typer.Option(
+            "--same-image",
+            help="What makes two images one: their address, or that they hold the same bytes (content).",
+            rich_help_panel=_LABELS,
+        ),
+    ] = SameImage.ADDRESS,
     attribute: Annotated[
         str | None,
         typer.Option(
@@ -161,7 +176,8 @@ def consolidate(
         Images,
         typer.Option(
             "--mode",
-            help="Copy images into class folders, move them, or leave them where they are (none).",
+            help="Copy images into class folders, move them (`gtlabel policy consolidate-move` tells what that "
+            "needs), or leave them where they are (none).",
             rich_help_panel=_WRITING,
         ),
     ] = Images.COPY,
@@ -264,6 +280,7 @@ def consolidate(
             S3Uri(into),
             attribute=attribute,
             policy=policy.value,
+            identity=same_image.value,
             choice=choice,
             vocabulary=words,
             shares=shares,
@@ -343,6 +360,10 @@ def _tell(dataset: Dataset) -> None:
             f"jobs disagree on {dataset.disputed} images; label them again with: "
             f"gtlabel label {dataset.uri}disputed.manifest"
         )
+    if dataset.moved:
+        say(f"{dataset.moved} images were moved here by an earlier run already, and stay where they are")
+    if dataset.united:
+        say(f"{dataset.united} images hold the same bytes as another and are one with it")
     if dataset.capped:
         say(f"{dataset.capped} images of large classes are left out to keep the classes in balance")
     for warning in dataset.warnings:

@@ -111,7 +111,8 @@ class Witness:
         for images, groups, lines in batches:
             body = b"\n".join(lines) + b"\n"
             whole.update(body)
-            short += b"".join([line_digest(line) for line in lines])
+            # Those of `line_digest`, without a million calls of it.
+            short += b"".join([blake2b(line, digest_size=_LINE_BYTES).digest() for line in lines])
             told = [f"{channel}\t{group}\t{image}\n" for image, group in zip(images, groups, strict=True)]
             split.update("".join(told).encode())
             yield body

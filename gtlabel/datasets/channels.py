@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gtlabel.errors import DatasetError, ObjectNotFoundError
@@ -39,6 +38,8 @@ ORIGINAL_REF = "original-ref"
 
 # What became of the images: copied into class folders, moved there, or left where they are.
 Mode = Literal["copy", "move", "none"]
+# What makes two images one: their address, or that they hold the same bytes.
+Identity = Literal["address", "content"]
 # The column with the group of an image, where that is not the image alone.
 GROUP = "gtlabel-group"
 # The column that tells how its label was settled, where there was anything to settle.
@@ -125,6 +126,8 @@ class Dataset(_FromFile):
         groups: what kept images in one channel: `near-duplicates`, a regular expression, or nothing.
         policy: how one label was settled on where jobs disagreed.
         mode: whether the images were copied, moved, or left where they are (`none`).
+        identity: what made two images one: their address, or the same bytes (`content`).
+        united: images that are left out because another one holds the same bytes.
         repeated: labels that only repeated what another job had said of the image.
         disputed: how many images jobs gave different classes; `disputed.manifest` has them all.
         disagreements: the first thousand of those, and what holds.
@@ -132,6 +135,7 @@ class Dataset(_FromFile):
         missing: labeled images that were not in S3 any more and are left out.
         warnings: what a person should know before training with it.
         certificate: the digest of the certificate.
+        moved: how many images were moved here by an earlier run; not in the file.
         requests: what S3 Batch Operations has to do before consolidation can be finished; not in the file.
     """
 
@@ -147,6 +151,8 @@ class Dataset(_FromFile):
     groups: str | None = None
     policy: Policy = "newest"
     mode: Mode = "copy"
+    identity: Identity = "address"
+    united: int = 0
     repeated: int = 0
     disputed: int = 0
     disagreements: tuple[Disagreement, ...] = ()
@@ -154,6 +160,7 @@ class Dataset(_FromFile):
     missing: tuple[S3Uri, ...] = ()
     warnings: tuple[str, ...] = ()
     certificate: str = ""
+    moved: int = Field(default=0, exclude=True)
     requests: tuple[S3Uri, ...] = Field(default=(), exclude=True)
 
     @property
@@ -194,7 +201,7 @@ def read_dataset(s3: S3Client, uri: S3Uri) -> Dataset:
         document = read(s3, where)
     except ObjectNotFoundError:
         raise DatasetError(_not_finished(uri)) from None
-    if document == _unfinished():
+    if document in (_unfinished(), _unfinished(moved=True)):
         raise DatasetError(_not_finished(uri))
     try:
         return Dataset.model_validate_json(document)
@@ -240,11 +247,14 @@ class LineMaker:
         # What many lines have in common is spelled once: all before the date.
         self._common: dict[int, tuple[str, bool]] = {}
 
-    def lines(self, images: Sequence[str], targets: Sequence[str], groups: Sequence[str]) -> list[bytes]:
+    def lines(
+        self, images: Sequence[str], rows: Sequence[int], targets: Sequence[str], groups: Sequence[str]
+    ) -> list[bytes]:
         """The lines of some images.
 
         Args:
             images: the addresses that people looked at.
+            rows: where the table has their labels.
             targets: the addresses of their copies; the same where nothing was copied.
             groups: what they share their channel with; their own addresses where they are alone.
 
@@ -253,21 +263,18 @@ class LineMaker:
         """
         table, common, several = self._table, self._common, self._several
         origins = table.origins
-        rows = table.rows_of(images)
         made = []
-        for image, target, group, said, created in zip(
+        for image, target, group, said, date in zip(
             images, targets, groups, table.sayings_of(rows), table.dates_of(rows), strict=True
         ):
             middle, renamed = common.get(said) or self._spell(said)
-            date = f',"creation-date":"{created.isoformat(timespec="microseconds")}"' if created else ""
             text = f'{{"source-ref":{encode_basestring(target)}{middle}{date}{_END}'
             if target != image:
                 text += f',"{ORIGINAL_REF}":{encode_basestring(image)}'
             if group != image:
                 text += f',"{GROUP}":{encode_basestring(group)}'
             if renamed or image in several:
-                lineage = table.decision(image).lineage()
-                text += f',"{LINEAGE}":{msgspec.json.encode(lineage).decode()}'
+                text += f',"{LINEAGE}":{table.lineage(image) or "null"}'
             if origins:
                 text += origins.get(image, "")
             made.append(text + "}")
@@ -303,7 +310,16 @@ def withdraw(s3: S3Client, uri: S3Uri) -> None:
     """
     where = uri / "dataset.json"
     if exists(s3, where):
-        write(s3, where, _unfinished(), "application/json")
+        write(s3, where, _unfinished(moved=has_moved(s3, uri)), "application/json")
+
+
+def has_moved(s3: S3Client, uri: S3Uri) -> bool:
+    """Whether an earlier run moved images to the dataset's address, and whatever came after it."""
+    try:
+        document = json.loads(read(s3, uri / "dataset.json"))
+    except (ObjectNotFoundError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("mode") == "move"
 
 
 def publish(s3: S3Client, dataset: Dataset) -> None:
@@ -321,8 +337,9 @@ def _document(dataset: Dataset) -> bytes:
     return _json(dataset.model_dump(mode="json"))
 
 
-def _unfinished() -> bytes:
-    return _json({"format": _FORMAT, "complete": False})
+def _unfinished(*, moved: bool = False) -> bytes:
+    mark = {"mode": "move"} if moved else {}
+    return _json({"format": _FORMAT, "complete": False, **mark})
 
 
 def _json(value: object) -> bytes:

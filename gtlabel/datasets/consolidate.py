@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING
 
 from gtlabel.datasets.batchoperations import Principal, ask, outstanding, place_by_key
 from gtlabel.datasets.certificate import NEAR_DUPLICATES, Batch, Witness, read_certificate, write_certificate
@@ -14,18 +14,23 @@ from gtlabel.datasets.channels import (
     ClassFolder,
     Dataset,
     Disagreement,
+    Identity,
     LineMaker,
     Mode,
     publish,
     read_channel,
     withdraw,
 )
+from gtlabel.datasets.contents import same_images
 from gtlabel.datasets.copying import WORKERS, Progress, copy_missing, delete_sources, present_copies
 from gtlabel.datasets.folders import Placement, find, folder_of, place
 from gtlabel.datasets.formats import Prefix, Written, check_formats, write_format
 from gtlabel.datasets.gather import JobOutput, OnBad, gather
 from gtlabel.datasets.grouping import group_images
+from gtlabel.datasets.leftovers import refuse_leftovers
 from gtlabel.datasets.lock import locked
+from gtlabel.datasets.moved import Moved, find_moved, looking_at_copies, refuse_to_lose
+from gtlabel.datasets.options import Engine, Options
 from gtlabel.datasets.plan import cap, make_plan, refuse_what_cannot_train
 from gtlabel.datasets.pooling import pooled_votes
 from gtlabel.datasets.resize import Shape, resize_missing
@@ -34,8 +39,8 @@ from gtlabel.manifests.choose import Choice
 from gtlabel.manifests.classes import ClassList, reconcile
 from gtlabel.manifests.lines import write_image
 from gtlabel.manifests.merge import Policy
+from gtlabel.manifests.provenance import contradictions
 from gtlabel.manifests.split import Channel, KeyPattern, Shares
-from gtlabel.manifests.table import LabelTable
 from gtlabel.manifests.vocabulary import Vocabulary, suggestions
 from gtlabel.storage import StoredObject, exists, list_objects, write, write_chunks, write_lines
 from gtlabel.uris import S3Uri
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
     from gtlabel.datasets.scale import Cluster
+    from gtlabel.images.groups import Looks
 
 __all__ = ["JobOutput", "Options", "consolidate"]
 
@@ -55,36 +61,13 @@ _NAMED = 1000
 _BATCH = 1024
 
 
-# Where the work is done: in this process, or on a Ray cluster; see `gtlabel.datasets.scale`.
-Engine = Literal["process", "ray"]
-
-
-class Options(TypedDict, total=False):
-    """What can be asked of `consolidate`, which tells what each means; for those who hand it on."""
-
-    policy: Policy
-    choice: Choice
-    vocabulary: Vocabulary
-    shares: Shares
-    groups: str | None
-    mode: Mode
-    formats: Sequence[str]
-    resize: Shape | None
-    on_bad: OnBad | None
-    workers: int
-    engine: Engine | Cluster
-    batch: Principal | None
-    break_lock: bool
-    dry_run: bool
-    on_progress: Progress | None
-
-
 def consolidate(
     s3: S3Client,
     outputs: Sequence[JobOutput | S3Uri],
     into: S3Uri,
     *,
     policy: Policy = "newest",
+    identity: Identity = "address",
     choice: Choice | None = None,
     vocabulary: Vocabulary | None = None,
     shares: Shares | None = None,
@@ -111,6 +94,9 @@ def consolidate(
         outputs: the jobs; their order is the order of the classes.
         into: where the dataset goes.
         policy: which label holds where jobs disagree; see `gtlabel.manifests.merge.decide`.
+        identity: whether images at several addresses that hold the same bytes are one (`content`): each label
+            counts, the line names the other addresses, and of those nothing is copied, moved or deleted.
+            Images are listed for it; those of one size take a request each, unless their ETags are equal.
         choice: which labels count, and how many images of a class at most.
         vocabulary: renamed, merged and removed classes.
         shares: of the channels; 0.8 for training and 0.2 for validation by default.
@@ -156,10 +142,13 @@ def consolidate(
     with _cluster(s3, engine) as cluster:
         job = _Consolidation(s3, into, policy, choice or Choice(), vocabulary or Vocabulary(), cluster)
         job.gather(outputs, on_bad)
+        job.unite(identity, mode, workers)
+        job.settle(outputs)
         job.choose(mode, shares or Shares(), groups, on_progress)
         if dry_run:
             return job.dataset()
         with locked(s3, job.into, break_lock=break_lock) as lock:
+            refuse_leftovers(s3, job.into, extra, job.channels)
             job.place(by_key=batch is not None)
             job.tell_disputes()
             withdraw(s3, job.into)
@@ -171,16 +160,6 @@ def consolidate(
             dataset = job.publish(extra)
     job.delete_moved()
     return dataset
-
-
-def _contradictions(table: LabelTable) -> Iterator[str]:
-    """Say that manifests do not agree on what may be done with a picture."""
-    images = table.contradicted
-    if images:
-        yield (
-            f"manifests tell different sources or licences of {len(images)} images, first of {images[0]}; "
-            "what the first manifest tells is kept"
-        )
 
 
 def _cluster(s3: S3Client, engine: Engine | Cluster) -> Cluster | nullcontext[None]:
@@ -211,9 +190,10 @@ class _Consolidation:
         self._choice = choice
         self._vocabulary = vocabulary
         self._cluster = cluster
+        self._moved: Moved = {}
 
     def gather(self, outputs: Sequence[JobOutput | S3Uri], on_bad: OnBad | None) -> None:
-        """Read the labels, and settle on one for each image."""
+        """Read the labels."""
         gathered = self._gathered = gather(
             self._s3,
             outputs,
@@ -225,9 +205,27 @@ class _Consolidation:
         )
         if not len(gathered.table):
             raise DatasetError("there is no labeled image: " + "; ".join(gathered.accounts))
-        votes = None
+
+    def unite(self, identity: Identity, mode: Mode, workers: int) -> None:
+        """Find the images that hold the same bytes, if that makes them one."""
+        self._identity = identity
+        self._same: Mapping[str, str] = {}
+        self._listed: dict[S3Uri, StoredObject] | None = None
+        if identity == "content":
+            table = self._gathered.table
+            self._listed = find(self._s3, map(S3Uri, table.images()))
+            # What an earlier run moved has the bytes of its copy.
+            moved = find_moved(self._s3, self.into, mode)
+            bytes_of = {**{image: copy for image, copy in moved.items() if image in table}, **self._listed}
+            self._same = same_images(self._s3, self.into, bytes_of, workers)
+            table.unite(self._same)
+
+    def settle(self, outputs: Sequence[JobOutput | S3Uri]) -> None:
+        """Settle on one label for each image."""
+        gathered, votes = self._gathered, None
         if self._policy == "votes" and gathered.table.several:
-            votes = pooled_votes(self._s3, outputs, gathered.table.several, self._vocabulary)
+            several = gathered.table.several
+            votes = pooled_votes(self._s3, outputs, several, self._vocabulary, self._same)
         self._settled = gathered.table.settle(self._policy, adjustments=gathered.adjustments, votes=votes)
 
     def choose(self, mode: Mode, shares: Shares, groups: str | None, on_progress: Progress | None) -> None:
@@ -237,27 +235,35 @@ class _Consolidation:
         images: Sequence[str] = table.images()
         self._objects: Mapping[S3Uri, StoredObject] = {}
         self._missing: tuple[S3Uri, ...] = ()
+        moved = find_moved(self._s3, self.into, mode)
         if mode != "none":
-            self._objects = find(self._s3, map(S3Uri, images))
+            there = find(self._s3, map(S3Uri, images)) if self._listed is None else self._listed
+            # Images that are gone from where they were, and are taken for what their copies are.
+            self._moved = {image: copy for image, copy in moved.items() if image not in there}
+            there.update((image, copy._replace(uri=image)) for image, copy in self._moved.items())
+            self._objects = there
             self._missing = tuple(S3Uri(image) for image in images if image not in self._objects)
             images = [image for image in images if image in self._objects]
         whole = len(images)
         images = cap(table, images, self._choice.cap_per_class)
         self._capped = whole - len(images)
-        sizes = table.classes_of(images)
+        rows = table.rows_of(images)
+        sizes = table.classes_of(rows)
         refuse_what_cannot_train(sizes, self._missing)
         self._names = self._class_names(sizes)
         self._groups = groups
         certificate = read_certificate(self._s3, self.into)
         same = certificate is not None and (certificate.shares, certificate.groups) == (shares, groups)
         earlier = certificate.lent if certificate is not None and same else {}
-        look = self._cluster.fingerprints if self._cluster else None
+        look: Looks | None = self._cluster.fingerprints if self._cluster else None
+        if self._moved:
+            look = looking_at_copies(self._s3, self._moved, look)
         group_of, told = group_images(
             self._s3, self.into, images, groups, known=same, look=look, on_progress=on_progress
         )
-        self._plan = make_plan(table, images, group_of, shares, earlier)
+        self._plan = make_plan(table, images, group_of, shares, earlier, rows)
         self._plan.warnings.extend(told)
-        self._plan.warnings.extend(_contradictions(table))
+        self._plan.warnings.extend(contradictions(table.contradicted))
         self._plan.warnings.extend(str(item) for item in suggestions(self._names))
 
     def _class_names(self, found: Iterable[str]) -> ClassList:
@@ -303,6 +309,7 @@ class _Consolidation:
         table = self._gathered.table
         images = ((self._objects[S3Uri(image)], table.class_of(image)) for image in self._plan.images)
         self._placements = place_by_key(images, self.into) if by_key else place(images, self.into)
+        refuse_to_lose(self.into, self._moved, self._placements)
         self._present = present_copies(self._s3, self.into, self._placements.values())
         self._to_copy = list(self._placements.values())
 
@@ -357,7 +364,8 @@ class _Consolidation:
     def delete_moved(self) -> None:
         """Delete the images that were moved; the dataset is whole by now."""
         if self._mode == "move":
-            delete_sources(self._s3, list(self._placements.values()))
+            left = [item for image, item in self._placements.items() if image not in self._moved]
+            delete_sources(self._s3, left)
 
     def dataset(
         self, witness: Witness | None = None, certificate: str = "", requests: tuple[S3Uri, ...] = ()
@@ -390,6 +398,8 @@ class _Consolidation:
             groups=self._groups,
             policy=self._policy,
             mode=self._mode,
+            identity=self._identity,
+            united=len(self._same),
             repeated=self._settled.repeated,
             disputed=len(self._settled.disputed),
             disagreements=tuple(
@@ -404,17 +414,23 @@ class _Consolidation:
             missing=self._missing,
             warnings=tuple(plan.warnings),
             certificate=certificate,
+            moved=len(self._moved),
             requests=requests,
         )
+
+    @property
+    def channels(self) -> Sequence[Channel]:
+        """Those that the images are split into."""
+        return self._plan.shares.channels
 
     def _manifest(self, channel: Channel) -> S3Uri:
         return self.into / f"{channel}.manifest"
 
     def _lines(self, channel: Channel) -> Iterator[Batch]:
         maker = LineMaker(self._gathered.table, self._names)
-        for images in self._plan.batches(channel, _BATCH):
+        for images, rows in self._plan.batches(channel, _BATCH):
             groups = list(map(self._plan.group_of, images))
-            yield images, groups, maker.lines(images, self._targets(images), groups)
+            yield images, groups, maker.lines(images, rows, self._targets(images), groups)
 
     def _targets(self, images: Sequence[str]) -> Sequence[str]:
         placed = self._placements
@@ -424,4 +440,4 @@ class _Consolidation:
         if not self._copies:
             return None
         members = self._plan.batches(channel, _BATCH)
-        return (self._copies[S3Uri(target)] for images in members for target in self._targets(images))
+        return (self._copies[S3Uri(target)] for images, _ in members for target in self._targets(images))

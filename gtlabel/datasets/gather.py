@@ -14,8 +14,8 @@ from gtlabel.manifests.choose import Choice
 from gtlabel.manifests.classes import ClassIds, ClassList, check_classes
 from gtlabel.manifests.lines import read_records
 from gtlabel.manifests.merge import Label
-from gtlabel.manifests.provenance import provenance
-from gtlabel.manifests.records import LabelMetadata, ManifestRecord
+from gtlabel.manifests.provenance import MARK, provenance
+from gtlabel.manifests.records import LabelMetadata, ManifestRecord, State
 from gtlabel.manifests.table import LabelTable, Saying
 from gtlabel.manifests.vocabulary import Vocabulary
 from gtlabel.storage import read, read_lines
@@ -234,17 +234,19 @@ class _Reader:
 
     def read(self, lines: _Numbered, on_bad: OnBad | None) -> None:
         attribute, states, tell = self._attribute, self._states, self._gathered.table.tell
-        manifest = self._output.manifest
+        manifest, take = self._output.manifest, self._take
         taker = self._counted(on_bad) if on_bad else None
         for record in read_records(lines, manifest, attribute=attribute, on_bad=taker):
-            state = record.state(attribute)
             # Terms hold whatever becomes of the label.
-            origin = provenance(record)
-            if origin:
+            if record.mentions(MARK) and (origin := provenance(record)):
                 tell(record.address, origin)
+            told = record.single_label(attribute)
+            state: State = "labeled" if told else record.state(attribute)
             try:
-                if state == "labeled":
-                    self._take(record)
+                if told:
+                    take(record, *told)
+                elif state == "labeled":
+                    take(record, record.class_index(attribute), self._metadata(record))
                 elif state == "failed":
                     self._reasons[record.label(attribute).failure_reason or "no reason given"] += 1
                 else:
@@ -255,15 +257,16 @@ class _Reader:
                     raise ManifestError(f"{manifest}, line {lines.number}: {error}") from error
                 taker(lines.number, lines.last.rstrip(b"\r\n"), str(error))
 
-    def _take(self, record: ManifestRecord) -> None:
-        attribute = self._attribute
+    def _metadata(self, record: ManifestRecord) -> LabelMetadata:
         try:
-            metadata = record.label(attribute)
+            return record.label(self._attribute)
         except LookupError:
             # A manifest made by hand may hold the bare index.
-            metadata = _NOT_SAID
+            return _NOT_SAID
+
+    def _take(self, record: ManifestRecord, index: int, metadata: LabelMetadata) -> None:
         said = (
-            record.class_index(attribute),
+            index,
             metadata.class_name,
             metadata.job_name,
             metadata.confidence,
@@ -271,7 +274,7 @@ class _Reader:
         )
         known = self._known.get(said)
         if known is None:
-            known = self._known[said] = self._find_out(record, said[0], metadata)
+            known = self._known[said] = self._find_out(record, index, metadata)
         if self._chains:
             self._follow(record, metadata.job or self._name)
         if known == _REMOVED:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress, islice, repeat
+from itertools import compress, islice
 
 from gtlabel.errors import DatasetError
 from gtlabel.manifests.choose import capped
-from gtlabel.manifests.split import CHANNELS, Channel, Shares, channel_of, loans
+from gtlabel.manifests.split import CHANNELS, Channel, Shares, channel_codes, loans
 from gtlabel.manifests.table import LabelTable
 
 GroupOf = Callable[[str], str]
@@ -17,10 +18,11 @@ GroupOf = Callable[[str], str]
 
 @dataclass(slots=True)
 class Plan:
-    """The pictures of a dataset, one byte and one reference each.
+    """The pictures of a dataset, five bytes and one reference each.
 
     Attributes:
         images: their addresses, sorted.
+        rows: where the table has the label of each.
         group_of: the group of each.
         shares: of the channels.
         lent: the groups that are not where their hash puts them.
@@ -29,6 +31,7 @@ class Plan:
     """
 
     images: Sequence[str]
+    rows: array[int]
     group_of: GroupOf
     shares: Shares
     lent: Mapping[str, Channel] = field(default_factory=dict)
@@ -38,15 +41,23 @@ class Plan:
 
     def members(self, channel: Channel) -> Iterator[str]:
         """The pictures of a channel, sorted."""
+        return compress(self.images, self._in(channel))
+
+    def members_rows(self, channel: Channel) -> Iterator[int]:
+        """Where the table has the labels of those pictures."""
+        return compress(self.rows, self._in(channel))
+
+    def batches(self, channel: Channel, size: int) -> Iterator[tuple[list[str], list[int]]]:
+        """The pictures of a channel, sorted, so many at a time, and their rows."""
+        members, rows = self.members(channel), self.members_rows(channel)
+        while batch := list(islice(members, size)):
+            yield batch, list(islice(rows, size))
+
+    def _in(self, channel: Channel) -> bytearray:
+        """For each picture, 1 if it is in a channel."""
         chosen = bytearray(256)
         chosen[CHANNELS.index(channel)] = 1
-        return compress(self.images, self._channels.translate(chosen))
-
-    def batches(self, channel: Channel, size: int) -> Iterator[list[str]]:
-        """The pictures of a channel, sorted, so many at a time."""
-        members = self.members(channel)
-        while batch := list(islice(members, size)):
-            yield batch
+        return self._channels.translate(chosen)
 
 
 def cap(table: LabelTable, images: Sequence[str], most: int | None) -> Sequence[str]:
@@ -62,6 +73,7 @@ def make_plan(
     group_of: GroupOf,
     shares: Shares,
     earlier: Mapping[str, Channel],
+    rows: array[int] | None = None,
 ) -> Plan:
     """Give every picture its channel.
 
@@ -71,17 +83,17 @@ def make_plan(
         group_of: the group of each.
         shares: of the channels.
         earlier: the groups that an earlier run lent to a channel; they stay there.
+        rows: where the table has the label of each picture, if that is known.
 
     Raises:
         DatasetError: if there are too few groups for the channels.
     """
-    plan = Plan(images, group_of, shares)
+    plan = Plan(images, table.rows_of(images) if rows is None else rows, group_of, shares)
     # Only what is in this dataset can stand in for anything.
     known = {group: channel for group, channel in earlier.items() if channel in shares.channels}
     kept = {group: known[group] for group in map(group_of, images) if group in known} if known else {}
     codes = {channel: CHANNELS.index(channel) for channel in CHANNELS}
-    homes = map(channel_of, map(group_of, images), repeat(shares))
-    plan._channels = bytearray(map(codes.__getitem__, homes))
+    plan._channels = channel_codes(map(group_of, images), shares)
     if any(codes[channel] not in plan._channels for channel in shares.channels) or kept:
         kept = loans(map(group_of, images), shares, kept)
         for position, image in enumerate(images):
@@ -89,7 +101,7 @@ def make_plan(
             if lent:
                 plan._channels[position] = codes[lent]
     plan.lent = kept
-    plan.counts = {channel: table.classes_of(plan.members(channel)) for channel in shares.channels}
+    plan.counts = {channel: table.classes_of(plan.members_rows(channel)) for channel in shares.channels}
     plan.warnings.extend(_warnings(plan))
     return plan
 

@@ -22,7 +22,11 @@ _WORKERS = 16
 
 
 def pooled_votes(
-    s3: S3Client, outputs: Sequence[JobOutput | S3Uri], images: Collection[str], vocabulary: Vocabulary
+    s3: S3Client,
+    outputs: Sequence[JobOutput | S3Uri],
+    images: Collection[str],
+    vocabulary: Vocabulary,
+    same: Mapping[str, str],
 ) -> Mapping[str, Mapping[str, int]]:
     """How many workers gave each class to each of these pictures, in all jobs together.
 
@@ -34,6 +38,7 @@ def pooled_votes(
         outputs: the jobs.
         images: the pictures to count for; the answers about others are not read.
         vocabulary: what classes are called; answers with a removed class do not count.
+        same: pictures whose answers count for another one, and for which.
 
     Raises:
         AnswerFileError: if a file of answers cannot be read.
@@ -41,7 +46,7 @@ def pooled_votes(
     newest: dict[tuple[str, str], tuple[datetime, str]] = {}
     for given in outputs:
         manifest = given.manifest if isinstance(given, JobOutput) else given
-        for image, answers in _responses(s3, manifest, images):
+        for image, answers in _responses(s3, manifest, images, same):
             for answer in answers:
                 chosen, key = answer.choice, (image, answer.worker_id)
                 if chosen is not None and len(chosen) == 1:
@@ -57,7 +62,7 @@ def pooled_votes(
 
 
 def _responses(
-    s3: S3Client, manifest: S3Uri, images: Collection[str]
+    s3: S3Client, manifest: S3Uri, images: Collection[str], same: Mapping[str, str]
 ) -> Iterator[tuple[str, tuple[Answer, ...]]]:
     """The answers to each of the pictures."""
     root = manifest.rpartition("/manifests/")[0]
@@ -66,10 +71,10 @@ def _responses(
     # An object's number is that of its line, bad ones counted too.
     lines = enumerate(read_lines(s3, manifest))
     wanted = {
-        number: record.address
+        number: image
         for number, line in lines
         for record in read_records([line], manifest, on_bad=_told_before)
-        if record.address in images
+        if (image := same.get(record.address, record.address)) in images
     }
     files: list[tuple[S3Uri, str]] = []
     for item in list_objects(s3, S3Uri(f"{root}/annotations/worker-response/")):

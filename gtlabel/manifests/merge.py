@@ -13,6 +13,9 @@ _JOB_PREFIX = "labeling-job/"
 Policy = Literal["newest", "human", "confidence", "adjustment", "votes", "refuse"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 
+# A line has an end, and a camera that was covered took ten thousand pictures of the same bytes.
+_NAMED = 50
+
 # The jobs that looked again at what another job had labeled: the later one and the one it adjusts.
 Adjustments = Collection[tuple[str, str]]
 
@@ -39,9 +42,14 @@ class Label:
     created: datetime | None = None
     named: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """What a lineage says about it, in AWS's words; the picture is that of the line."""
-        facts: dict[str, Any] = {"class-name": self.class_name}
+    def to_json(self, home: str | None = None) -> dict[str, Any]:
+        """What a lineage says about it, in AWS's words.
+
+        Args:
+            home: the picture of the line; another one's address is told.
+        """
+        facts: dict[str, Any] = {} if home in (None, self.image) else {"source-ref": self.image}
+        facts["class-name"] = self.class_name
         if self.named is not None and self.named != self.class_name:
             facts["renamed-from"] = self.named
         if self.job:
@@ -64,6 +72,8 @@ class Decision:
         dropped: those that said something else, the newest first.
         policy: what decided; `newest` where the policy that was asked for had nothing to go by.
         votes: the answers behind the decision by class, where it was voted.
+        home: the picture, where labels of others count too.
+        also: the addresses of those others: they hold the same bytes.
     """
 
     kept: Label
@@ -71,19 +81,26 @@ class Decision:
     dropped: tuple[Label, ...] = ()
     policy: Policy = "newest"
     votes: Mapping[str, int] | None = None
+    home: str | None = None
+    also: tuple[str, ...] = ()
 
     def lineage(self) -> dict[str, Any] | None:
         """What the channel line tells about it; None where there was nothing to decide or to rename."""
         renamed = self.kept.named is not None and self.kept.named != self.kept.class_name
-        if not (self.agreed or self.dropped or renamed):
+        if not (self.agreed or self.dropped or self.also or renamed):
             return None
-        told: dict[str, Any] = {"policy": self.policy, "kept": self.kept.to_json()}
+        told: dict[str, Any] = {"policy": self.policy, "kept": self.kept.to_json(self.home)}
         if self.votes:
             told["votes"] = dict(self.votes)
-        if self.agreed:
-            told["agreed"] = [label.to_json() for label in self.agreed]
-        if self.dropped:
-            told["dropped"] = [label.to_json() for label in self.dropped]
+        for name, labels in (("agreed", self.agreed), ("dropped", self.dropped)):
+            if labels:
+                told[name] = [label.to_json(self.home) for label in labels[:_NAMED]]
+            if len(labels) > _NAMED:
+                told[f"{name}-in-all"] = len(labels)
+        if self.also:
+            told["same-bytes"] = list(self.also[:_NAMED])
+        if len(self.also) > _NAMED:
+            told["same-bytes-in-all"] = len(self.also)
         return told
 
 

@@ -196,6 +196,18 @@ class ManifestRecord(msgspec.Struct, gc=False, eq=False):
         except ValueError as error:
             raise ManifestError(f"{self.source_ref}: in {key!r}, {error}") from error
 
+    def single_label(self, attribute: str) -> tuple[int, LabelMetadata] | None:
+        """Class index and metadata at once, for those who ask a million times.
+
+        None says nothing but that they have to be asked for one by one.
+        """
+        if self._attribute == attribute:
+            read = self._read
+            value, metadata = read.value, read.metadata
+            if type(value) is int and value >= 0 and metadata is not _UNKNOWN:
+                return value, metadata
+        return None
+
     def class_index(self, attribute: str) -> int:
         """The class as the integer that a single-label job wrote: its position in that job's list.
 

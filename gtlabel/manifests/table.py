@@ -7,7 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import compress
 from typing import NamedTuple
+
+import msgspec
 
 from gtlabel.manifests.merge import Adjustments, Decision, Label, Policy, decide
 
@@ -15,6 +18,14 @@ _EPOCH = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
 # No date that `datetime` knows is as early.
 _UNDATED = -(1 << 63)
+_SECOND = 1_000_000
+_MINUTE = 60 * _SECOND
+_SECONDS = [f":{second:02}." for second in range(60)]
+# What would otherwise grow with the manifests.
+_MINUTES_KEPT = 50_000
+_FACTS_KEPT = 50_000
+# Labels of a picture whose lineage is told without more ado.
+_FEW = 50
 
 
 class Saying(NamedTuple):
@@ -67,7 +78,13 @@ class LabelTable:
         self._several: set[str] = set()
         self._origins: dict[str, str] = {}
         self._contradicted: set[str] = set()
+        # Where a label stood that is another picture's now, by its row; and what other addresses that has.
+        self._elsewhere: dict[int, str] = {}
+        self._also: dict[str, list[str]] = {}
         self._policy: Policy = "newest"
+        # What many lines have in common is spelled once.
+        self._minutes: dict[int, str] = {}
+        self._facts: dict[int, str] = {}
         self.repeated = 0
 
     def __len__(self) -> int:
@@ -169,6 +186,28 @@ class LabelTable:
         self.repeated += 1
         return False
 
+    def unite(self, same: Mapping[str, str]) -> None:
+        """Let pictures be one that have the same bytes; before labels are settled.
+
+        Args:
+            same: the addresses that are to go, and the one that stands for each.
+        """
+        ends: dict[str, int] = {}
+        for image, stands in sorted(same.items()):
+            end = ends.get(stands)
+            *_, end = self._rows(stands) if end is None else (end,)
+            rows = list(self._rows(image))
+            self._next[end] = rows[0]
+            ends[stands] = rows[-1]
+            self._elsewhere.update(dict.fromkeys(rows, image))
+            self._also.setdefault(stands, []).append(image)
+            del self._first[image]
+            self._several.discard(image)
+            self._several.add(stands)
+            origin = self._origins.pop(image, None)
+            if origin is not None:
+                self.tell(stands, origin)
+
     def images(self) -> list[str]:
         """The addresses of all pictures, sorted."""
         return sorted(self._first)
@@ -190,24 +229,81 @@ class LabelTable:
         """The class of a picture that holds, once they are settled."""
         return self._sayings[self._saying[self._first[image]]].class_name
 
-    def classes_of(self, images: Iterable[str]) -> Counter[str]:
-        """How many of these pictures each class has."""
+    def rows_of(self, images: Iterable[str]) -> array[int]:
+        """Where the labels of pictures are that hold, once they are settled.
+
+        Looking up an address takes as long as anything that is done with its row: it is done once.
+        """
+        return array("i", map(self._first.__getitem__, images))
+
+    def classes_of(self, rows: Iterable[int]) -> Counter[str]:
+        """How many of these labels name each class."""
         counts: Counter[str] = Counter()
-        for saying, count in Counter(self.sayings_of(self.rows_of(images))).items():
+        for saying, count in Counter(self.sayings_of(rows)).items():
             counts[self._sayings[saying].class_name] += count
         return counts
 
-    def rows_of(self, images: Iterable[str]) -> list[int]:
-        """Where the labels of pictures are that hold, once they are settled."""
-        return list(map(self._first.__getitem__, images))
-
-    def sayings_of(self, rows: Iterable[int]) -> list[int]:
+    def sayings_of(self, rows: Iterable[int]) -> Iterator[int]:
         """What labels say, by the numbers of `sayings`."""
-        return list(map(self._saying.__getitem__, rows))
+        return map(self._saying.__getitem__, rows)
 
-    def dates_of(self, rows: Iterable[int]) -> list[datetime | None]:
-        """When labels were made."""
-        return list(map(_moment, map(self._created.__getitem__, rows)))
+    def dates_of(self, rows: Iterable[int]) -> list[str]:
+        """The ends of metadata about labels: when they were made, if that is known, as AWS writes it."""
+        dates, minutes = [], self._minutes
+        for created in map(self._created.__getitem__, rows):
+            if created == _UNDATED:
+                dates.append("")
+                continue
+            minute, rest = divmod(created, _MINUTE)
+            second, rest = divmod(rest, _SECOND)
+            # Jobs last days, and people label many pictures a minute.
+            spelled = minutes.get(minute) or self._spell_minute(minute)
+            dates.append(f'{spelled}{_SECONDS[second]}{rest:06}"')
+        return dates
+
+    def _spell_minute(self, minute: int) -> str:
+        if len(self._minutes) >= _MINUTES_KEPT:
+            self._minutes.clear()
+        whole = (_EPOCH + timedelta(minutes=minute)).isoformat(timespec="minutes")
+        spelled = self._minutes[minute] = f',"creation-date":"{whole}'
+        return spelled
+
+    def lineage(self, image: str) -> str | None:
+        """What the channel line tells of how the label of a picture was settled, as JSON; mostly nothing.
+
+        It is what `Decision.lineage` says, put together of what labels have in common.
+        """
+        rows = list(self._rows(image))
+        if image in self._decisions or image in self._also or len(rows) > _FEW:
+            lineage = self.decision(image).lineage()
+            return None if lineage is None else msgspec.json.encode(lineage).decode()
+        said = self.sayings_of(rows)
+        told = [
+            f"{self._facts.get(saying) or self._spell_facts(saying)}{date}}}"
+            for saying, date in zip(said, self.dates_of(rows), strict=True)
+        ]
+        kept = self._sayings[self._saying[rows[0]]]
+        if len(rows) == 1 and kept.named is None:
+            return None
+        text = f'{{"policy":"{self._policy}","kept":{told[0]}'
+        same = [self._sayings[self._saying[row]].class_name == kept.class_name for row in rows]
+        same[0] = False
+        if any(same):
+            text += f',"agreed":[{",".join(compress(told, same))}]'
+        other = [not is_same for is_same in same]
+        other[0] = False
+        if any(other):
+            text += f',"dropped":[{",".join(compress(told, other))}]'
+        return text + "}"
+
+    def _spell_facts(self, saying: int) -> str:
+        """What a lineage tells of a label but for its date, without the end."""
+        said = self._sayings[saying]
+        label = Label("", said.class_name, said.job, said.confidence, said.by_human, None, said.named)
+        if len(self._facts) >= _FACTS_KEPT:
+            self._facts.clear()
+        spelled = self._facts[saying] = msgspec.json.encode(label.to_json()).decode()[:-1]
+        return spelled
 
     def decision(self, image: str) -> Decision:
         """How the label of a picture was settled."""
@@ -219,6 +315,8 @@ class LabelTable:
             tuple(label for label in others if label.class_name != kept.class_name),
             policy,
             votes,
+            image if image in self._also else None,
+            tuple(self._also.get(image, ())),
         )
 
     def settle(
@@ -238,7 +336,15 @@ class LabelTable:
         self._policy = policy
         repeated = self.repeated
         disputed: list[str] = []
+        by_date = policy in ("newest", "refuse") and not self._elsewhere
         for image in sorted(self._several):
+            differ = self._settle_by_date(image) if by_date else None
+            if differ is not None:
+                if differ:
+                    disputed.append(image)
+                else:
+                    repeated += 1
+                continue
             labels = list(self.labels(image))
             counted = (votes or {}).get(image)
             decision = decide(labels, policy, adjustments=adjustments, votes=counted)
@@ -250,6 +356,19 @@ class LabelTable:
             self._order(image, [decision.kept, *decision.agreed, *decision.dropped])
         return Settled(repeated, tuple(disputed))
 
+    def _settle_by_date(self, image: str) -> bool | None:
+        """Let the newer of two labels hold, and say whether they differ; None if that is not all there is."""
+        first = self._first[image]
+        second = self._next[first]
+        dates, sayings = self._created, self._saying
+        older, newer = dates[first], dates[second]
+        if self._next[second] >= 0 or older == newer or _UNDATED in (older, newer):
+            return None
+        if newer > older:
+            dates[first], dates[second] = newer, older
+            sayings[first], sayings[second] = sayings[second], sayings[first]
+        return self._sayings[sayings[first]].class_name != self._sayings[sayings[second]].class_name
+
     def _order(self, image: str, labels: list[Label]) -> None:
         """Write the labels of a picture into its rows again, in this order; a voted one needs one more."""
         rows = list(self._rows(image))
@@ -259,6 +378,10 @@ class LabelTable:
             for column in (self._next, self._saying, self._created):
                 column.append(-1)
         for label, row in zip(labels, rows, strict=True):
+            if label.image != image:
+                self._elsewhere[row] = label.image
+            elif self._elsewhere:
+                self._elsewhere.pop(row, None)
             self._saying[row] = self._id_of(label)
             created = label.created
             self._created[row] = _UNDATED if created is None else (created - _EPOCH) // _MICROSECOND
@@ -277,7 +400,8 @@ class LabelTable:
     def _label(self, image: str, row: int) -> Label:
         said = self._sayings[self._saying[row]]
         created = _moment(self._created[row])
-        return Label(image, said.class_name, said.job, said.confidence, said.by_human, created, said.named)
+        home = self._elsewhere.get(row, image) if self._elsewhere else image
+        return Label(home, said.class_name, said.job, said.confidence, said.by_human, created, said.named)
 
 
 def _moment(microseconds: int) -> datetime | None:
