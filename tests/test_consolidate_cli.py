@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from gtlabel.aws import Aws
 from gtlabel.cli.main import app
 from gtlabel.datasets.channels import read_dataset
+from gtlabel.errors import DatasetError
 from gtlabel.storage import list_objects, read, write_lines
 from gtlabel.uris import S3Uri
 
@@ -86,6 +87,20 @@ def test_the_talk_names_conflicts_and_what_was_left_out(jobs: list[str], words: 
     disputed = run(*jobs, "--into", INTO, "--vocabulary", words, "--mode", "none")
     assert "holds, being newer than" in disputed.stderr
     assert f"label them again with: gtlabel label {INTO}disputed.manifest" in disputed.stderr
+
+
+def test_moving_twice_says_what_is_there_already_and_nothing_can_copy_over_it(
+    gtlabel_aws: Aws, jobs: list[str]
+) -> None:
+    first = run(jobs[0], "--into", INTO, "--mode", "move")
+    assert (first.exit_code, "by an earlier run" in first.stderr) == (0, False)
+    again = run(jobs[0], "--into", INTO, "--mode", "move")
+    assert (again.exit_code, again.stdout) == (0, first.stdout)
+    assert "12 images were moved here by an earlier run already, and stay where they are" in again.stderr
+    copied = run(jobs[0], "--into", INTO)
+    assert copied.exit_code == 1
+    assert isinstance(copied.exception, DatasetError)
+    assert read_dataset(gtlabel_aws.s3, INTO).images == 12
 
 
 def test_a_dry_run_writes_nothing(gtlabel_aws: Aws, jobs: list[str], words: Path) -> None:
