@@ -119,6 +119,8 @@ class TestTogether:
             assert example.image.startswith(
                 f"s3://trash-photos/dataset/classes/{folder_of(right[example.original])}/"
             )
+            collected = example.original.startswith("s3://trash-photos/public/")
+            assert (example.licence is not None) == (example.source is not None) == collected
 
 
 class TestCommand:

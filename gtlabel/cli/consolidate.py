@@ -176,8 +176,8 @@ def consolidate(
         Images,
         typer.Option(
             "--mode",
-            help="Copy images into class folders, move them (`gtlabel policy consolidate-move` tells what that "
-            "needs), or leave them where they are (none).",
+            help="Copy images into class folders, move them (`gtlabel policy consolidate-move` tells what "
+            "that needs), or leave them where they are (none).",
             rich_help_panel=_WRITING,
         ),
     ] = Images.COPY,
