@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtlabel.aws import Aws
-from gtlabel.datasets.consolidate import Engine, JobOutput, consolidate
+from gtlabel.datasets.consolidate import JobOutput, consolidate
 from gtlabel.datasets.gather import Gathered, Part, gather, read_part
+from gtlabel.datasets.options import Engine
 from gtlabel.datasets.scale import Cluster, Connection, lines_between
 from gtlabel.errors import ManifestLineError, PictureChangedError
 from gtlabel.manifests.choose import Choice
