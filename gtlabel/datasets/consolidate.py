@@ -58,7 +58,7 @@ _MAX_INTO_BYTES = 600
 # `dataset.json` is read whole; what it names of many is the beginning.
 _NAMED = 1000
 # Lines that are made at once.
-_BATCH = 1024
+_BATCH = 512
 
 
 def consolidate(
