@@ -57,12 +57,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
     from gtlabel.engine.store import Store
 
-    # Making a database takes longer than emptying one.
+    # Making a database takes longer than emptying one; not everybody who uses it cleans up.
     used = usual_database()
-    yield used
     left = Store(used)
     left.clear()
     left.close()
+    yield used
 
 
 @pytest.fixture
