@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from databases import usual_database
+from databases import new_database
 from engine_parts import CLASSES, KEY, Shop, answer
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -216,7 +216,9 @@ def _stores(url: str) -> list[Store]:
         if url:
             _open_stores[url] = [Store(url)] * 2
         else:
-            _open_stores[url] = [Store(usual_database()), Store(usual_database())]
+            # One of their own: they stay open, and whoever leads keeps others from it.
+            shared = new_database()
+            _open_stores[url] = [Store(shared), Store(shared)]
     return _open_stores[url]
 
 
