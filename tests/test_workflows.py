@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -29,13 +30,25 @@ UNHANDLED = (
 # ---- before a task -----------------------------------------------------------------------------------------
 
 
+class Watched(Functions):
+    """Functions of which one knows when all that were called have answered."""
+
+    def __init__(self, handlers: Mapping[str, Any] | None = None) -> None:
+        super().__init__(handlers)
+        self.asked: list[Future[Any]] = []
+
+    def call(self, name: str, arn: str, event: Mapping[str, Any]) -> Future[Any]:
+        self.asked.append(super().call(name, arn, event))
+        return self.asked[-1]
+
+
 class Workflow(Shop):
     """A custom job on a bucket, whose functions are of this process."""
 
     def __init__(self, lines: Any = 3, *, functions: Mapping[str, Any] | None = None, **spec: Any) -> None:
         usual = {"kind": Kind.CUSTOM, "workers_per_object": 1, "request": {"RoleArn": ROLE}}
         super().__init__(lines, **{**usual, **spec})
-        self.functions = Functions(functions)
+        self.functions = Watched(functions)
         self.foreman = Foreman(self.board, lambda _: self.bucket.client, functions=self.functions)
 
     def start(self) -> Workflow:
@@ -49,7 +62,7 @@ class Workflow(Shop):
             self.board.news.clear()
             while self.foreman.turn():
                 pass
-            if not self.board.news.wait(0.05):
+            if not self.board.news.wait(0.05) and all(answer.done() for answer in self.functions.asked):
                 return self
             assert time.monotonic() < until, "the functions never came to an end"
 
@@ -213,7 +226,8 @@ def test_the_function_gets_the_documented_event_and_its_labels_are_the_output() 
             for each in reversed(asked)
         ]
 
-    shop.foreman = Foreman(shop.board, lambda _: shop.bucket.client, functions=Functions({"post": after}))
+    shop.functions = Watched({"post": after})
+    shop.foreman = Foreman(shop.board, lambda _: shop.bucket.client, functions=shop.functions)
     shop.start()
     while task := shop.board.lease(KEY, "ann"):
         shop.board.submit(task.lease, {"bin": {"object": task.object}})
@@ -313,7 +327,8 @@ def test_a_crash_while_the_function_runs_has_it_called_again_for_the_same_batch(
             pass
         assert begun.wait(10)
         # The process that waited for it is gone; another begins.
-        shop.foreman = Foreman(shop.board, lambda _: shop.bucket.client, functions=Functions({"post": quick}))
+        shop.functions = Watched({"post": quick})
+        shop.foreman = Foreman(shop.board, lambda _: shop.bucket.client, functions=shop.functions)
         shop.turn()
     finally:
         over.set()
@@ -330,7 +345,8 @@ def test_batches_wait_for_the_function_beside_each_other() -> None:
 
     sizes: list[int] = []
     shop = Workflow(130, post="post")
-    shop.foreman = Foreman(shop.board, lambda _: shop.bucket.client, functions=Functions({"post": after}))
+    shop.functions = Watched({"post": after})
+    shop.foreman = Foreman(shop.board, lambda _: shop.bucket.client, functions=shop.functions)
     shop.start().answer_all()
     assert shop.job.status is Status.COMPLETED
     assert sorted(sizes) == [10, 20, 50, 50]
