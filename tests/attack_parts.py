@@ -9,8 +9,10 @@ shell around it is not what it was.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -282,20 +284,27 @@ def strike(
 def _undriven(attacker: Attacker, name: str, side: str) -> Outcome:
     """What comes of an attack in a browser that nobody drives, behind the walls of a frame or without."""
     attacker.pages[name] = _rendered(_task(attacker, name), name)
-    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log:
+    # Its own children may still write into the profile when the browser itself has ended.
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        (Path(folder) / "log").open("w") as log,
+    ):
         command = [shutil.which("chromium") or "chromium", "--headless", "--no-sandbox", "--disable-gpu"]
         command += [
             "--enable-logging=stderr",
             f"--user-data-dir={folder}/profile",
             "--remote-debugging-port=0",
         ]
-        process = subprocess.Popen([*command, f"{attacker.plain}/{side}/{name}"], stderr=log)
+        address = f"{attacker.plain}/{side}/{name}"
+        process = subprocess.Popen([*command, address], stderr=log, start_new_session=True)
         end = time.monotonic() + _LONGEST_SECONDS
         while f"attack: {name}" not in _read(log.name) and time.monotonic() < end:
             time.sleep(0.05)
         time.sleep(_QUIET_SECONDS)
         process.terminate()
         process.wait(20)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         told = _read(log.name)
     said = re.findall(rf"attack: {name}: ([^\"]+)", told)
     return Outcome(name, said, attacker.hits.pop(name, []))

@@ -11,6 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from engine_parts import Shop
     from playwright.sync_api import Browser
+    from types_boto3_s3 import S3Client
     from visitor_parts import Premises, Visitor
 
     from gtlabel.engine.store import Store
@@ -84,6 +85,21 @@ def a_shop(store: Store) -> Callable[..., Shop]:
         return Shop(*arguments, store=store, **options)
 
     return make
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
+    """An S3 in this process, with an empty bucket for photos and datasets."""
+    from moto import mock_aws
+
+    from gtlabel.aws import Aws
+
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    with mock_aws():
+        client = Aws(region="us-east-1").s3
+        client.create_bucket(Bucket="trash-photos")
+        yield client
 
 
 @pytest.fixture(scope="module")

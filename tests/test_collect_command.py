@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,18 +33,6 @@ if TYPE_CHECKING:
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "none", "AWS_REGION": "us-east-1"}
 SAMPLES = Path(__file__).parent.parent / "samples" / "trash"
-
-
-class Counting(Distant):
-    """An S3 that counts how often each object was written."""
-
-    def __init__(self, latency: float) -> None:
-        self.written: Counter[str] = Counter()
-        super().__init__(latency)
-
-    def put(self, name: str, body: bytes, etag: str | None = None, **headers: str) -> None:
-        self.written[name] += 1
-        super().put(name, body, etag, **headers)
 
 
 def until(happened: Callable[[], bool], seconds: float = 20) -> None:
@@ -192,7 +179,7 @@ class TestCommand:
         assert "fetch it with `curl -LO`, then collect the file with --from https://" in str(done.exception)
 
     def test_interrupted_it_goes_on_where_it_was(self, tmp_path: Path) -> None:
-        s3 = Counting(latency=0.1)
+        s3 = Distant(latency=0.1)
         members = {**MIT, **folders("cat", "dog", each=100)}
         put_zip(tmp_path, members)
         command = [sys.executable, "-m", "gtlabel", "collect", "flowers.zip", "--into", "s3://mine/flowers/"]

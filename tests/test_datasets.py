@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from moto import mock_aws
 
-from gtlabel.aws import Aws
 from gtlabel.datasets.channels import read_channel, read_dataset
 from gtlabel.datasets.consolidate import JobOutput, consolidate
 from gtlabel.datasets.folders import class_of, folder_of
@@ -43,16 +40,6 @@ AWKWARD = (
     "no-suffix",
     "n" * 300 + ".jpg",
 )
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
-    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    with mock_aws():
-        client = Aws(region="us-east-1").s3
-        client.create_bucket(Bucket="trash-photos")
-        yield client
 
 
 def address(name: str) -> S3Uri:

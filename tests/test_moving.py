@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from dataset_parts import BINS, BUCKET, INTO, address, labels, line, put_job, said, tree
-from moto import mock_aws
 
-from gtlabel.aws import Aws
 from gtlabel.datasets.certificate import verify
 from gtlabel.datasets.channels import read_dataset, withdraw
 from gtlabel.datasets.consolidate import consolidate
@@ -22,16 +19,6 @@ from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
-    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    with mock_aws():
-        client = Aws(region="us-east-1").s3
-        client.create_bucket(Bucket=BUCKET)
-        yield client
 
 
 def job(s3: S3Client, names: list[str], name: str = "bins", classes: Any = None) -> S3Uri:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from dataset_parts import BINS, BUCKET, INTO, examples, line, lines_of, put_job, said
-from moto import mock_aws
 
-from gtlabel.aws import Aws
 from gtlabel.datasets.certificate import verify
 from gtlabel.datasets.collect.licence import address_of
 from gtlabel.datasets.consolidate import consolidate
@@ -32,16 +29,6 @@ FORMATS = ("csv", "coco", "imagefolder", "croissant")
 TERMS = (
     '"gtlabel-source":{ "from" : "https://example.com/b\\u00edns", "n":1.50},"gtlabel-licence":"CC-BY-4.0"'
 )
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
-    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    with mock_aws():
-        client = Aws(region="us-east-1").s3
-        client.create_bucket(Bucket=BUCKET)
-        yield client
 
 
 def put(s3: S3Client, name: str, count: int, terms: str, **facts: Any) -> S3Uri:

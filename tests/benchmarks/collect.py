@@ -28,7 +28,6 @@ import sys
 import tarfile
 import time
 import zipfile
-from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
 from itertools import islice
@@ -55,19 +54,6 @@ _COLUMNS = (
     ("kB each more", 14),
 )
 _SLOWEST, _BYTES_EACH, _LEAST = 1.0, 8_000, 8.0
-
-
-class Counting(Distant):
-    """An S3 that counts how often each object was written."""
-
-    def __init__(self, latency: float) -> None:
-        self.written: Counter[str] = Counter()
-        super().__init__(latency)
-
-    def put(self, name: str, body: bytes, etag: str | None = None, **headers: str) -> None:
-        """Put an object there."""
-        self.written[name] += 1
-        super().put(name, body, etag, **headers)
 
 
 def picture(number: int, kilobytes: int) -> bytes:
@@ -189,7 +175,7 @@ def sending(source: Path, latency: float) -> int:
 
 def killing(source: Path, kills: int, seed: int) -> int:
     """Print the third table, and return how much was wrong."""
-    s3 = Counting(0.01)
+    s3 = Distant(0.01)
     took = _seconds(lambda: _command(s3, source).communicate(timeout=300))
     whole = _dated(s3)
     print(f"\n{'kill':>5}{'at s':>8}{'there':>8}{'sent again':>12}{'too early':>11}{'same bytes':>12}")

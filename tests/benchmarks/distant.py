@@ -60,6 +60,7 @@ class Distant:
     Attributes:
         objects: by `bucket/key`.
         copies: how often each target was copied to.
+        written: how often each object was put there as a whole.
         requests: how often each operation was asked for.
         on_copy: see `Hook`.
         busiest: the most requests that were under way at once.
@@ -70,6 +71,7 @@ class Distant:
         self.encrypting = encrypting
         self.objects: dict[str, Stored] = {}
         self.copies: Counter[str] = Counter()
+        self.written: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
         self.on_copy: Hook | None = None
         self.busiest = self.busy = 0
@@ -97,6 +99,7 @@ class Distant:
 
     def put(self, name: str, body: bytes, etag: str | None = None, **headers: str) -> None:
         """Put an object there, as somebody else would."""
+        self.written[name] += 1
         self._write(name, Stored(body, etag or _etag(body), headers, time.time()))
 
     def drop(self, prefix: str) -> None:
