@@ -24,6 +24,7 @@ FLOORS = {
     "storage": 2,
     "templates": 2,
     "policies": 2,
+    "sdk": 2,
     "images": 2,
     "labeling": 3,
     "datasets": 3,

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
 from gtlabel.errors import DatasetError, ObjectNotFoundError
+from gtlabel.manifests.channel import manifest_channel
 from gtlabel.manifests.classes import ClassList
 from gtlabel.manifests.lines import MAX_LINE_CHARACTERS, encode_line, read_records
 from gtlabel.manifests.merge import Policy
@@ -31,7 +32,11 @@ from gtlabel.storage import exists, read, read_lines, write
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
     from types_boto3_s3 import S3Client
+
+    from gtlabel.sdk import Channel as SdkChannel
 
 LABEL_ATTRIBUTE = "label"
 ORIGINAL_REF = "original-ref"
@@ -45,6 +50,8 @@ GROUP = "gtlabel-group"
 # The column that tells how its label was settled, where there was anything to settle.
 LINEAGE = "gtlabel-lineage"
 
+# What the built-in algorithm calls the channels it reads; it has no other.
+_TRAINED: Final[tuple[Channel, ...]] = ("train", "validation")
 _FORMAT: Final = "gtlabel-dataset/1"
 _END = ',"type":"groundtruth/image-classification"}'
 # Confidences of any number of digits would make as many beginnings as there are lines.
@@ -61,6 +68,55 @@ class ChannelFile(_FromFile):
     manifest: S3Uri
     images: int
     sha256: str
+
+
+class Channels(dict[Channel, ChannelFile]):
+    """The channels of a dataset by name; called, they are what the SageMaker SDK trains on."""
+
+    attribute = LABEL_ATTRIBUTE
+
+    def __call__(self, *names: Channel, shuffle_seed: int | None = 1) -> list[SdkChannel]:
+        """The channels as `Channel` objects of the SageMaker SDK, for `ModelTrainer.train`.
+
+        They are those of `gtlabel train`: augmented manifests in Pipe mode, pictures and labels in turn.
+
+        Args:
+            names: the channels; by default those the built-in algorithm reads, `train` and `validation`.
+            shuffle_seed: shuffles the lines of `train` anew for every epoch; None keeps their order.
+
+        Raises:
+            DatasetError: if a channel has no images, or there is no such channel.
+            MissingExtraError: if the SDK is not installed.
+        """
+        from gtlabel import sdk
+
+        for name in names or _TRAINED:
+            if name not in self or not self[name].images:
+                raise DatasetError(_nothing_to_read(name, self))
+        return [
+            sdk.channel(
+                manifest_channel(
+                    name,
+                    self[name].manifest,
+                    self.attribute,
+                    shuffle_seed=shuffle_seed if name == "train" else None,
+                )
+            )
+            for name in names or _TRAINED
+        ]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The schema of a plain mapping, in JSON as in Python."""
+        from pydantic_core.core_schema import with_info_after_validator_function
+
+        return with_info_after_validator_function(cls._read, handler(Mapping[Channel, ChannelFile]))
+
+    @classmethod
+    def _read(cls, value: Mapping[Channel, ChannelFile], info: ValidationInfo) -> Channels:
+        channels = cls(value)
+        channels.attribute = info.data.get("attribute", LABEL_ATTRIBUTE)
+        return channels
 
 
 class ClassFolder(_FromFile):
@@ -119,7 +175,8 @@ class Dataset(_FromFile):
         uri: where it is.
         attribute: the one label attribute of its channels; the labels are indices of `classes`.
         classes: in the order of their indices.
-        channels: `train`, `validation`, and `test` where one was asked for.
+        channels: `train`, `validation`, and `test` where one was asked for; `channels()` gives them to the
+            SageMaker SDK.
         sources: the manifests it was made of.
         validation: the share that was asked for validation.
         test: the share that was asked for test.
@@ -144,7 +201,7 @@ class Dataset(_FromFile):
     uri: S3Uri
     attribute: str
     classes: tuple[ClassFolder, ...]
-    channels: Mapping[Channel, ChannelFile]
+    channels: Channels
     sources: tuple[Source, ...]
     validation: float
     test: float = 0.0
@@ -344,6 +401,14 @@ def _unfinished(*, moved: bool = False) -> bytes:
 
 def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+def _nothing_to_read(name: Channel, channels: Channels) -> str:
+    if name not in channels:
+        return f"the dataset has no channel {name!r}; it has {', '.join(channels)}"
+    return (
+        f"{channels[name].manifest} names no image to train with; consolidate with a larger share for {name}"
+    )
 
 
 def _not_finished(uri: S3Uri) -> str:

@@ -13,15 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from gtlabel.awsmodel import check_request
 from gtlabel.errors import RequestError
+from gtlabel.manifests.channel import manifest_channel
 from gtlabel.training.hyperparameters import Hyperparameters
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
     from types_boto3_sagemaker.literals import TrainingInstanceTypeType
-    from types_boto3_sagemaker.type_defs import ChannelTypeDef, CreateTrainingJobRequestTypeDef
+    from types_boto3_sagemaker.type_defs import CreateTrainingJobRequestTypeDef
 
 DEFAULT_INSTANCE_TYPE = "ml.g4dn.xlarge"
-CONTENT_TYPE = "application/x-recordio"
 _MINI_BATCH_SIZE = 32
 # P2 left EC2, and whether the container's old CUDA runs on anything newer than G5 is not known.
 _INSTANCE_FAMILIES = ("ml.g4dn.", "ml.g5.")
@@ -82,8 +82,8 @@ class TrainingJobRequest(BaseModel):
             "RoleArn": self.role,
             "HyperParameters": self.hyperparameters.to_boto(),
             "InputDataConfig": [
-                self._channel("train", self.train, self.shuffle_seed),
-                self._channel("validation", self.validation, None),
+                manifest_channel("train", self.train, self.label_attribute, shuffle_seed=self.shuffle_seed),
+                manifest_channel("validation", self.validation, self.label_attribute),
             ],
             "OutputDataConfig": {"S3OutputPath": self.output},
             "ResourceConfig": {
@@ -98,26 +98,6 @@ class TrainingJobRequest(BaseModel):
         if problems:
             raise RequestError("CreateTrainingJob", problems)
         return request
-
-    def _channel(self, name: str, manifest: S3Uri, seed: int | None) -> ChannelTypeDef:
-        channel: ChannelTypeDef = {
-            "ChannelName": name,
-            "DataSource": {
-                "S3DataSource": {
-                    "S3DataType": "AugmentedManifestFile",
-                    "S3Uri": manifest,
-                    "S3DataDistributionType": "FullyReplicated",
-                    "AttributeNames": ["source-ref", self.label_attribute],
-                }
-            },
-            "ContentType": CONTENT_TYPE,
-            "CompressionType": "None",
-            "RecordWrapperType": "RecordIO",
-            "InputMode": "Pipe",
-        }
-        if seed is not None:
-            channel["ShuffleConfig"] = {"Seed": seed}
-        return channel
 
 
 def request_for_dataset(
