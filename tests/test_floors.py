@@ -95,6 +95,8 @@ def test_only_the_emulator_and_its_commands_speak_of_it() -> None:
             allowed = {
                 "cli/main.py": ("    local,", "cli import", "local.app"),
                 "errors/emulator.py": ("`gtlabel local ",),
+                # A command that has a module of its own names itself there.
+                "cli/answer.py": ("gtlabel local answer",),
             }
             if re.search(r"\b(local|moto)\b", line) and not any(
                 phrase in line for phrase in allowed.get(inside, ())

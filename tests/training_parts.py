@@ -22,8 +22,9 @@ from moto import mock_aws
 from gtlabel.aws import Aws
 from gtlabel.awsmodel import check_request, check_result
 from gtlabel.emulator.api import Context
-from gtlabel.emulator.executor import TRAINERS, Executor
+from gtlabel.emulator.executor import Executor
 from gtlabel.emulator.shelf import Shelf
+from gtlabel.emulator.trainers import TRAINERS
 from gtlabel.emulator.training import operations
 from gtlabel.training.image import image_uri
 from gtlabel.training.request import request_for_dataset

@@ -8,24 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gtlabel.cli.answer import answer
 from gtlabel.cli.options import LONGEST_FUNCTION, FunctionNames, FunctionSeconds, Output
-from gtlabel.cli.output import Format, progress, put, put_json, put_table, say
+from gtlabel.cli.output import Format, put, put_json, say
+from gtlabel.cli.running import Port, State, aws_at
 
 if TYPE_CHECKING:
-    from gtlabel.aws import Aws
     from gtlabel.emulator.portal import Portal
 
-_WORKERS = 5
-
 app = typer.Typer(no_args_is_help=True, help="Run AWS on this machine: the same calls, another address.")
-
-State = Annotated[
-    Path | None,
-    typer.Option("--state", file_okay=False, help="The folder in which everything survives a restart."),
-]
-Port = Annotated[
-    int | None, typer.Option("--port", min=1, max=65535, help="The port of the emulator that is meant.")
-]
 
 
 @app.command()
@@ -47,6 +38,15 @@ def up(
     no_portal: Annotated[bool, typer.Option("--no-portal", help="Have no portal.")] = False,
     function: FunctionNames = None,
     function_seconds: FunctionSeconds = LONGEST_FUNCTION,
+    trainer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trainer",
+            metavar="REPOSITORY=COMMAND",
+            help="What is run, with the argument train, for training images of this repository.",
+            rich_help_panel="Training",
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Leave it running and return.")] = False,
     until_stdin_closes: Annotated[bool, typer.Option("--until-stdin-closes", hidden=True)] = False,
 ) -> None:
@@ -57,10 +57,14 @@ def up(
 
     Example: gtlabel local up --state ~/trash --detach
     """
+    from gtlabel.emulator.trainers import read_trainers, written
+
+    trainers = read_trainers(trainer or ())
     if detach:
         from gtlabel.emulator.child import detach as start
 
         given = [f"--function={each}" for each in function or ()]
+        given += written(trainers)
         given += ["--no-portal"] if no_portal else [f"--portal-port={portal_port}"]
         address = start(state, port, host, [*given, f"--function-seconds={function_seconds}"])
         _make_buckets(address.url, bucket)
@@ -108,6 +112,7 @@ def up(
         port,
         state,
         functions=functions,
+        trainers=trainers,
         on_ready=ready,
         portal_port=None if no_portal else portal_port,
         on_portal=portal_ready,
@@ -172,134 +177,7 @@ def env(state: State = None, port: Port = None, output: Output = Format.TEXT) ->
         put(f"export {name}={shlex.quote(value)}")
 
 
-@app.command()
-def answer(
-    jobs: Annotated[
-        list[str], typer.Argument(metavar="JOB...", help="The name of the job, or of a group, or several.")
-    ],
-    truth: Annotated[
-        Path,
-        typer.Option(exists=True, dir_okay=False, help="What is right: JSON Lines of source-ref and class."),
-    ],
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="How many people answer: 5, or all who have tokens.")
-    ] = None,
-    accuracy: Annotated[float, typer.Option(min=0, max=1, help="How often they are right.")] = 0.85,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same answers.")] = 7,
-    spammers: Annotated[
-        int, typer.Option(min=0, help="How many of them never look.", rich_help_panel="People")
-    ] = 0,
-    confusion: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="Which class is taken for which: JSON, {right: {said: weight}}.",
-            rich_help_panel="People",
-        ),
-    ] = None,
-    fatigue: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="How much a day at work costs them.", rich_help_panel="People"),
-    ] = 0,
-    declines: Annotated[
-        float, typer.Option(min=0, max=1, help="Images given back for good.", rich_help_panel="People")
-    ] = 0.01,
-    releases: Annotated[
-        float, typer.Option(min=0, max=1, help="Images given back for now.", rich_help_panel="People")
-    ] = 0.01,
-    abandons: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Images left until their time is up.", rich_help_panel="People"),
-    ] = 0,
-    pace: Annotated[
-        float | None,
-        typer.Option(help="Seconds for an answer; without these three nobody waits.", rich_help_panel="Time"),
-    ] = None,
-    hours: Annotated[
-        str | None, typer.Option(metavar="9-17", help="Work on weekdays only.", rich_help_panel="Time")
-    ] = None,
-    speedup: Annotated[
-        float | None,
-        typer.Option(help="How many times as fast their time passes.", rich_help_panel="Time"),
-    ] = None,
-    timezone: Annotated[
-        str,
-        typer.Option(metavar="ZONE", help="Where the hours are, as in Europe/Rome.", rich_help_panel="Time"),
-    ] = "UTC",
-    url: Annotated[
-        str | None,
-        typer.Option("--url", help="Another server, such as gtlabel serve.", rich_help_panel="Server"),
-    ] = None,
-    token_file: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--token-file",
-            exists=True,
-            dir_okay=False,
-            help="The token of the worker whom the file is named after, or a name and a token in each line.",
-            rich_help_panel="Server",
-        ),
-    ] = None,
-    state: State = None,
-    port: Port = None,
-    output: Output = Format.TEXT,
-) -> None:
-    """Let simulated people answer labeling jobs, and print how each of them did.
-
-    At Ctrl-C they give back what they hold. A server that is started again meanwhile is waited for.
-
-    Example: gtlabel local answer trash-bins --workers 5 --accuracy 0.85 --truth truth.jsonl --seed 7
-    """
-    from gtlabel.emulator import simulate
-    from gtlabel.emulator.state import find
-
-    habits = simulate.Habits(
-        fatigue=fatigue,
-        spammers=spammers,
-        confusion=simulate.read_confusion(confusion) if confusion else {},
-        declines=declines,
-        releases=releases,
-        abandons=abandons,
-        pace=pace,
-        speedup=speedup,
-        hours=simulate.Hours.parse(hours, timezone) if hours else None,
-    )
-    tokens = simulate.read_tokens(token_file) if token_file else None
-    known = simulate.read_truth(truth)
-    address = url.rstrip("/") if url else find(port=port, state=state).url
-    names = _names(address, jobs, elsewhere=url is not None)
-    with progress(f"answering {', '.join(jobs)}") as show:
-        summary = simulate.answer(
-            address,
-            names,
-            workers or len(tokens or range(_WORKERS)),
-            accuracy,
-            known,
-            seed,
-            on_progress=lambda answers: show(answers, 0),
-            habits=habits,
-            tokens=tokens,
-            on_notice=say,
-        )
-    if output is Format.JSON:
-        put_json(summary.to_json())
-        return
-    columns = ("worker", "kind", "answers", "right", "declined", "released", "forgotten", "late")
-    rows = [
-        (
-            each.worker,
-            each.character,
-            each.answers,
-            "" if each.accuracy is None else f"{each.accuracy:.0%}",
-            each.declined,
-            each.released,
-            each.forgotten,
-            each.late,
-        )
-        for each in (*summary.workers, summary.total)
-    ]
-    put_table(columns, rows, right=columns[2:])
+app.command()(answer)
 
 
 @app.command()
@@ -335,7 +213,7 @@ def device(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
-    outcome = run_device(_aws(emulator.url), name, disk, once=once, stop=stop)
+    outcome = run_device(aws_at(emulator.url), name, disk, once=once, stop=stop)
     if outcome is None:
         return
     put_json({"device": name, "status": outcome.status, "reason": outcome.reason, "states": outcome.states})
@@ -368,7 +246,7 @@ def _make_buckets(url: str, names: list[str] | None) -> None:
 
     if not names:
         return
-    s3 = _aws(url).s3
+    s3 = aws_at(url).s3
     there = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
     for name in names:
         if name not in there:
@@ -396,32 +274,6 @@ def _invite(url: str, name: str, role: str) -> dict[str, str]:
 def _tell_way_in(found: dict[str, str]) -> None:
     say(f"people label in a browser at {found['portal']}; let them in with: gtlabel local invite NAME")
     say(f"open this to come in as the owner; it works once, within three days: {found['link']}")
-
-
-def _names(url: str, jobs: list[str], *, elsewhere: bool) -> list[str]:
-    """The jobs that go by some names."""
-    from botocore.exceptions import NoCredentialsError
-
-    from gtlabel.aws import Aws
-    from gtlabel.labeling.groups import describe_labeling
-
-    # A server of one's own leaves S3 where it is.
-    sagemaker, s3 = (
-        (Aws(endpoint_url=url).sagemaker, Aws().s3) if elsewhere else (_aws(url).sagemaker, _aws(url).s3)
-    )
-    try:
-        return [job.name for name in jobs for job in describe_labeling(sagemaker, s3, name).jobs]
-    except NoCredentialsError:
-        # Whoever only works there has none, and knows what the jobs are called.
-        return jobs
-
-
-def _aws(url: str) -> Aws:
-    from gtlabel.aws import Aws
-    from gtlabel.emulator.api import Context
-    from gtlabel.emulator.environment import session
-
-    return Aws(session(Context().region), url)
 
 
 def _end_with_stdin() -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from gtlabel.emulator.api import Context
 from gtlabel.emulator.environment import environ
 from gtlabel.emulator.state import Running, prepare, registry
+from gtlabel.emulator.trainers import written
 from gtlabel.errors import EmulatorError, EmulatorNotReadyError
 
 _READY_SECONDS = 60.0
@@ -40,7 +41,9 @@ class Address:
 
 
 @contextmanager
-def running(state: Path | None = None, port: int = 0) -> Iterator[Address]:
+def running(
+    state: Path | None = None, port: int = 0, *, trainers: Mapping[str, Sequence[str]] | None = None
+) -> Iterator[Address]:
     """Run an emulator while this is entered, and end it whatever happens.
 
     It also ends when this process is killed. It has no portal: nobody would know the address.
@@ -48,13 +51,14 @@ def running(state: Path | None = None, port: int = 0) -> Iterator[Address]:
     Args:
         state: the folder in which everything survives; without one, it is all gone at the end.
         port: the port; 0 takes a free one.
+        trainers: the program for each training image, by its repository, besides the usual ones.
 
     Raises:
         EmulatorNotReadyError: if it does not come up.
     """
     with tempfile.TemporaryDirectory(prefix="gtlabel-log-") as folder:
         log = Path(folder) / "emulator.log"
-        options = ["--until-stdin-closes", "--no-portal"]
+        options = ["--until-stdin-closes", "--no-portal", *written(trainers or {})]
         process = _start(state, port, log, options, stdin=subprocess.PIPE)
         try:
             url = _url_of(process, log)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from gtlabel.emulator.protocol import PassOn
 from gtlabel.emulator.shelf import Shelf
 from gtlabel.emulator.streaming import Streams
 from gtlabel.emulator.taskuis import TaskUis
+from gtlabel.emulator.trainers import TRAINERS
 from gtlabel.engine.board import Board
 from gtlabel.engine.crew import Crew
 from gtlabel.engine.foreman import Foreman
@@ -49,6 +50,8 @@ class Emulator:
         driven: whether each request first does what is due and does again what it made due, so that no
             thread is needed for labeling jobs.
         functions: the functions of custom workflows.
+        trainers: the program for each training image, by its repository, besides and in place of the
+            usual ones.
 
     Attributes:
         put: writes an object into S3 where that is this process, and labeling jobs need not ask for it.
@@ -62,6 +65,7 @@ class Emulator:
         endpoint_url: str | None = None,
         driven: bool = False,
         functions: Functions | None = None,
+        trainers: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.endpoint_url = endpoint_url
         self._driven = driven
@@ -96,7 +100,13 @@ class Emulator:
             functions=self.functions,
             inspect=self.uis.inspect,
         )
-        self.executor = Executor(self.aws, self.root / "training", self.shelf, clock=self.clock)
+        self.executor = Executor(
+            self.aws,
+            self.root / "training",
+            self.shelf,
+            clock=self.clock,
+            trainers={**TRAINERS, **(trainers or {})},
+        )
         self.executor.recover()
         stacks.install(self.aws)
         self._operations = self._assembled()

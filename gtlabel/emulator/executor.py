@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -34,6 +33,7 @@ from gtlabel.emulator.joblog import CloudLog, JobLog
 from gtlabel.emulator.jobrecord import COMPLETED, KIND, OUT_OF_TIME, RUNNING, STOPPED, JobRecord, Outcome
 from gtlabel.emulator.pipe import Feeder
 from gtlabel.emulator.shelf import Shelf
+from gtlabel.emulator.trainers import TRAINERS
 from gtlabel.errors import GtlabelError, ObjectNotFoundError
 from gtlabel.uris import S3Uri
 
@@ -45,11 +45,6 @@ if TYPE_CHECKING:
 
 GRACE = 120.0  # seconds between SIGTERM and SIGKILL: what SageMaker gives
 DEFAULT_MAX_RUNTIME = 86_400
-
-# The program behind each algorithm, by the repository of its image.
-TRAINERS: Mapping[str, Sequence[str]] = {
-    "image-classification": (sys.executable, "-m", "gtlabel.training.embedded")
-}
 
 _POLL = 0.05  # seconds between two looks at a running program
 _HURRY = 3.0  # seconds that a program gets when the emulator itself ends

@@ -30,7 +30,7 @@ and tasks run out: see `gtlabel.emulator.actors.Hands`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,6 +46,7 @@ __all__ = [
     "gtlabel_clock",
     "gtlabel_mock",
     "gtlabel_server",
+    "gtlabel_trainers",
     "gtlabel_workers",
 ]
 
@@ -71,8 +72,20 @@ def gtlabel_account() -> _Seat:
     return _Seat()
 
 
+@pytest.fixture(scope="session")
+def gtlabel_trainers() -> Mapping[str, Sequence[str]]:
+    """The program that is run for each training image, by its repository, besides the usual ones.
+
+    A `conftest.py` that trains with an image of its own has a fixture of this name and scope:
+    `return {"my-trainer": [sys.executable, "/work/train.py"]}`
+    """
+    return {}
+
+
 @pytest.fixture
-def gtlabel_mock(monkeypatch: pytest.MonkeyPatch, gtlabel_account: _Seat) -> Iterator[Aws]:
+def gtlabel_mock(
+    monkeypatch: pytest.MonkeyPatch, gtlabel_account: _Seat, gtlabel_trainers: Mapping[str, Sequence[str]]
+) -> Iterator[Aws]:
     """An account in this process: moto with gtlabel's operations behind it.
 
     Labeling jobs move on with each SageMaker call; no thread outlives the fixture.
@@ -88,7 +101,7 @@ def gtlabel_mock(monkeypatch: pytest.MonkeyPatch, gtlabel_account: _Seat) -> Ite
 
     _point_to(monkeypatch, None)
     with moto.mock_aws():
-        emulator = Emulator(driven=True)
+        emulator = Emulator(driven=True, trainers=gtlabel_trainers)
         seam.install(emulator.operations, emulator.reset)
         gtlabel_account.account = InProcess(emulator)
         try:
@@ -104,11 +117,11 @@ def gtlabel_mock(monkeypatch: pytest.MonkeyPatch, gtlabel_account: _Seat) -> Ite
 
 
 @pytest.fixture(scope="session")
-def gtlabel_server() -> Iterator[Address]:
+def gtlabel_server(gtlabel_trainers: Mapping[str, Sequence[str]]) -> Iterator[Address]:
     """The address of an emulator in a process of its own, one for the whole session."""
     from gtlabel.emulator.child import running
 
-    with running() as address:
+    with running(trainers=gtlabel_trainers) as address:
         yield address
 
 

@@ -14,7 +14,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from http import HTTPStatus
 from pathlib import Path
@@ -60,6 +60,7 @@ def serve(
     state: Path | None = None,
     *,
     functions: Functions | None = None,
+    trainers: Mapping[str, Sequence[str]] | None = None,
     on_ready: Callable[[str], None] | None = None,
     portal_port: int | None = None,
     on_portal: Callable[[Portal], None] = lambda _portal: None,
@@ -71,6 +72,7 @@ def serve(
         port: the port; 0 takes a free one.
         state: the folder in which everything survives; without one, it is all gone at the end.
         functions: the functions of custom workflows; they find this server where they look for AWS.
+        trainers: the program for each training image, by its repository, besides the usual ones.
         on_ready: called once with the URL, when the first request may come.
         portal_port: the port of the pages on which people label; 0 takes a free one, and without one there
             are none.
@@ -92,7 +94,8 @@ def serve(
             functions = functions or Functions()
             functions.environ.update(environ_of(url, Context()))
             functions.check()
-            front = Front(folder.path, url, durable=state is not None, functions=functions)
+            durable = state is not None
+            front = Front(folder.path, url, durable=durable, functions=functions, trainers=trainers)
             server.wsgi_app = front
             portal = None
             if portal_port is not None:
@@ -133,14 +136,22 @@ def _serve(server: Any, stop: threading.Event) -> None:
 class Front:
     """The WSGI application: ours first, the rest to moto."""
 
-    def __init__(self, root: Path, url: str, *, durable: bool, functions: Functions | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        url: str,
+        *,
+        durable: bool,
+        functions: Functions | None = None,
+        trainers: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         from gtlabel.emulator import bucketpolicy, moto
         from gtlabel.emulator.emulator import Emulator
         from gtlabel.emulator.gate import Gate
         from gtlabel.emulator.memory import Memory
         from gtlabel.emulator.storage import Storage
 
-        self.emulator: Emulator = Emulator(root, endpoint_url=url, functions=functions)
+        self.emulator: Emulator = Emulator(root, endpoint_url=url, functions=functions, trainers=trainers)
         self.storage: Storage = Storage(root, durable=durable)
         moto.install(self.emulator.operations, lambda: None, strict=False)
         self.storage.install()
