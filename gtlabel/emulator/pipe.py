@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import random
 import select
@@ -19,7 +20,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from gtlabel import storage
 from gtlabel.errors import (
@@ -35,6 +36,8 @@ from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
+
+_log = logging.getLogger(__name__)
 
 _PREFETCHED = 8  # lines whose objects are on their way while another is being read
 _READER_POLL = 0.01  # seconds; a FIFO has no way to wait for a reader and for a cancellation at once
@@ -58,6 +61,17 @@ class PipeChannel:
     seed: int | None = None
 
 
+class Source(Protocol):
+    """What a channel consists of: entered once, then read again for every epoch."""
+
+    def __enter__(self) -> Source: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def values(self, epoch: int) -> Generator[bytes]:
+        """Yield what an epoch consists of, each value without what is wrapped around it."""
+
+
 class Feeder:
     """Feeds one channel, epoch after epoch, until it is closed.
 
@@ -70,12 +84,21 @@ class Feeder:
         channel: what to feed.
         directory: where the FIFOs appear.
         copy: the file that the manifest is kept in while it is read again and again.
+        source: what is fed, when it is not an augmented manifest.
 
     Raises:
         EmulatorError: where there are no FIFOs.
     """
 
-    def __init__(self, s3: S3Client, channel: PipeChannel, directory: Path, copy: Path) -> None:
+    def __init__(
+        self,
+        s3: S3Client,
+        channel: PipeChannel,
+        directory: Path,
+        copy: Path,
+        *,
+        source: Source | None = None,
+    ) -> None:
         if not hasattr(os, "mkfifo"):
             raise EmulatorError(
                 "Pipe mode needs named pipes, which Windows does not have; "
@@ -86,6 +109,7 @@ class Feeder:
         self._s3 = s3
         self._directory = directory
         self._copy = copy
+        self._source = source
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"feed {channel.name}", daemon=True)
         self._fifos: dict[int, Path] = {}
@@ -115,16 +139,19 @@ class Feeder:
 
     def _run(self) -> None:
         try:
-            with _Manifest(self._s3, self.channel, self._copy) as manifest:
+            with self._source or _Manifest(self._s3, self.channel, self._copy) as source:
                 epoch = 0
-                while self._feed(manifest, epoch):
+                while self._feed(source, epoch):
                     epoch += 1
+        except FileNotFoundError:
+            # The program took its FIFOs away: it wants no more, and its end will say whether that was right.
+            _log.debug("the FIFOs of %s are gone", self.channel.name)
         except GtlabelError as error:
             self.error = str(error)
         except Exception as error:  # noqa: BLE001 - the job must fail with whatever went wrong in this thread
             self.error = f"{self.channel.manifest}: {type(error).__name__}: {error}"
 
-    def _feed(self, manifest: _Manifest, epoch: int) -> bool:
+    def _feed(self, source: Source, epoch: int) -> bool:
         """Write one epoch; say whether another one is wanted."""
         if epoch + 1 not in self._fifos:
             self._make(epoch + 1)
@@ -132,7 +159,7 @@ class Feeder:
         if pipe is None:
             return False
         try:
-            return self._write(pipe, manifest, epoch)
+            return self._write(pipe, source, epoch)
         finally:
             # In this order nobody can open the FIFO of an epoch that is over and wait for ever.
             self._take_away(epoch)
@@ -149,10 +176,10 @@ class Feeder:
             self._closed.wait(_READER_POLL)
         return None
 
-    def _write(self, pipe: int, manifest: _Manifest, epoch: int) -> bool:
+    def _write(self, pipe: int, source: Source, epoch: int) -> bool:
         room = select.poll()
         room.register(pipe, select.POLLOUT)
-        values = manifest.values(epoch)
+        values = source.values(epoch)
         try:
             for value in values:
                 frame = encode(value) if self.channel.wrapper == "RecordIO" else value
