@@ -143,9 +143,6 @@ class Feeder:
                 epoch = 0
                 while self._feed(source, epoch):
                     epoch += 1
-        except FileNotFoundError:
-            # The program took its FIFOs away: it wants no more, and its end will say whether that was right.
-            _log.debug("the FIFOs of %s are gone", self.channel.name)
         except GtlabelError as error:
             self.error = str(error)
         except Exception as error:  # noqa: BLE001 - the job must fail with whatever went wrong in this thread
@@ -153,9 +150,14 @@ class Feeder:
 
     def _feed(self, source: Source, epoch: int) -> bool:
         """Write one epoch; say whether another one is wanted."""
-        if epoch + 1 not in self._fifos:
-            self._make(epoch + 1)
-        pipe = self._open(self._fifos[epoch])
+        try:
+            if epoch + 1 not in self._fifos:
+                self._make(epoch + 1)
+            pipe = self._open(self._fifos[epoch])
+        except FileNotFoundError:
+            # The program took its FIFOs away: it wants no more, and its end will say whether that was right.
+            _log.debug("the FIFOs of %s are gone", self.channel.name)
+            return False
         if pipe is None:
             return False
         try:
