@@ -66,7 +66,7 @@ class ModelInput(_Part):
     """How a picture becomes the network's input; `preprocess.py` does exactly this."""
 
     name: str
-    shape: tuple[Literal[1], Literal[3], int, int]
+    shape: tuple[Literal[1], Literal[1, 3], int, int]
     color: str = "RGB"
     values: str = "float32, 0..255"
     resize: str = "the whole picture squeezed to height x width, bilinear, EXIF orientation applied"
@@ -267,15 +267,13 @@ def _tested(
 ) -> tuple[ModelInput, list[SelfTestCase], dict[str, str]]:
     """The network's input, what it says about each picture, and the runtime that computed it."""
     from gtlabel.networks.onnx import INPUT
-    from gtlabel.networks.preprocess import load_image
     from gtlabel.networks.runtime import Network
 
     network = Network(model)
-    height, width = network.height, network.width
     cases = []
     for name, data in pictures.items():
         try:
-            pixels = load_image(data, height, width)
+            pixels = network.load(data)
         except ValueError as error:
             raise BundleError(f"the self-test picture {name} cannot be read: {error}") from error
         values = [round(float(value), 6) for value in network.probabilities(pixels[None])[0]]
@@ -286,7 +284,11 @@ def _tested(
             )
         label = classes[max(range(len(values)), key=values.__getitem__)]
         cases.append(SelfTestCase(image=name, label=label, probabilities=tuple(values)))
-    input_ = ModelInput(name=INPUT, shape=(1, 3, height, width))
+    input_ = ModelInput(
+        name=INPUT,
+        shape=(1, network.channels, network.height, network.width),
+        color="RGB" if network.channels == 3 else "gray",
+    )
     return input_, cases, {"name": "onnxruntime", "version": version("onnxruntime")}
 
 

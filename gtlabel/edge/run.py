@@ -50,12 +50,12 @@ class Classifier:
         self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         self.labels: list[str] = self.manifest["labels"]
         self.digest: str = self.manifest["model"]["sha256"]
-        self.height, self.width = self.manifest["input"]["shape"][2:]
+        self.channels, self.height, self.width = self.manifest["input"]["shape"][1:]
         self._load_image, self._session = _open(folder)
 
     def probabilities(self, picture: bytes) -> list[float]:
         """One number per label, in the order of the labels."""
-        pixels = self._load_image(picture, self.height, self.width)
+        pixels = self._load_image(picture, self.height, self.width, self.channels)
         outputs = self._session.run(None, {self.manifest["input"]["name"]: pixels[None]})
         return [float(value) for value in outputs[0].reshape(-1)]
 
@@ -87,7 +87,7 @@ def verify(folder: Path) -> None:
             raise RunError(f"SHA256SUMS does not list {name}; build the bundle again", DAMAGED)
 
 
-def _open(folder: Path) -> tuple[Callable[[bytes, int, int], "Pixels"], Any]:
+def _open(folder: Path) -> tuple[Callable[[bytes, int, int, int], "Pixels"], Any]:
     """The picture reader and the inference session; imported here, after the files were verified."""
     try:
         import onnxruntime

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import math
+from array import array
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gtlabel.errors import EvaluationError
+from gtlabel.networks import measures
+from gtlabel.networks.measures import Bin, Interval, Threshold
 
-# Two-sided 95 % of the normal distribution.
-_Z = 1.959963984540054
+BINS = 10
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+TARGETS = (0.9, 0.95, 0.99)
+_MOST_TOP = 5
+_MISTAKES_TOLD = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +28,7 @@ class ScoredImage:
     """A picture: what it is and what the classifier makes of it.
 
     Attributes:
-        name: the file name.
+        name: the file name, or the address.
         truth: its class.
         probabilities: one for each class, in the order of the classes.
         data: the picture's file; None where it is not to be shown.
@@ -31,23 +40,127 @@ class ScoredImage:
     data: bytes | None = None
 
 
+class Scores(Sequence[ScoredImage]):
+    """Scored images by the million: each is kept as its name and four bytes a class.
+
+    Args:
+        classes: in the order of the probabilities.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._classes = tuple(classes)
+        self._index = {name: place for place, name in enumerate(self._classes)}
+        self._names: list[str] = []
+        self._truths = array("l")
+        self._values = array("f")
+
+    def add(self, name: str, truth: str, probabilities: Iterable[float]) -> None:
+        """Take note of what a classifier makes of a picture.
+
+        Raises:
+            EvaluationError: if it is of no class, or the probabilities are not one for each.
+        """
+        if truth not in self._index:
+            raise EvaluationError(_unknown(name, truth, self._classes))
+        before = len(self._values)
+        self._values.extend(probabilities)
+        if len(self._values) - before != len(self._classes):
+            raise EvaluationError(_unfit(name, len(self._values) - before, len(self._classes)))
+        self._names.append(name)
+        self._truths.append(self._index[truth])
+
+    @property
+    def matrix(self) -> measures.Floats:
+        """The probabilities, one row for each picture."""
+        rows = np.frombuffer(self._values, dtype=np.float32) if self._values else np.empty(0, np.float32)
+        return rows.reshape(len(self), len(self._classes)).astype(np.float64)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, index: int) -> ScoredImage: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ScoredImage]: ...
+    def __getitem__(self, index: int | slice) -> ScoredImage | list[ScoredImage]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        many = len(self._classes)
+        row = tuple(self._values[place * many : (place + 1) * many])
+        return ScoredImage(self._names[place], self._classes[self._truths[place]], row)
+
+
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """How one class fared. What cannot be computed, for want of pictures, is None."""
+    """How one class fared. What cannot be computed, for want of pictures, is None.
+
+    Attributes:
+        name: the class.
+        images: how many pictures are of it.
+        said: how many were taken for it.
+        right: how many of those are of it.
+    """
 
     name: str
     images: int
-    precision: float | None
-    recall: float | None
+    said: int
+    right: int
+
+    @property
+    def precision(self) -> float | None:
+        """How often the answer is right."""
+        return self.right / self.said if self.said else None
+
+    @property
+    def recall(self) -> float | None:
+        """How many of its pictures are found."""
+        return self.right / self.images if self.images else None
+
+    @property
+    def f1(self) -> float | None:
+        """The harmonic mean of both."""
+        return measures.f1(self.right, self.said - self.right, self.images - self.right)
+
+    @property
+    def precision_interval(self) -> Interval | None:
+        """Wilson's, of the precision."""
+        return measures.wilson(self.right, self.said)
+
+    @property
+    def recall_interval(self) -> Interval | None:
+        """Wilson's, of the recall."""
+        return measures.wilson(self.right, self.images)
+
+    @property
+    def f1_interval(self) -> Interval | None:
+        """Of F1."""
+        return measures.f1_interval(self.right, self.said - self.right, self.images - self.right)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain JSON values."""
+        return {
+            "name": self.name,
+            "images": self.images,
+            "said": self.said,
+            "right": self.right,
+            "precision": self.precision,
+            "precision_interval": self.precision_interval,
+            "recall": self.recall,
+            "recall_interval": self.recall_interval,
+            "f1": self.f1,
+            "f1_interval": self.f1_interval,
+        }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evaluation:
     """A classifier's answers; every figure follows from the pictures' probabilities.
 
     Attributes:
         classes: in the order of the probabilities.
         images: one entry for each picture.
+        bins: how many bins the calibration has at most.
 
     Raises:
         EvaluationError: if there is no picture, or one that does not fit the classes.
@@ -55,19 +168,40 @@ class Evaluation:
 
     classes: Sequence[str]
     images: Sequence[ScoredImage]
+    bins: int = BINS
 
     def __post_init__(self) -> None:
         if not self.images:
             raise EvaluationError("there is no picture to evaluate with")
-        for image in self.images:
-            if image.truth not in self.classes:
-                known = ", ".join(self.classes)
-                raise EvaluationError(
-                    f"{image.name} is of the class {image.truth!r}, which is not among {known}"
-                )
-            given, wanted = len(image.probabilities), len(self.classes)
-            if given != wanted:
-                raise EvaluationError(f"{image.name} has {given} probabilities for {wanted} classes")
+        known = frozenset(self.classes)
+        for image in () if isinstance(self.images, Scores) else self.images:
+            if image.truth not in known:
+                raise EvaluationError(_unknown(image.name, image.truth, self.classes))
+            if len(image.probabilities) != len(self.classes):
+                raise EvaluationError(_unfit(image.name, len(image.probabilities), len(self.classes)))
+
+    @cached_property
+    def _matrix(self) -> measures.Floats:
+        if isinstance(self.images, Scores):
+            return self.images.matrix
+        return np.array([image.probabilities for image in self.images], dtype=np.float64)
+
+    @cached_property
+    def _truth(self) -> NDArray[np.int64]:
+        index = {name: place for place, name in enumerate(self.classes)}
+        return np.array([index[image.truth] for image in self.images], dtype=np.int64)
+
+    @cached_property
+    def _said(self) -> NDArray[np.int64]:
+        return np.asarray(self._matrix.argmax(axis=1), dtype=np.int64)
+
+    @cached_property
+    def _right(self) -> measures.Bools:
+        return np.asarray(self._said == self._truth)
+
+    @cached_property
+    def _confidence(self) -> measures.Floats:
+        return np.asarray(self._matrix.max(axis=1))
 
     def predicted(self, image: ScoredImage) -> str:
         """The most probable class; the first of equals."""
@@ -77,7 +211,7 @@ class Evaluation:
     @property
     def correct(self) -> int:
         """How many pictures were given their own class."""
-        return sum(self.predicted(image) == image.truth for image in self.images)
+        return int(self._right.sum())
 
     @property
     def accuracy(self) -> float:
@@ -85,65 +219,177 @@ class Evaluation:
         return self.correct / len(self.images)
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the accuracy (Wilson 1927, J. Am. Stat. Assoc. 22:209)."""
-        n, p = len(self.images), self.accuracy
-        center = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-        half = _Z / (1 + _Z**2 / n) * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
-        # Rounding must not put the accuracy itself outside.
-        return min(p, max(0.0, center - half)), max(p, min(1.0, center + half))
+    def interval(self) -> Interval:
+        """Wilson's 95 % interval of the accuracy."""
+        return measures.wilson(self.correct, len(self.images)) or (0.0, 1.0)
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean recall of the classes that occur: every class counts the same."""
+        recalls = [each.recall for each in self.per_class if each.recall is not None]
+        return sum(recalls) / len(recalls)
+
+    @property
+    def balanced_interval(self) -> Interval:
+        """The 95 % interval of the balanced accuracy."""
+        recalls, ends = [], []
+        for each in self.per_class:
+            if each.recall is not None and each.recall_interval is not None:
+                recalls.append(each.recall)
+                ends.append(each.recall_interval)
+        return measures.mean_interval(recalls, ends)
 
     @property
     def majority(self) -> tuple[str, float]:
         """The class most pictures have, and how often always answering it would be right."""
-        name, count = Counter(image.truth for image in self.images).most_common(1)[0]
+        name, count = Counter(self.classes[index] for index in self._truth).most_common(1)[0]
         return name, count / len(self.images)
 
-    @property
+    @cached_property
     def confusion(self) -> list[list[int]]:
         """How many pictures of each class (rows) were taken for each class (columns)."""
-        pairs = Counter((image.truth, self.predicted(image)) for image in self.images)
-        return [[pairs[truth, said] for said in self.classes] for truth in self.classes]
+        many = len(self.classes)
+        counts = np.bincount(self._truth * many + self._said, minlength=many * many)
+        rows: list[list[int]] = counts.reshape(many, many).tolist()
+        return rows
 
-    @property
+    @cached_property
     def per_class(self) -> list[ClassScore]:
-        """Precision and recall of each class."""
+        """How each class fared."""
         matrix = self.confusion
-        scores = []
-        for index, name in enumerate(self.classes):
-            right, images, said = matrix[index][index], sum(matrix[index]), sum(row[index] for row in matrix)
-            scores.append(
-                ClassScore(name, images, right / said if said else None, right / images if images else None)
-            )
-        return scores
+        return [
+            ClassScore(name, sum(matrix[index]), sum(row[index] for row in matrix), matrix[index][index])
+            for index, name in enumerate(self.classes)
+        ]
 
     @property
+    def confused(self) -> list[tuple[str, str, int]]:
+        """What was taken for what and how often, the most frequent first."""
+        pairs = [
+            (truth, said, self.confusion[i][j])
+            for i, truth in enumerate(self.classes)
+            for j, said in enumerate(self.classes)
+            if i != j and self.confusion[i][j]
+        ]
+        return sorted(pairs, key=lambda pair: -pair[2])
+
+    @property
+    def top_k(self) -> dict[int, float]:
+        """The share of pictures whose class is among the 2, 3, ... most probable ones."""
+        most = min(_MOST_TOP, len(self.classes) - 1)
+        return {
+            k: measures.within(self._matrix, self._truth, k) / len(self.images) for k in range(2, most + 1)
+        }
+
+    @property
+    def log_loss(self) -> float:
+        """See `measures.log_loss`."""
+        return measures.log_loss(self._matrix, self._truth)
+
+    @property
+    def brier(self) -> float:
+        """See `measures.brier`: from 0 to 2."""
+        return measures.brier(self._matrix, self._truth)
+
+    @cached_property
+    def equal_mass(self) -> list[Bin]:
+        """The calibration of the most probable class, in bins of about the same number of pictures."""
+        return measures.calibration(self._confidence, self._right, self.bins, equal_mass=True)
+
+    @cached_property
+    def equal_width(self) -> list[Bin]:
+        """The calibration of the most probable class, in bins of the same width."""
+        return measures.calibration(self._confidence, self._right, self.bins, equal_mass=False)
+
+    @property
+    def thresholds(self) -> list[Threshold]:
+        """What becomes of the answers if those below a confidence are not given."""
+        return [measures.at_threshold(self._confidence, self._right, each) for each in (0.0, *THRESHOLDS)]
+
+    @cached_property
+    def trade(self) -> list[Threshold]:
+        """The same at every confidence that occurs, the highest first."""
+        return measures.trade(self._confidence, self._right)
+
+    @property
+    def targets(self) -> dict[float, Threshold | None]:
+        """For each accuracy that may be wanted, the threshold that gives the most answers."""
+        return {target: measures.threshold_for(self.trade, target) for target in TARGETS}
+
+    @cached_property
     def mistakes(self) -> list[ScoredImage]:
         """The pictures that were taken for something else, the surest first."""
-        wrong = [image for image in self.images if self.predicted(image) != image.truth]
+        wrong = [self.images[int(index)] for index in np.flatnonzero(~self._right)]
         return sorted(wrong, key=lambda image: (-max(image.probabilities), image.name))
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON values, with what is needed to compute the figures again."""
-        return {
+    def to_json(self, *, images: bool = True) -> dict[str, Any]:
+        """Everything as plain JSON values.
+
+        Args:
+            images: whether to tell of every picture, so that the figures can be computed again; otherwise
+                only of the surest mistakes.
+        """
+        told: dict[str, Any] = {
+            "kind": "single-label",
             "classes": list(self.classes),
             "total": len(self.images),
             "correct": self.correct,
             "accuracy": self.accuracy,
             "interval": list(self.interval),
+            "balanced_accuracy": self.balanced_accuracy,
+            "balanced_interval": list(self.balanced_interval),
             "baseline": self.majority[1],
+            "majority": self.majority[0],
+            "top_k": {str(k): share for k, share in self.top_k.items()},
+            "log_loss": self.log_loss,
+            "brier": self.brier,
+            "calibration": calibration_json(self.equal_mass, self.equal_width),
             "confusion": self.confusion,
-            "per_class": [
-                {"name": each.name, "images": each.images, "precision": each.precision, "recall": each.recall}
-                for each in self.per_class
-            ],
-            "images": [
-                {
-                    "name": image.name,
-                    "truth": image.truth,
-                    "predicted": self.predicted(image),
-                    "probabilities": [float(probability) for probability in image.probabilities],
-                }
-                for image in self.images
+            "per_class": [each.to_json() for each in self.per_class],
+            "thresholds": [threshold_json(each) for each in self.thresholds],
+            "targets": [
+                {"accuracy": target, "found": threshold_json(found) if found else None}
+                for target, found in self.targets.items()
             ],
         }
+        if images:
+            told["images"] = [self._told(image) for image in self.images]
+        else:
+            told["mistakes"] = [self._told(image) for image in self.mistakes[:_MISTAKES_TOLD]]
+        return told
+
+    def _told(self, image: ScoredImage) -> dict[str, Any]:
+        return {
+            "name": image.name,
+            "truth": image.truth,
+            "predicted": self.predicted(image),
+            "probabilities": [float(probability) for probability in image.probabilities],
+        }
+
+
+def calibration_json(equal_mass: Sequence[Bin], equal_width: Sequence[Bin]) -> dict[str, Any]:
+    """Both ways to bin, with the error that follows from each."""
+    return {
+        name: {"error": measures.calibration_error(bins), "bins": [asdict(each) for each in bins]}
+        for name, bins in (("equal_mass", equal_mass), ("equal_width", equal_width))
+    }
+
+
+def threshold_json(step: Threshold) -> dict[str, Any]:
+    """What a threshold does, as plain JSON values."""
+    return {
+        "threshold": step.threshold,
+        "answered": step.answered,
+        "right": step.right,
+        "coverage": step.coverage,
+        "accuracy": step.accuracy,
+        "interval": step.interval,
+    }
+
+
+def _unknown(name: str, truth: str, classes: Sequence[str]) -> str:
+    return f"{name} is of the class {truth!r}, which is not among {', '.join(classes)}"
+
+
+def _unfit(name: str, given: int, wanted: int) -> str:
+    return f"{name} has {given} probabilities for {wanted} classes"

@@ -28,6 +28,8 @@ PREPROCESSING = {
     "resize": "whole picture, bilinear, proportions not kept",
 }
 
+GRAY_PREPROCESSING = {**PREPROCESSING, "color": "gray, ITU-R 601 luma"}
+
 # IR version 8 goes with opset 17; the library's newest would lock out older runtimes on devices.
 _IR_VERSION = 8
 _ACTIVATIONS = {
@@ -40,7 +42,7 @@ def to_onnx(artifact: Artifact, classes: Sequence[str], metadata: Mapping[str, s
     """Convert a network to an ONNX file; the same artifact always gives the same bytes.
 
     The file takes `data`, a batch of any number of pictures, and gives `softmax_output`, a row of
-    probabilities for each.
+    probabilities for each. That of a multi-label network says so: its property `multi-label` is `true`.
 
     Args:
         artifact: the network.
@@ -80,8 +82,10 @@ def to_onnx(artifact: Artifact, classes: Sequence[str], metadata: Mapping[str, s
     facts = {
         **(metadata or {}),
         "classes": json.dumps(list(classes), ensure_ascii=False),
-        "preprocessing": json.dumps(PREPROCESSING),
+        "preprocessing": json.dumps(PREPROCESSING if artifact.shape[1] == 3 else GRAY_PREPROCESSING),
     }
+    if converter.multi_label:
+        facts["multi-label"] = "true"
     helper.set_model_props(model, dict(sorted(facts.items())))
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -104,6 +108,8 @@ class _Converter:
         # What each node is called in ONNX; a node that does nothing is called like its input.
         self._names: list[str] = []
         self._classes = 0
+        # Whether each output is a probability for itself.
+        self.multi_label = False
         self.nodes: list[Any] = []
         self.weights: dict[str, NDArray[np.float32]] = {}
 
@@ -208,6 +214,7 @@ class _Converter:
         return self._emit("Softmax", [self._input(node)], node.name, axis=1)
 
     def _sigmoid(self, node: Node) -> str:
+        self.multi_label = True
         return self._emit("Sigmoid", [self._input(node)], node.name)
 
     def _cast(self, node: Node) -> str:

@@ -1,9 +1,9 @@
 """The one way a picture becomes a network's input: in training, evaluation, prediction and on the device.
 
-It is what AWS's own predictor for this algorithm does (contract/training.md §3.3): RGB, the whole
-picture squeezed to the network's size without keeping its proportions, raw values 0 to 255, channels
-first. No mean and no deviation: the network's first layer takes care of that. AWS does not say which
-filter its hosted container uses; here it is Pillow's bilinear one.
+It is what AWS's own predictor for this algorithm does (contract/training.md §3.3): RGB, or gray where the
+network takes one channel, the whole picture squeezed to the network's size without keeping its proportions,
+raw values 0 to 255, channels first. No mean and no deviation: the network's first layer takes care of that.
+AWS does not say which filter its hosted container uses; here it is Pillow's bilinear one.
 
 This file is copied into the device's bundle as it is. It needs numpy and Pillow and nothing else.
 """
@@ -21,8 +21,14 @@ class UnreadablePictureError(ValueError):
     """Bytes that are not a whole picture."""
 
 
-def load_image(data: bytes, height: int, width: int) -> NDArray[np.float32]:
-    """The network's input for one picture file, as an array of shape (3, height, width).
+def load_image(data: bytes, height: int, width: int, channels: int = 3) -> NDArray[np.float32]:
+    """The network's input for one picture file, as an array of shape (channels, height, width).
+
+    Args:
+        data: the file, of any format that Pillow reads; of several pictures in it, the first.
+        height: in pixels.
+        width: in pixels.
+        channels: 3 for RGB, 1 for gray (ITU-R 601 luma).
 
     The EXIF orientation is applied, so that a picture counts as people see it.
 
@@ -37,8 +43,11 @@ def load_image(data: bytes, height: int, width: int) -> NDArray[np.float32]:
         raise UnreadablePictureError(
             f"these {len(data)} bytes are not a readable picture: {error}"
         ) from error
+    if channels == 1:
+        upright = upright.convert("L")
     squeezed = upright.resize((width, height), Image.Resampling.BILINEAR)
-    return np.ascontiguousarray(np.asarray(squeezed, dtype=np.float32).transpose(2, 0, 1))
+    pixels = np.asarray(squeezed, dtype=np.float32).reshape(height, width, channels)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _in_eight_bits(picture: Image.Image) -> Image.Image:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gtlabel.errors import ArtifactError, MissingExtraError
+from gtlabel.networks.preprocess import load_image
 
 # Activations of more pictures at once need memory and save no time.
 _MOST_AT_ONCE = 32
@@ -20,9 +21,12 @@ class Network:
     """A network that turns pictures into probabilities.
 
     Attributes:
+        channels: of the pictures it takes: 3 for RGB, 1 for gray.
         height: of the pictures it takes.
         width: of the pictures it takes.
+        outputs: how many classes it tells apart; 0 if the file does not say.
         classes: their names in the order of the probabilities, if the file tells them.
+        multi_label: whether a picture may have several classes: each probability then stands for itself.
         metadata: everything the file tells about itself.
     """
 
@@ -50,16 +54,33 @@ class Network:
             raise ArtifactError(f"this is not an ONNX network that can run here: {error}") from error
         inputs = self._session.get_inputs()
         match inputs[0].shape if len(inputs) == 1 else None:
-            case [_, 3, int(height), int(width)]:
+            case [_, (1 | 3) as channels, int(height), int(width)]:
+                self.channels: Literal[1, 3] = channels
                 self.height, self.width = height, width
             case _:
-                raise ArtifactError("this network does not take one batch of RGB pictures of a fixed size")
+                raise ArtifactError(
+                    "this network does not take one batch of RGB or gray pictures of a fixed size"
+                )
         self._input = inputs[0].name
+        match self._session.get_outputs()[0].shape:
+            case [_, int(outputs)]:
+                self.outputs = outputs
+            case _:
+                self.outputs = 0
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.classes: tuple[str, ...] = tuple(json.loads(self.metadata.get("classes", "[]")))
+        self.multi_label = self.metadata.get("multi-label") == "true"
+
+    def load(self, picture: bytes) -> NDArray[np.float32]:
+        """A picture file as this network takes it: (channels, height, width).
+
+        Raises:
+            UnreadablePictureError: if the bytes are not a picture, or not all of it.
+        """
+        return load_image(picture, self.height, self.width, self.channels)
 
     def probabilities(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One row of class probabilities for each picture of a batch (n, 3, height, width)."""
+        """One row of class probabilities for each picture of a batch (n, channels, height, width)."""
         rows = [
             self._session.run(None, {self._input: batch[start : start + _MOST_AT_ONCE]})[0]
             for start in range(0, len(batch), _MOST_AT_ONCE)
