@@ -21,33 +21,32 @@ class UnreadablePictureError(ValueError):
     """Bytes that are not a whole picture."""
 
 
-def load_image(data: bytes, height: int, width: int, channels: int = 3) -> NDArray[np.float32]:
-    """The network's input for one picture file, as an array of shape (channels, height, width).
-
-    Args:
-        data: the file, of any format that Pillow reads; of several pictures in it, the first.
-        height: in pixels.
-        width: in pixels.
-        channels: 3 for RGB, 1 for gray (ITU-R 601 luma).
+def load_image(data: bytes, height: int, width: int) -> NDArray[np.float32]:
+    """The network's input for one picture file, as an array of shape (3, height, width).
 
     The EXIF orientation is applied, so that a picture counts as people see it.
 
     Raises:
         UnreadablePictureError: if the bytes are not a picture, or not all of it.
     """
+    squeezed = open_picture(data).resize((width, height), Image.Resampling.BILINEAR)
+    return np.ascontiguousarray(np.asarray(squeezed, dtype=np.float32).transpose(2, 0, 1))
+
+
+def open_picture(data: bytes) -> Image.Image:
+    """The picture in a file in its own size: upright, as people see it, and in RGB.
+
+    Raises:
+        UnreadablePictureError: if the bytes are not a picture, or not all of it.
+    """
     try:
         with Image.open(io.BytesIO(data)) as picture:
-            upright = _in_eight_bits(ImageOps.exif_transpose(picture)).convert("RGB")
+            return _in_eight_bits(ImageOps.exif_transpose(picture)).convert("RGB")
     # Pillow's decoders raise all of these for damaged files, SyntaxError for a broken PNG among them.
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         raise UnreadablePictureError(
             f"these {len(data)} bytes are not a readable picture: {error}"
         ) from error
-    if channels == 1:
-        upright = upright.convert("L")
-    squeezed = upright.resize((width, height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(squeezed, dtype=np.float32).reshape(height, width, channels)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _in_eight_bits(picture: Image.Image) -> Image.Image:
