@@ -1,103 +1,123 @@
-"""A training job as it is asked for: checked in full before a GPU is rented.
+"""A training job of the built-in image classification as it is asked for: checked before a GPU is rented.
 
-The job is the one the built-in image classification reads augmented manifests with: Pipe mode, two
-channels, RecordIO around a picture and its label in turn (contract/training.md §1.4 and §1.5).
+The job is the one the algorithm reads augmented manifests with: Pipe mode, two channels, RecordIO around a
+picture and its label in turn (contract/training.md §1.4 and §1.5), and a third channel with an earlier model
+where training goes on from one
+(https://docs.aws.amazon.com/sagemaker/latest/dg/incremental-training.html).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Self, cast
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from gtlabel.awsmodel import check_request
 from gtlabel.errors import RequestError
-from gtlabel.manifests.channel import manifest_channel
-from gtlabel.training.hyperparameters import Hyperparameters
+from gtlabel.manifests.channel import CONTENT_TYPE, manifest_channel
+from gtlabel.training.hyperparameters import DEFAULT_BATCH, Hyperparameters
+from gtlabel.training.instances import DEFAULT_INSTANCE_TYPE, gpus, unfit_for_builtin
+from gtlabel.training.terms import OPERATION, TrainingRequest, is_object, parsed
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
-    from types_boto3_sagemaker.literals import TrainingInstanceTypeType
-    from types_boto3_sagemaker.type_defs import CreateTrainingJobRequestTypeDef
+    from types_boto3_sagemaker.type_defs import AlgorithmSpecificationTypeDef, ChannelTypeDef
 
-DEFAULT_INSTANCE_TYPE = "ml.g4dn.xlarge"
-_MINI_BATCH_SIZE = 32
-# P2 left EC2, and whether the container's old CUDA runs on anything newer than G5 is not known.
-_INSTANCE_FAMILIES = ("ml.g4dn.", "ml.g5.")
+__all__ = ["DEFAULT_INSTANCE_TYPE", "TrainingJobRequest", "model_channel", "request_for_dataset"]
+
+# Labels as arrays of class numbers, which is what Ground Truth writes; without it they would be read as one
+# 0 or 1 for each class (contract/training.md §1.5).
+_MULTI_LABEL = f"{CONTENT_TYPE}; label-format=class-id"
+_MODEL = "application/x-sagemaker-model"
 
 
-class TrainingJobRequest(BaseModel):
-    """One training job of the built-in image classification. Times are in seconds.
+class TrainingJobRequest(TrainingRequest):
+    """One training job of the built-in image classification.
 
     Attributes:
         train: the manifest to learn from.
         validation: the manifest to choose the best epoch with.
-        label_attribute: the key of the integer label in both manifests.
+        label_attribute: the key of the label in both manifests: an integer, or an array with `multi_label`.
+        hyperparameters: what the algorithm is told.
         shuffle_seed: shuffles the lines of `train` anew for every epoch; without it they keep their order.
+        model: the `model.tar.gz` of an earlier job of the same algorithm, to go on from.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    role: str
-    image: str
     train: S3Uri
     validation: S3Uri
     label_attribute: str
-    output: S3Uri
     hyperparameters: Hyperparameters
-    instance_type: str = DEFAULT_INSTANCE_TYPE
-    volume_gb: Annotated[int, Field(ge=1)] = 50
-    max_runtime: Annotated[int, Field(ge=1)] = 3_600
     shuffle_seed: int | None = None
-    tags: dict[str, str] = Field(default_factory=dict)
+    model: S3Uri | None = None
 
-    @model_validator(mode="after")
-    def _rules_the_model_leaves_out(self) -> Self:
-        if not self.instance_type.startswith(_INSTANCE_FAMILIES):
-            raise ValueError(
-                f"the built-in image classification is not known to run on {self.instance_type!r}; "
-                f"take {DEFAULT_INSTANCE_TYPE} or another of the GPU families ml.g4dn and ml.g5"
-            )
+    def _problems(self) -> Iterator[str]:
+        unfit = unfit_for_builtin(self.instance_type)
+        if unfit:
+            yield unfit
+        yield from super()._problems()
         if not self.label_attribute or self.label_attribute.endswith(("-ref", "-metadata")):
-            raise ValueError(
+            yield (
                 f"{self.label_attribute!r} is not a label attribute; "
                 "name the one that holds the number of the class"
             )
         for channel in (self.train, self.validation):
-            if not channel.key or channel.key.endswith("/"):
-                raise ValueError(f"{channel} is not a manifest; a channel reads one object, not a prefix")
-        return self
+            if not is_object(channel):
+                yield f"{channel} is not a manifest; a channel reads one object, not a prefix"
+        yield from self._machine_problems()
+        yield from self._model_problems()
 
-    def to_boto(self) -> CreateTrainingJobRequestTypeDef:
-        """The parameters of `create_training_job`.
+    def _machine_problems(self) -> Iterator[str]:
+        asked = self.hyperparameters
+        if self.instance_count > 1 and asked.kv_store is None:
+            yield f"{self.instance_count} machines have to agree on the weights; set kv_store=dist_sync"
+        if self.instance_count == 1 and asked.kv_store is not None:
+            yield f"kv_store {asked.kv_store} is about several machines and there is one; leave it out"
+        workers = gpus(self.instance_type) or 1
+        if asked.batch < workers:
+            yield (
+                f"mini_batch_size {asked.batch} leaves some of the {workers} GPUs of {self.instance_type} "
+                "without a picture; take a machine with one GPU"
+            )
 
-        Raises:
-            RequestError: with one sentence for each field that the service would refuse.
-        """
-        request: CreateTrainingJobRequestTypeDef = {
-            "TrainingJobName": self.name,
-            "AlgorithmSpecification": {"TrainingImage": self.image, "TrainingInputMode": "Pipe"},
-            "RoleArn": self.role,
-            "HyperParameters": self.hyperparameters.to_boto(),
-            "InputDataConfig": [
-                manifest_channel("train", self.train, self.label_attribute, shuffle_seed=self.shuffle_seed),
-                manifest_channel("validation", self.validation, self.label_attribute),
-            ],
-            "OutputDataConfig": {"S3OutputPath": self.output},
-            "ResourceConfig": {
-                "InstanceType": cast("TrainingInstanceTypeType", self.instance_type),
-                "InstanceCount": 1,
-                "VolumeSizeInGB": self.volume_gb,
-            },
-            "StoppingCondition": {"MaxRuntimeInSeconds": self.max_runtime},
-            "Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()],
-        }
-        problems = check_request("sagemaker", "CreateTrainingJob", dict(request))
-        if problems:
-            raise RequestError("CreateTrainingJob", problems)
-        return request
+    def _model_problems(self) -> Iterator[str]:
+        if self.model is None:
+            return
+        if not self.model.key.endswith(".tar.gz"):
+            yield f"{self.model} is no model.tar.gz; give the artifact that an earlier training job left"
+        if self.hyperparameters.use_pretrained_model:
+            yield "a job begins with one network; leave out model, or set use_pretrained_model=0"
+
+    def _algorithm(self) -> AlgorithmSpecificationTypeDef:
+        return {"TrainingImage": self.image, "TrainingInputMode": "Pipe"}
+
+    def _spelled_hyperparameters(self) -> dict[str, str]:
+        return self.hyperparameters.to_boto()
+
+    def _channels(self) -> list[ChannelTypeDef]:
+        kind = _MULTI_LABEL if self.hyperparameters.multi_label else CONTENT_TYPE
+        attribute = self.label_attribute
+        channels = [
+            manifest_channel(
+                "train", self.train, attribute, shuffle_seed=self.shuffle_seed, content_type=kind
+            ),
+            manifest_channel("validation", self.validation, attribute, content_type=kind),
+        ]
+        return channels if self.model is None else [*channels, model_channel(self.model)]
+
+
+def model_channel(artifact: S3Uri) -> ChannelTypeDef:
+    """The channel with a network to begin with; it is copied to the machine whatever the others do."""
+    return {
+        "ChannelName": "model",
+        "DataSource": {
+            "S3DataSource": {
+                "S3DataType": "S3Prefix",
+                "S3Uri": artifact,
+                "S3DataDistributionType": "FullyReplicated",
+            }
+        },
+        "ContentType": _MODEL,
+        "CompressionType": "None",
+        "InputMode": "File",
+    }
 
 
 def request_for_dataset(
@@ -111,7 +131,7 @@ def request_for_dataset(
     """The request of a job that trains on a dataset, with what the data itself settles filled in.
 
     Settled are `num_classes`, `num_training_samples` (the algorithm's schedule needs the exact number of
-    lines) and a `mini_batch_size` that both channels can fill.
+    lines), a `mini_batch_size` that both channels can fill, and `kv_store` where there are several machines.
 
     Args:
         classes: how many classes the dataset has, those without pictures included.
@@ -127,32 +147,35 @@ def request_for_dataset(
     if smallest < 1:
         empty = "train" if train_lines < 1 else "validation"
         raise RequestError(
-            "CreateTrainingJob", [f"the {empty} channel is empty; it needs at least one image"]
+            OPERATION,
+            [
+                f"the {empty} channel is empty; it needs at least one image, so label more, or consolidate "
+                "with a larger share for it"
+            ],
         )
-    derived = {
+    derived: dict[str, Any] = {
         "num_classes": classes,
         "num_training_samples": train_lines,
-        "mini_batch_size": min(_MINI_BATCH_SIZE, smallest),
+        "mini_batch_size": min(DEFAULT_BATCH, smallest),
     }
+    if fields.get("instance_count", 1) != 1:
+        derived["kv_store"] = "dist_sync"
     values = {**fields, "hyperparameters": {**derived, **(hyperparameters or {})}}
-    request = _parsed(values)
-    size = request.hyperparameters.mini_batch_size
-    if size is not None and size > smallest:
-        raise RequestError(
-            "CreateTrainingJob",
-            [f"mini_batch_size {size} is larger than the smallest channel, which has {smallest} images"],
+    request = parsed(TrainingJobRequest, values)
+    told = request.hyperparameters
+    problems = [
+        f"{name} {value} is not the {fact} {what} of the dataset; leave it out, it is derived"
+        for name, value, fact, what in (
+            ("num_classes", told.num_classes, classes, "classes"),
+            ("num_training_samples", told.num_training_samples, train_lines, "training lines"),
         )
+        if value != fact
+    ]
+    if told.batch > smallest:
+        problems.append(
+            f"mini_batch_size {told.batch} is larger than the smallest channel, which has {smallest} images; "
+            f"take at most {smallest}"
+        )
+    if problems:
+        raise RequestError(OPERATION, problems)
     return request
-
-
-def _parsed(values: Mapping[str, Any]) -> TrainingJobRequest:
-    try:
-        return TrainingJobRequest.model_validate(values)
-    except ValidationError as error:
-        raise RequestError("CreateTrainingJob", [_sentence(problem) for problem in error.errors()]) from error
-
-
-def _sentence(problem: Any) -> str:
-    message = problem["msg"].removeprefix("Value error, ")
-    field = ".".join(str(part) for part in problem["loc"])
-    return f"{field}: {message}" if field else message
