@@ -21,16 +21,26 @@ class UnreadablePictureError(ValueError):
     """Bytes that are not a whole picture."""
 
 
-def load_image(data: bytes, height: int, width: int) -> NDArray[np.float32]:
-    """The network's input for one picture file, as an array of shape (3, height, width).
+def load_image(data: bytes, height: int, width: int, channels: int = 3) -> NDArray[np.float32]:
+    """The network's input for one picture file, as an array of shape (channels, height, width).
+
+    Args:
+        data: the file, of any format that Pillow reads; of several pictures in it, the first.
+        height: in pixels.
+        width: in pixels.
+        channels: 3 for RGB, 1 for gray (ITU-R 601 luma).
 
     The EXIF orientation is applied, so that a picture counts as people see it.
 
     Raises:
         UnreadablePictureError: if the bytes are not a picture, or not all of it.
     """
-    squeezed = open_picture(data).resize((width, height), Image.Resampling.BILINEAR)
-    return np.ascontiguousarray(np.asarray(squeezed, dtype=np.float32).transpose(2, 0, 1))
+    picture = open_picture(data)
+    if channels == 1:
+        picture = picture.convert("L")
+    squeezed = picture.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = np.asarray(squeezed, dtype=np.float32).reshape(height, width, channels)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def open_picture(data: bytes) -> Image.Image:
