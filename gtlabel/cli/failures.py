@@ -6,7 +6,13 @@
 
 from __future__ import annotations
 
-from gtlabel.errors import DeploymentEndedError, GtlabelError, JobEndedError, TrainingEndedError
+from gtlabel.errors import (
+    DeploymentEndedError,
+    GtlabelError,
+    JobEndedError,
+    TrainingEndedError,
+    TrainingGoesOnError,
+)
 from gtlabel.policies import denial_in
 
 # What services whose protocols differ call the same refusal.
@@ -50,6 +56,8 @@ def _explained(error: Exception) -> tuple[str, int] | None:
         return str(error), STOPPED if error.status == "Stopped" else FAILED
     if isinstance(error, DeploymentEndedError):
         return str(error), FAILED
+    if isinstance(error, TrainingGoesOnError):
+        return str(error), INTERRUPTED
     if isinstance(error, GtlabelError):
         return str(error), 1
     return _from_libraries(error)

@@ -20,6 +20,7 @@ from gtlabel.cli import (
     local,
     notify,
     policy,
+    predict,
     serve,
     stack,
     stream,
@@ -49,7 +50,8 @@ app.add_typer(team.app, name="team")
 app.command("collect")(collect.collect)
 app.command("consolidate")(consolidate.consolidate)
 app.add_typer(dataset.app, name="dataset")
-app.command("train")(train.train)
+app.add_typer(train.app, name="train")
+app.command("predict")(predict.predict)
 app.command("deploy")(deploy.deploy)
 app.command("notify")(notify.notify)
 app.command("policy")(policy.policy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, Protocol
@@ -86,3 +86,40 @@ def progress(description: str, *, remaining: bool = True) -> Iterator[Show]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=None, note="")
         yield lambda done, total, note="": bar.update(task, completed=done, total=total or None, note=note)
+
+
+def is_fine() -> bool:
+    """Whether stderr is a terminal that shows more than ASCII."""
+    return sys.stderr.isatty() and (sys.stderr.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def width() -> int:
+    """How many columns the terminal has; 80 where there is none."""
+    from shutil import get_terminal_size
+
+    return get_terminal_size().columns
+
+
+@contextmanager
+def footer(draw: Callable[[], Sequence[str]]) -> Iterator[Callable[[str], None]]:
+    """Yield what says a line on stderr; on a terminal, some lines stay below all that are said.
+
+    Args:
+        draw: makes the lines that stay, again and again; none of them may be wider than the terminal.
+    """
+    if not sys.stderr.isatty():
+        yield say
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    with Live(
+        get_renderable=lambda: Text("\n".join(draw()), no_wrap=True),
+        console=console,
+        refresh_per_second=2,
+        transient=True,
+    ):
+        # Text, not markup: a program may well print "[red]".
+        yield lambda sentence: console.print(Text(sentence), soft_wrap=True)

@@ -40,11 +40,13 @@
     │   ├── TrainingRegionError       no built-in algorithm there  (LookupError)
     │   ├── TrainingJobNameTakenError
     │   ├── TrainingJobNotFoundError                               (LookupError)
-    │   └── TrainingEndedError        failed, stopped, or not done in time
+    │   ├── TrainingEndedError        failed, stopped, or not done in time
+    │   └── TrainingGoesOnError       nobody follows it any more
     ├── RecordIOError                 a channel's bytes            (ValueError)
     ├── ArtifactError                 a model.tar.gz and what is in it (ValueError)
     │   └── ConversionError           an operator we do not convert
     ├── EvaluationError               answers that cannot be judged (ValueError)
+    ├── PredictionError               pictures that are not there  (LookupError)
     ├── EdgeError
     │   ├── BundleError               a bundle that does not hold what it promises
     │   ├── RecipeError               a Greengrass recipe          (ValueError)
@@ -166,10 +168,12 @@ from gtlabel.errors.models import (
     DeviceNotFoundError,
     EdgeError,
     EvaluationError,
+    PredictionError,
     RecipeError,
     RecordIOError,
     TrainingEndedError,
     TrainingError,
+    TrainingGoesOnError,
     TrainingJobNameTakenError,
     TrainingJobNotFoundError,
     TrainingRegionError,
@@ -232,6 +236,7 @@ __all__ = [
     "PictureChangedError",
     "PolicyError",
     "PortInUseError",
+    "PredictionError",
     "PreflightError",
     "RecipeError",
     "RecordIOError",
@@ -247,6 +252,7 @@ __all__ = [
     "TooManyTriesError",
     "TrainingEndedError",
     "TrainingError",
+    "TrainingGoesOnError",
     "TrainingJobNameTakenError",
     "TrainingJobNotFoundError",
     "TrainingRegionError",

@@ -25,7 +25,10 @@ class TrainingJobNameTakenError(TrainingError):
     """The account already has a training job of that name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"a training job named {name!r} already exists; pick another with --name")
+        super().__init__(
+            f"a training job named {name!r} already exists; pick another with --name, "
+            f"or see what became of it: gtlabel train show {name}"
+        )
         self.name = name
 
 
@@ -51,6 +54,17 @@ class TrainingEndedError(TrainingError):
         self.timed_out = timed_out
 
 
+class TrainingGoesOnError(TrainingError):
+    """Somebody stopped following a training job; it runs on, and is paid for."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the training job {name!r} goes on, and is paid for until it ends; follow it again: "
+            f"gtlabel train logs {name} --follow; stop it: gtlabel train stop {name}"
+        )
+        self.name = name
+
+
 class RecordIOError(GtlabelError, ValueError):
     """Bytes that are not RecordIO.
 
@@ -73,6 +87,10 @@ class ConversionError(ArtifactError):
 
 class EvaluationError(GtlabelError, ValueError):
     """A classifier's answers that cannot be judged."""
+
+
+class PredictionError(GtlabelError, LookupError):
+    """Pictures that were named and are not there."""
 
 
 class EdgeError(GtlabelError):

@@ -1,0 +1,196 @@
+"""What a person sees while a training job is followed: its lines, its curve, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from gtlabel.cli.output import Format, footer, is_fine, put_fields, put_json, say, width
+
+if TYPE_CHECKING:
+    from gtlabel.aws import Aws
+    from gtlabel.training.cost import TrainingCost
+    from gtlabel.training.curve import Curve, Metric
+    from gtlabel.training.follow import LogLine
+    from gtlabel.training.jobs import TrainingJob
+
+_ROWS = 6
+
+
+class Watch:
+    """Follows one training job and shows it on stderr.
+
+    Args:
+        aws: the clients.
+        name: the job's name.
+        hourly_price: what its machine costs, where somebody knows better than the table of prices.
+        on_line: takes the lines of the log instead of stderr.
+    """
+
+    def __init__(
+        self,
+        aws: Aws,
+        name: str,
+        *,
+        hourly_price: str | None = None,
+        on_line: Callable[[LogLine], None] | None = None,
+    ) -> None:
+        from gtlabel.training.curve import Curve
+
+        self.curve: Curve = Curve()
+        self.job: TrainingJob | None = None
+        self._aws = aws
+        self._name = name
+        self._price = hourly_price
+        self._on_line = on_line
+        self._status = ""
+        self._say: Callable[[str], None] = say
+
+    def follow(self, *, timeout: float | None, poll: float) -> TrainingJob:
+        """Follow the job until it is completed.
+
+        Raises:
+            TrainingEndedError: if it failed, was stopped, or was not done in time.
+            TrainingGoesOnError: if the person wants to see no more.
+        """
+        from gtlabel.errors import TrainingGoesOnError
+        from gtlabel.training.follow import follow_training_job
+
+        try:
+            with footer(self._footer) as tell:
+                self._say = tell
+                return follow_training_job(
+                    self._aws.sagemaker,
+                    self._aws.logs,
+                    self._name,
+                    on_line=self._on_line or self._line,
+                    on_change=self._change,
+                    on_metric=self._measure,
+                    on_trouble=self._trouble,
+                    timeout=timeout,
+                    poll=poll,
+                )
+        except KeyboardInterrupt:
+            raise TrainingGoesOnError(self._name) from None
+        finally:
+            self._say = say
+            for line in drawn(self.curve):
+                say(line)
+
+    def result(self) -> dict[str, Any]:
+        """The job as it was last seen, with its curve and its cost, as plain JSON values."""
+        assert self.job is not None
+        return described(self.job, self.curve, cost(self.job, self._price))
+
+    def put(self, output: Format) -> None:
+        """Print the job as it was last seen."""
+        assert self.job is not None
+        if output is Format.JSON:
+            put_json(self.result())
+            return
+        best = self.curve.best
+        put_fields(
+            {
+                "name": self.job.name,
+                "status": self.job.status,
+                "artifact": self.job.artifact or "none",
+                **self.job.metrics,
+                **({} if best is None else {"best epoch": best.epoch}),
+                "cost": cost_in_words(self.job, cost(self.job, self._price)),
+            }
+        )
+
+    def _line(self, line: LogLine) -> None:
+        several = self.job is not None and self.job.instance_count > 1
+        self._say(readable(line, with_host=several))
+
+    def _change(self, job: TrainingJob) -> None:
+        self.job = job
+        if job.secondary_status != self._status:
+            self._status = job.secondary_status
+            self._say(f"{job.name}: {self._status}")
+
+    def _measure(self, metric: Metric, line: LogLine) -> None:
+        # Of several machines each prints the same epochs; the first one speaks for all.
+        if line.host in ("algo-1", "") or self.job is None or self.job.instance_count == 1:
+            self.curve.add(metric)
+
+    def _trouble(self, error: Exception) -> None:
+        from gtlabel.cli.failures import explain
+
+        explained = explain(error, "train")
+        reason = explained[0] if explained else str(error)
+        self._say(f"the job is followed without its log: {reason}")
+
+    def _footer(self) -> list[str]:
+        if self.job is None:
+            return []
+        return [*drawn(self.curve), _status_line(self.job, self.curve, self._price)[: width() - 1]]
+
+
+def drawn(curve: Curve) -> list[str]:
+    """The curve as it fits the terminal, if there is more than one point to see."""
+    from gtlabel.training.curve import draw
+
+    if len(curve.points) < 2:
+        return []
+    return draw(curve.points, width=min(width(), 100) - 1, height=_ROWS, fine=is_fine())
+
+
+def readable(line: LogLine, *, with_host: bool) -> str:
+    """A line of a log as it may stand on a terminal: whatever would steer that is written out."""
+    # The way in which tabs come from CloudWatch, so that nobody has to learn another.
+    text = "".join(
+        character if character >= " " and character != "\x7f" else f"#{ord(character):03o}"
+        for character in line.text.expandtabs()
+    )
+    return f"{line.host}  {text}" if with_host else text
+
+
+def cost(job: TrainingJob, given: str | None) -> TrainingCost:
+    """What a job has cost until now, and what it can cost."""
+    from gtlabel.training.cost import cost_of, hourly_price
+
+    return cost_of(job, datetime.now(UTC), hourly_price(job.instance_type, job.region, given))
+
+
+def cost_in_words(job: TrainingJob, found: TrainingCost) -> str:
+    """One phrase on what a job costs."""
+    from gtlabel.training.cost import in_words
+    from gtlabel.training.jobs import ENDED
+
+    if found.so_far is None:
+        return found.assumptions[0]
+    if job.status not in ENDED:
+        return f"{in_words(found.so_far)} so far, at most {in_words(found.at_most)}"
+    saved = "" if found.saved is None else f", {found.saved:.0%} less than without spot"
+    return f"{in_words(found.so_far)} for {found.seconds:,} seconds{saved}"
+
+
+def described(job: TrainingJob, curve: Curve, found: TrainingCost) -> dict[str, Any]:
+    """A job with its curve and its cost, as plain JSON values."""
+    return {
+        **job.to_json(),
+        "curve": [point.to_json() for point in curve.points],
+        "cost": found.to_json(),
+    }
+
+
+def _status_line(job: TrainingJob, curve: Curve, given: str | None) -> str:
+    """How far the job is, in one line."""
+    from gtlabel.training.jobs import ENDED
+
+    words = [f"{job.name}: {job.secondary_status}"]
+    begun = job.started or job.created
+    passed = max(0, int(((job.ended or datetime.now(UTC)) - begun).total_seconds()))
+    words.append(f"{passed // 3600}:{passed // 60 % 60:02}:{passed % 60:02}")
+    if curve.points:
+        epochs = job.hyperparameters.get("epochs")
+        words.append(f"epoch {curve.points[-1].epoch + 1}{f' of {epochs}' if epochs else ''}")
+    if curve.speed is not None and job.status not in ENDED:
+        words.append(f"{curve.speed:,.0f} pictures/s")
+    found = cost(job, given)
+    if found.so_far is not None:
+        words.append(cost_in_words(job, found))
+    return "   ".join(words)

@@ -1,0 +1,290 @@
+"""`gtlabel train show`, `list`, `logs` and `stop`: find, follow and stop training jobs."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gtlabel.cli.options import EndpointUrl, JobName, Output, Profile, Region, connect
+from gtlabel.cli.output import Format, put, put_fields, put_json, put_table, say
+
+if TYPE_CHECKING:
+    from gtlabel.training.curve import Curve
+    from gtlabel.training.follow import LogLine
+    from gtlabel.training.jobs import TrainingJob
+
+HourlyPrice = Annotated[
+    str | None,
+    typer.Option(
+        "--hourly-price",
+        metavar="DOLLARS",
+        help="What an hour of one machine costs, where that is not in the shipped table.",
+    ),
+]
+Poll = Annotated[float, typer.Option("--poll", min=0.01, help="Seconds between two looks.")]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", help="Give up after this many seconds; the job goes on.")
+]
+
+
+class Sort(StrEnum):
+    """What a list is sorted by."""
+
+    CREATED = "created"
+    NAME = "name"
+    STATUS = "status"
+
+
+def list_jobs(
+    status: Annotated[str | None, typer.Option("--status", help="Only jobs of this status.")] = None,
+    name_contains: Annotated[
+        str | None, typer.Option("--name-contains", help="Only jobs with this in their name.")
+    ] = None,
+    since: Annotated[datetime | None, typer.Option("--since", help="Only jobs created since (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option("--until", help="Only jobs created until (UTC).")] = None,
+    sort: Annotated[Sort, typer.Option("--sort", help="What to sort by.")] = Sort.CREATED,
+    ascending: Annotated[
+        bool, typer.Option("--ascending", help="The oldest first, or the first in the alphabet.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Not more than these.")] = None,
+    output: Output = Format.TEXT,
+    profile: Profile = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """List the training jobs, newest first.
+
+    Example: gtlabel train list --status InProgress --since 2026-11-01
+    """
+    from gtlabel.training.jobs import list_training_jobs
+
+    _, aws = connect(profile, region, endpoint_url)
+    found = list_training_jobs(
+        aws.sagemaker,
+        status=status,
+        name_contains=name_contains,
+        since=since.replace(tzinfo=UTC) if since else None,
+        until=until.replace(tzinfo=UTC) if until else None,
+        sort=sort.value,
+        ascending=ascending,
+        limit=limit,
+    )
+    jobs = list(found)
+    if output is Format.JSON:
+        put_json(jobs)
+    elif jobs:
+        put_table(list(jobs[0]), [[cell or "" for cell in job.values()] for job in jobs])
+    else:
+        say("there are no such training jobs")
+
+
+def show(
+    job: JobName,
+    hourly_price: HourlyPrice = None,
+    output: Output = Format.TEXT,
+    profile: Profile = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Show one training job: its steps, how well it learns, what it costs, and why it failed if it did.
+
+    Example: gtlabel train show trash-20261122-101500
+    """
+    from gtlabel.cli.following import cost, described
+    from gtlabel.training.jobs import describe_training_job, read_tags
+
+    _, aws = connect(profile, region, endpoint_url)
+    found = describe_training_job(aws.sagemaker, job)
+    tags = read_tags(aws.sagemaker, found.arn)
+    curve = _curve(aws, job)
+    paid = cost(found, hourly_price)
+    if output is Format.JSON:
+        put_json({**described(found, curve, paid), "tags": tags})
+        return
+    _put_job(found, curve, tags, hourly_price)
+
+
+def logs(
+    job: JobName,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on with the lines that come, until the job has ended.")
+    ] = False,
+    timeout: Timeout = None,
+    poll: Poll = 5.0,
+    hourly_price: HourlyPrice = None,
+    output: Output = Format.TEXT,
+    profile: Profile = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Print what a training job has printed; as JSON one object for each line.
+
+    With --follow it exits with 3 if the job failed, 4 if it was stopped, 5 if the time was up. To see no
+    more, press Ctrl-C: the job goes on.
+
+    Example: gtlabel train logs trash-20261122-101500 --follow
+    """
+    from gtlabel.cli.following import Watch, readable
+    from gtlabel.training.follow import LogReader
+    from gtlabel.training.jobs import describe_training_job
+
+    _, aws = connect(profile, region, endpoint_url)
+    found = describe_training_job(aws.sagemaker, job)
+
+    def tell(line: LogLine) -> None:
+        if output is Format.JSON:
+            put(json.dumps(line.to_json(), ensure_ascii=False))
+        else:
+            put(readable(line, with_host=found.instance_count > 1))
+
+    if follow:
+        Watch(aws, job, hourly_price=hourly_price, on_line=tell).follow(timeout=timeout, poll=poll)
+        return
+    lines = list(LogReader(aws.logs, job).read())
+    for line in lines:
+        tell(line)
+    if not lines:
+        say(f"{job} is {found.status} ({found.secondary_status}) and has printed nothing")
+
+
+def stop(
+    job: JobName,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the job until it has ended.")] = False,
+    timeout: Timeout = None,
+    poll: Poll = 5.0,
+    hourly_price: HourlyPrice = None,
+    output: Output = Format.TEXT,
+    profile: Profile = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Stop a training job; its program has two minutes to save a model, which is kept.
+
+    With --wait it exits with 3 if the job failed meanwhile, 5 if the time was up.
+
+    Example: gtlabel train stop trash-20261122-101500 --wait
+    """
+    from gtlabel.cli.following import Watch
+    from gtlabel.errors import TrainingEndedError
+    from gtlabel.training.jobs import stop_training_job
+
+    _, aws = connect(profile, region, endpoint_url)
+    stop_training_job(aws.sagemaker, job)
+    if not wait:
+        if output is Format.JSON:
+            put_json({"stopping": job})
+            return
+        say(f"stopping {job}; see when it has: gtlabel train show {job}")
+        return
+    watch = Watch(aws, job, hourly_price=hourly_price)
+    try:
+        watch.follow(timeout=timeout, poll=poll)
+    except TrainingEndedError as end:
+        if end.status != "Stopped":
+            raise
+    watch.put(output)
+
+
+def failures(
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TEXT]", help="A FailureReason, or a line of a log. All are listed when there is none."
+        ),
+    ] = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Explain what a training job failed with, or list what such jobs are known to fail with.
+
+    Exits with 1 if the text is not known.
+
+    Example: gtlabel train failures "Got empty batch from pipe"
+    """
+    from gtlabel.errors import TrainingError
+    from gtlabel.training.failures import explain, table
+
+    if text is None:
+        rows = table()
+        if output is Format.JSON:
+            put_json(rows)
+            return
+        for row in rows:
+            put(f"{row['number']:>2}  {row['message']}\n    {row['cause']}; {row['remedy']}\n")
+        return
+    found = explain(text)
+    if found is None:
+        raise TrainingError("gtlabel knows nothing about that message; compare `gtlabel train failures`")
+    if output is Format.JSON:
+        put_json(found.to_json())
+        return
+    put(f"{found.sentence}\nreported in {found.source}")
+
+
+def _curve(aws: Any, job: str) -> Curve:
+    """The curve of a job's log, as far as that may be read."""
+    from botocore.exceptions import ClientError
+
+    from gtlabel.cli.failures import explain
+    from gtlabel.training.curve import read_curve
+    from gtlabel.training.follow import LogReader
+
+    try:
+        return read_curve(line.text for line in LogReader(aws.logs, job).read())
+    except ClientError as error:
+        explained = explain(error, "train")
+        say(f"shown without its curve: {explained[0] if explained else error}")
+        return read_curve(())
+
+
+def _put_job(job: TrainingJob, curve: Curve, tags: dict[str, str], price: str | None) -> None:
+    from gtlabel.cli.following import cost, cost_in_words, drawn
+    from gtlabel.training.failures import explain
+
+    machines = f"{job.instance_count} x {job.instance_type}" if job.instance_type else "a mixed cluster"
+    fields: dict[str, Any] = {
+        "name": job.name,
+        "status": job.status
+        if job.status == job.secondary_status
+        else f"{job.status} ({job.secondary_status})",
+        "machines": f"{machines}, spot" if job.spot else machines,
+        "image": job.image,
+        "created": job.created.isoformat(timespec="seconds"),
+    }
+    if job.started:
+        fields["started"] = job.started.isoformat(timespec="seconds")
+    if job.ended:
+        fields["ended"] = job.ended.isoformat(timespec="seconds")
+    if job.training_seconds is not None and job.billable_seconds is not None:
+        fields["trained"] = f"{job.training_seconds:,} seconds, {job.billable_seconds:,} of them billed"
+    fields["cost"] = cost_in_words(job, cost(job, price))
+    fields.update({f"{name} channel": uri for name, uri in job.channels.items()})
+    fields["artifact"] = job.artifact or "none"
+    if job.checkpoints:
+        fields["checkpoints"] = job.checkpoints
+    fields.update(job.metrics)
+    if curve.best is not None:
+        fields["best epoch"] = curve.best.epoch
+    fields.update({f"tag {name}": value for name, value in tags.items()})
+    if job.failure_reason:
+        fields["failure reason"] = job.failure_reason
+        meaning = explain(job.failure_reason)
+        if meaning is not None:
+            fields["what it means"] = meaning.sentence
+    put_fields(fields)
+    put("")
+    steps = [
+        (step.status, step.started.isoformat(timespec="seconds"), _seconds(step), step.message)
+        for step in job.transitions
+    ]
+    put_table(("step", "since", "seconds", "what the service says"), steps, right=("seconds",))
+    lines = drawn(curve)
+    if lines:
+        put("\n" + "\n".join(lines))
+
+
+def _seconds(step: Any) -> str:
+    return "" if step.ended is None else f"{(step.ended - step.started).total_seconds():,.0f}"
