@@ -24,13 +24,13 @@ class UnreadablePictureError(ValueError):
 def load_image(data: bytes, height: int, width: int, channels: int = 3) -> NDArray[np.float32]:
     """The network's input for one picture file, as an array of shape (channels, height, width).
 
+    The EXIF orientation is applied, so that a picture counts as people see it.
+
     Args:
         data: the file, of any format that Pillow reads; of several pictures in it, the first.
         height: in pixels.
         width: in pixels.
         channels: 3 for RGB, 1 for gray (ITU-R 601 luma).
-
-    The EXIF orientation is applied, so that a picture counts as people see it.
 
     Raises:
         UnreadablePictureError: if the bytes are not a picture, or not all of it.
@@ -54,8 +54,10 @@ def open_picture(data: bytes) -> Image.Image:
             return _in_eight_bits(ImageOps.exif_transpose(picture)).convert("RGB")
     # Pillow's decoders raise all of these for damaged files, SyntaxError for a broken PNG among them.
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+        # Pillow names the file, which is none and lies elsewhere every time.
+        reason = str(error).partition(" <_io.BytesIO")[0]
         raise UnreadablePictureError(
-            f"these {len(data)} bytes are not a readable picture: {error}"
+            f"these {len(data)} bytes are not a readable picture: {reason}"
         ) from error
 
 

@@ -1,0 +1,221 @@
+"""A trained network by whatever it is called: a training job, a `model.tar.gz` or an `.onnx` file."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gtlabel.errors import (
+    ArtifactError,
+    ClassListError,
+    MissingExtraError,
+    ObjectNotFoundError,
+    TrainingError,
+)
+from gtlabel.storage import read, stat
+from gtlabel.training.answering import DECODERS
+from gtlabel.training.conversions import converted
+from gtlabel.training.jobs import TrainingJob, describe_training_job
+from gtlabel.uris import S3Uri
+
+if TYPE_CHECKING:
+    from gtlabel.aws import Aws
+    from gtlabel.networks.runtime import Network
+
+Connect = Callable[[], "Aws"]
+
+CLASSES = "classes.json"
+_ARCHIVES = (".tar.gz", ".tgz", ".tar")
+_NETWORKS = (".onnx",)
+# `train` writes artifacts to DATASET/models/JOB/output/model.tar.gz.
+_FOLDERS_UP_TO_THE_DATASET = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network that is ready to answer.
+
+    Attributes:
+        name: what it was asked for by.
+        address: where it lies.
+        network: the network.
+        classes: the names of its outputs, in order.
+        job: the training job it comes from; None where that is not known.
+    """
+
+    name: str
+    address: str
+    network: Network
+    classes: tuple[str, ...]
+    job: TrainingJob | None = None
+
+
+def open_model(name: str, connect: Connect, *, classes: Sequence[str] | None = None) -> Model:
+    """Find a network, convert it if it is an artifact, and make it ready to answer.
+
+    The names of its classes are those given, else those in the `.onnx` file, else those of the
+    `classes.json` beside the job's train manifest, beside the artifact or of its dataset.
+
+    Args:
+        name: a training job, or the s3:// address or path of a `model.tar.gz` or an `.onnx` file.
+        connect: gives the clients; it is not asked for where a file is enough.
+        classes: the names of its outputs, in order.
+
+    Raises:
+        ArtifactError: if there is no network there, or nobody says what its classes are called.
+        TrainingJobNotFoundError: if there is no such job.
+        TrainingError: if the job has no model, or not yet.
+        MissingExtraError: if what runs a network is not installed.
+    """
+    if name.startswith("s3://"):
+        return _opened(name, S3Uri(name), connect, classes)
+    path = Path(name)
+    if path.exists() and (_is_model(name) or os.sep in name or list(path.glob("*-symbol.json"))):
+        return _opened(name, path, connect, classes)
+    if _is_model(name) or os.sep in name:
+        raise ArtifactError(f"there is no file {name}")
+    job = describe_training_job(connect().sagemaker, name)
+    if job.artifact is None:
+        raise TrainingError(
+            f"the training job {name!r} is {job.status} and has no model"
+            + ("" if job.status == "Failed" else f" yet; look at it with: gtlabel train show {name}")
+        )
+    return _opened(name, job.artifact, connect, classes, job)
+
+
+def read_classes(text: str) -> tuple[str, ...]:
+    """The class names that a person gives: separated by commas, or the file that has them.
+
+    A file is a list of names or a label category file in JSON, or has one name a line.
+
+    Raises:
+        ClassListError: if it is none of these.
+    """
+    path = Path(text)
+    if not path.is_file():
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    content = path.read_bytes()
+    if path.suffix == ".json":
+        return class_names(content, text)
+    try:
+        return tuple(line.strip() for line in content.decode().splitlines() if line.strip())
+    except UnicodeDecodeError as error:
+        raise ClassListError(f"{text} is no list of classes: it is not UTF-8") from error
+
+
+def class_names(document: bytes, where: str) -> tuple[str, ...]:
+    """The names of a `classes.json`: a list of them, or a label category file.
+
+    Raises:
+        ClassListError: if it is neither.
+    """
+    try:
+        said: Any = json.loads(document)
+    except ValueError as error:
+        raise ClassListError(f"{where} is not JSON: {error}") from error
+    if isinstance(said, dict):
+        said = [item.get("label") if isinstance(item, dict) else None for item in said.get("labels", [None])]
+    if not isinstance(said, list) or not all(isinstance(name, str) for name in said):
+        raise ClassListError(f'{where} is no list of classes; write ["Compost", "Landfill"]')
+    return tuple(said)
+
+
+def _is_model(name: str) -> bool:
+    return name.lower().endswith((*_ARCHIVES, *_NETWORKS))
+
+
+def _opened(
+    name: str,
+    where: S3Uri | Path,
+    connect: Connect,
+    given: Sequence[str] | None,
+    job: TrainingJob | None = None,
+) -> Model:
+    try:
+        from gtlabel.networks.runtime import Network
+    except ImportError as error:
+        raise MissingExtraError("running a network", "edge") from error
+    if not isinstance(where, S3Uri) and where.is_dir():
+        model = _converted(where, connect, given, job)
+    elif where.lower().endswith(_NETWORKS) if isinstance(where, S3Uri) else where.suffix in _NETWORKS:
+        model = read(connect().s3, where) if isinstance(where, S3Uri) else where.read_bytes()
+    elif str(where).lower().endswith(_ARCHIVES):
+        model = _converted(where, connect, given, job)
+    else:
+        raise ArtifactError(f"{where} is neither a model.tar.gz nor an .onnx file")
+    try:
+        network = Network(model, threads=DECODERS)
+    except ArtifactError as error:
+        raise ArtifactError(f"{where}: {error}") from error
+    classes = tuple(given or network.classes or _found_classes(where, connect, job))
+    if network.outputs and network.outputs != len(classes):
+        raise ArtifactError(
+            f"{where} tells {network.outputs} classes apart, but {len(classes)} names were given: "
+            + ", ".join(classes)
+        )
+    return Model(name, str(where), network, classes, job)
+
+
+def _converted(
+    where: S3Uri | Path, connect: Connect, given: Sequence[str] | None, job: TrainingJob | None
+) -> bytes:
+    classes = tuple(given or _found_classes(where, connect, job))
+    if isinstance(where, S3Uri):
+        found = stat(connect().s3, where)
+        parts = [where, found.etag, str(found.size), str(found.modified), *classes]
+        return converted(parts, lambda: _convert_bytes(read(connect().s3, where), where, classes))
+    if where.is_dir():
+        return _convert(where, classes)
+    with where.open("rb") as file:
+        digest = sha256(file.read()).hexdigest()
+    return converted([digest, *classes], lambda: _convert(where, classes))
+
+
+def _convert_bytes(archive: bytes, where: S3Uri, classes: Sequence[str]) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="gtlabel-") as folder:
+        path = Path(folder) / "model.tar.gz"
+        path.write_bytes(archive)
+        try:
+            return _convert(path, classes)
+        except ArtifactError as error:
+            # The person knows the address and nothing of the file.
+            raise type(error)(str(error).replace(str(path), where)) from error
+
+
+def _convert(path: Path, classes: Sequence[str]) -> bytes:
+    from gtlabel.networks.artifact import read_artifact
+    from gtlabel.networks.onnx import to_onnx
+
+    return to_onnx(read_artifact(path), classes)
+
+
+def _found_classes(where: S3Uri | Path, connect: Connect, job: TrainingJob | None) -> tuple[str, ...]:
+    """The class names that lie beside what the network was trained on, or beside the network."""
+    folders: list[S3Uri | Path] = []
+    if job is not None and "train" in job.channels:
+        folders.append(job.channels["train"].folder)
+    if isinstance(where, S3Uri):
+        folders.append(where.folder)
+        above = where.folder
+        for _ in range(_FOLDERS_UP_TO_THE_DATASET):
+            above = above.at(above.key.rstrip("/").rpartition("/")[0] + "/")
+        folders.append(above)
+    else:
+        folders.append(where if where.is_dir() else where.parent)
+    for folder in dict.fromkeys(folders):
+        file = folder / CLASSES
+        try:
+            document = read(connect().s3, file) if isinstance(file, S3Uri) else file.read_bytes()
+        except (ObjectNotFoundError, FileNotFoundError):
+            continue
+        return class_names(document, str(file))
+    raise ArtifactError(
+        f"nothing says what the classes of {where} are called; give --classes NAME,NAME,... "
+        f"or the {CLASSES} of the dataset it was trained on"
+    )
