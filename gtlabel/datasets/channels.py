@@ -406,9 +406,7 @@ def _json(value: object) -> bytes:
 def _nothing_to_read(name: Channel, channels: Channels) -> str:
     if name not in channels:
         return f"the dataset has no channel {name!r}; it has {', '.join(channels)}"
-    return (
-        f"{channels[name].manifest} names no image to train with; consolidate with a larger share for {name}"
-    )
+    return f"{channels[name].manifest} names no image; consolidate again with a larger share for {name}"
 
 
 def _not_finished(uri: S3Uri) -> str:
