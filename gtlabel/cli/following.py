@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gtlabel.training.follow import LogLine
     from gtlabel.training.jobs import TrainingJob
 
-_ROWS = 6
+_ROWS = 7
 
 
 class Watch:
@@ -45,6 +45,8 @@ class Watch:
         self._price = hourly_price
         self._on_line = on_line
         self._status = ""
+        # Asked once: while lines stay at the bottom, stderr is not what it was.
+        self._fine = is_fine()
         self._say: Callable[[str], None] = say
 
     def follow(self, *, timeout: float | None, poll: float) -> TrainingJob:
@@ -56,7 +58,9 @@ class Watch:
         """
         from gtlabel.errors import TrainingGoesOnError
         from gtlabel.training.follow import follow_training_job
+        from gtlabel.training.jobs import describe_training_job
 
+        self.job = describe_training_job(self._aws.sagemaker, self._name)
         try:
             with footer(self._footer) as tell:
                 self._say = tell
@@ -75,7 +79,7 @@ class Watch:
             raise TrainingGoesOnError(self._name) from None
         finally:
             self._say = say
-            for line in drawn(self.curve):
+            for line in drawn(self.curve, fine=self._fine):
                 say(line)
 
     def result(self) -> dict[str, Any]:
@@ -126,16 +130,19 @@ class Watch:
     def _footer(self) -> list[str]:
         if self.job is None:
             return []
-        return [*drawn(self.curve), _status_line(self.job, self.curve, self._price)[: width() - 1]]
+        return [
+            *drawn(self.curve, fine=self._fine),
+            _status_line(self.job, self.curve, self._price)[: width() - 1],
+        ]
 
 
-def drawn(curve: Curve) -> list[str]:
+def drawn(curve: Curve, *, fine: bool) -> list[str]:
     """The curve as it fits the terminal, if there is more than one point to see."""
     from gtlabel.training.curve import draw
 
     if len(curve.points) < 2:
         return []
-    return draw(curve.points, width=min(width(), 100) - 1, height=_ROWS, fine=is_fine())
+    return draw(curve.points, width=min(width(), 100) - 1, height=_ROWS, fine=fine)
 
 
 def readable(line: LogLine, *, with_host: bool) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 
 class Format(StrEnum):
@@ -88,9 +88,10 @@ def progress(description: str, *, remaining: bool = True) -> Iterator[Show]:
         yield lambda done, total, note="": bar.update(task, completed=done, total=total or None, note=note)
 
 
-def is_fine() -> bool:
-    """Whether stderr is a terminal that shows more than ASCII."""
-    return sys.stderr.isatty() and (sys.stderr.encoding or "").lower().replace("-", "") == "utf8"
+def is_fine(stream: TextIO | None = None) -> bool:
+    """Whether a stream, by default stderr, is a terminal that shows more than ASCII."""
+    stream = stream or sys.stderr
+    return stream.isatty() and (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def width() -> int:
@@ -120,6 +121,8 @@ def footer(draw: Callable[[], Sequence[str]]) -> Iterator[Callable[[str], None]]
         console=console,
         refresh_per_second=2,
         transient=True,
+        # What goes into a file or a pipe is no business of the terminal's.
+        redirect_stdout=sys.stdout.isatty(),
     ):
         # Text, not markup: a program may well print "[red]".
         yield lambda sentence: console.print(Text(sentence), soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gtlabel.cli.options import EndpointUrl, JobName, Output, Profile, Region, connect
-from gtlabel.cli.output import Format, put, put_fields, put_json, put_table, say
+from gtlabel.cli.output import Format, is_fine, put, put_fields, put_json, put_table, say
 
 if TYPE_CHECKING:
     from gtlabel.training.curve import Curve
@@ -281,7 +282,7 @@ def _put_job(job: TrainingJob, curve: Curve, tags: dict[str, str], price: str | 
         for step in job.transitions
     ]
     put_table(("step", "since", "seconds", "what the service says"), steps, right=("seconds",))
-    lines = drawn(curve)
+    lines = drawn(curve, fine=is_fine(sys.stdout))
     if lines:
         put("\n" + "\n".join(lines))
 

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from gtlabel.errors import TrainingEndedError
 from gtlabel.training.curve import Metric, read_metric
-from gtlabel.training.jobs import TrainingJob, wait_for_training_job
+from gtlabel.training.jobs import ENDED, TrainingJob, wait_for_training_job
 from gtlabel.training.patience import Patience, passes
 
 if TYPE_CHECKING:
@@ -168,9 +167,10 @@ def follow_training_job(
         logs: the client of CloudWatch Logs.
         name: the job's name.
         on_line: called with each line of the log, once.
-        on_change: called at the first look and whenever the status or a metric is another.
+        on_change: called at the first look and whenever the status or a metric is another, after the lines
+            that came before.
         on_metric: called with each number that a line tells, after `on_line`.
-        on_look: called at every look, after the lines that came with it.
+        on_look: called at every look, last.
         on_trouble: called once with the error when the log may not be read.
         timeout: seconds after which to give up; the job goes on.
         poll: seconds between two looks.
@@ -182,29 +182,23 @@ def follow_training_job(
         TrainingEndedError: if it failed, was stopped, or was not done in time.
     """
     ear = _Ear(LogReader(logs, name), on_line, on_metric, on_trouble, Patience(poll, clock), clock)
+    seen: TrainingJob | None = None
 
     def look(job: TrainingJob) -> None:
+        nonlocal seen
+        # What was printed before a change stands before it.
         ear.listen()
+        if job.status in ENDED:
+            ear.listen_to_the_end(poll, sleep)
+        if on_change is not None and job != seen:
+            on_change(job)
+        seen = job
         if on_look is not None:
             on_look(job)
 
-    try:
-        job = wait_for_training_job(
-            sagemaker,
-            name,
-            timeout=timeout,
-            poll=poll,
-            on_change=on_change,
-            on_look=look,
-            sleep=sleep,
-            clock=clock,
-        )
-    except TrainingEndedError as end:
-        if not end.timed_out:
-            ear.listen_to_the_end(poll, sleep)
-        raise
-    ear.listen_to_the_end(poll, sleep)
-    return job
+    return wait_for_training_job(
+        sagemaker, name, timeout=timeout, poll=poll, on_look=look, sleep=sleep, clock=clock
+    )
 
 
 class _Ear:
