@@ -17,6 +17,9 @@ from typing import Any
 
 from gtlabel.errors import MissingExtraError
 
+# What the names of files that Pillow decodes end in; Ground Truth takes fewer.
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+
 _EIGHTH = 8
 _IN_MEMORY = re.compile(r" <_io\.BytesIO object at 0x[0-9a-f]+>")
 

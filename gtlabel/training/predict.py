@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gtlabel.errors import PredictionError
+from gtlabel.images.decoding import ENDINGS
 from gtlabel.storage import list_objects, read
 from gtlabel.training.answering import BATCH, DECODERS, FETCHERS, Answer, answers
 from gtlabel.uris import S3Uri
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 Picture = S3Uri | Path
 
-# What a folder may hold besides is left alone; a file that is named is read whatever it is called.
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 THRESHOLD = 0.5
 
 
@@ -106,8 +105,8 @@ def pictures(
     """Yield the pictures that names stand for, each in the order of the name, a listing as it comes.
 
     Args:
-        names: files, folders (with the folders in them), patterns such as `**/*.jpg`, s3:// addresses, and
-            prefixes that end in a slash or hold a `*` or `?` after the last one. None is handed on.
+        names: files, folders (what is named like a picture in them and the folders in them), patterns such
+            as `**/*.jpg`, s3:// addresses, and prefixes that end in a slash or hold a `*` or `?` after the last one. None is handed on.
         s3: gives the client; it is not asked for where no name begins with s3://.
         listed: whether names may stand for several pictures; otherwise each is one, whatever it holds.
 
