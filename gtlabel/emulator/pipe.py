@@ -1,37 +1,28 @@
 """Pipe mode: what a training program reads from its FIFOs, as SageMaker's platform would write it.
 
 Each channel has one FIFO per epoch, `<channel>_<epoch>`, counted from 0; the next one is there before the
-current one ends. An augmented manifest becomes, line by line and attribute by attribute, RecordIO records:
-the object behind an attribute that ends in `-ref`, the text of any other (contract/training.md §4.1, §4.3).
+current one ends. What comes out of it are the values of the channel, each in a RecordIO record, or bare
+(contract/training.md §4.1, §4.3).
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
-import random
 import select
 import threading
-from array import array
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from time import monotonic
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from gtlabel import storage
-from gtlabel.errors import (
-    EmulatorError,
-    GtlabelError,
-    ManifestError,
-    ManifestLineError,
-    StorageError,
-    UriError,
-)
-from gtlabel.recordio import encode
+from gtlabel.emulator.epochs import Epoch, Tally
+from gtlabel.emulator.manifest import Manifest
+from gtlabel.emulator.pictures import Bucket
+from gtlabel.errors import EmulatorError, GtlabelError
+from gtlabel.recordio import pieces
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -39,9 +30,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_PREFETCHED = 8  # lines whose objects are on their way while another is being read
 _READER_POLL = 0.01  # seconds; a FIFO has no way to wait for a reader and for a cancellation at once
 _ROOM_POLL = 200  # milliseconds between two looks at a cancellation while the pipe is full
+# Written at once: enough that a call costs nothing beside it, and it stays in the processor's cache.
+_BATCH = 1 << 17
+# https://man7.org/linux/man-pages/man2/writev.2.html: a call takes 1,024 pieces; a record has two or three.
+_MOST_VALUES = 400
+# The largest that Linux lets everybody have (/proc/sys/fs/pipe-max-size).
+_PIPE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +45,14 @@ class PipeChannel:
     """A channel that is fed from an augmented manifest.
 
     Attributes:
+        manifest: its address, or its path where it is on this machine.
         attributes: what is streamed of each line, in this order.
         wrapper: what stands around each value: `RecordIO`, or nothing at all.
         seed: shuffles the lines anew for every epoch; without it they keep their order.
     """
 
     name: str
-    manifest: S3Uri
+    manifest: S3Uri | str
     attributes: tuple[str, ...]
     wrapper: Literal["RecordIO", "None"] = "RecordIO"
     seed: int | None = None
@@ -68,8 +65,11 @@ class Source(Protocol):
 
     def __exit__(self, *_: object) -> None: ...
 
-    def values(self, epoch: int) -> Generator[bytes]:
-        """Yield what an epoch consists of, each value without what is wrapped around it."""
+    def values(self, epoch: int) -> Generator[bytes | None]:
+        """Yield what an epoch consists of, each value without what is wrapped around it.
+
+        None may stand where the next one takes a while: those before it are handed on then.
+        """
 
 
 class Feeder:
@@ -80,11 +80,15 @@ class Feeder:
     FIFO is held so that the reader does not take half an epoch for a whole one.
 
     Args:
-        s3: reads the manifest and the objects.
+        s3: reads the manifest and the objects; not needed with a `source`.
         channel: what to feed.
         directory: where the FIFOs appear.
         copy: the file that the manifest is kept in while it is read again and again.
-        source: what is fed, when it is not an augmented manifest.
+        source: what is fed, when it is not an augmented manifest in S3.
+        limit: how many epochs there are; who wants another one gets nothing, and `exhausted` tells of it.
+
+    Attributes:
+        epochs: what became of each epoch that had a reader.
 
     Raises:
         EmulatorError: where there are no FIFOs.
@@ -92,24 +96,30 @@ class Feeder:
 
     def __init__(
         self,
-        s3: S3Client,
+        s3: S3Client | None,
         channel: PipeChannel,
         directory: Path,
         copy: Path,
         *,
         source: Source | None = None,
+        limit: int | None = None,
     ) -> None:
         if not hasattr(os, "mkfifo"):
             raise EmulatorError(
                 "Pipe mode needs named pipes, which Windows does not have; "
                 "run the emulator on Linux, on macOS or in WSL"
             )
+        if source is None:
+            assert s3 is not None
+            source = Manifest(Bucket(s3, channel.name), channel, copy)
         self.channel = channel
         self.error: str | None = None
-        self._s3 = s3
-        self._directory = directory
-        self._copy = copy
+        self.epochs: list[Epoch] = []
+        self.exhausted = threading.Event()
         self._source = source
+        self._directory = directory
+        self._limit = limit
+        self._tally: Tally | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"feed {channel.name}", daemon=True)
         self._fifos: dict[int, Path] = {}
@@ -125,6 +135,7 @@ class Feeder:
         self._closed.set()
         if self._thread.ident is not None:
             self._thread.join()
+        self._settle()
         for epoch in list(self._fifos):
             self._take_away(epoch)
 
@@ -139,7 +150,7 @@ class Feeder:
 
     def _run(self) -> None:
         try:
-            with self._source or _Manifest(self._s3, self.channel, self._copy) as source:
+            with self._source as source:
                 epoch = 0
                 while self._feed(source, epoch):
                     epoch += 1
@@ -160,146 +171,110 @@ class Feeder:
             return False
         if pipe is None:
             return False
+        self._settle()
         try:
+            if epoch == self._limit:
+                self.exhausted.set()
+                self._closed.wait()
+                return False
             return self._write(pipe, source, epoch)
         finally:
+            if self._tally is not None:
+                self._tally.watch(self._fifos[epoch])
             # In this order nobody can open the FIFO of an epoch that is over and wait for ever.
             self._take_away(epoch)
             os.close(pipe)
+
+    def _settle(self) -> None:
+        """Write down how much of the last epoch was read, now that its reader has turned away from it."""
+        if self._tally is not None:
+            self._tally.close()
+            self._tally = None
 
     def _open(self, fifo: Path) -> int | None:
         """Wait for a reader; None when the feeder was closed before one came."""
         while not self._closed.is_set():
             try:
-                return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+                pipe = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
             except OSError as error:
                 if error.errno != errno.ENXIO:
                     raise
+            else:
+                _widen(pipe)
+                return pipe
             self._closed.wait(_READER_POLL)
         return None
 
     def _write(self, pipe: int, source: Source, epoch: int) -> bool:
+        tally = self._tally = Tally(pipe, epoch, max(1, len(self.channel.attributes)))
+        self.epochs.append(tally.epoch)
+        framed = self.channel.wrapper == "RecordIO"
         room = select.poll()
         room.register(pipe, select.POLLOUT)
         values = source.values(epoch)
+        batch: list[bytes | memoryview] = []
+        size = 0
         try:
             for value in values:
-                frame = encode(value) if self.channel.wrapper == "RecordIO" else value
-                if not self._push(pipe, room, frame):
+                if value is not None:
+                    batch.append(value)
+                    size += len(value)
+                    if size < _BATCH and len(batch) < _MOST_VALUES:
+                        continue
+                if batch and not self._push(pipe, room, batch, tally, framed=framed):
                     return False
+                batch.clear()
+                size = 0
+            if batch and not self._push(pipe, room, batch, tally, framed=framed):
+                return False
+            tally.epoch.complete = True
         except BrokenPipeError:
             return not self._closed.is_set()
         except GtlabelError as error:
+            # What comes before the fault is fed.
+            if batch:
+                self._push(pipe, room, batch, tally, framed=framed)
             self.error = str(error)
             self._closed.wait()
             return False
         finally:
             values.close()
+            tally.epoch.ended = monotonic()
         return True
 
-    def _push(self, pipe: int, room: select.poll, frame: bytes) -> bool:
-        """Write all of a frame; say no when the feeder was closed before the reader took it."""
-        rest = memoryview(frame)
+    def _push(
+        self, pipe: int, room: select.poll, values: list[bytes | memoryview], tally: Tally, *, framed: bool
+    ) -> bool:
+        """Write values; say no when the feeder was closed before the reader took them."""
+        tally.add(values, framed=framed)
+        rest = pieces(values) if framed else values.copy()
         while rest:
             if self._closed.is_set():
                 return False
-            if room.poll(_ROOM_POLL):
-                try:
-                    rest = rest[os.write(pipe, rest) :]
-                except BlockingIOError:
-                    continue
+            try:
+                written = os.writev(pipe, rest)
+            except BlockingIOError:
+                tally.wait(lambda: room.poll(_ROOM_POLL))
+                continue
+            tally.written(written)
+            done = 0
+            while done < len(rest) and written >= len(rest[done]):
+                written -= len(rest[done])
+                done += 1
+            del rest[:done]
+            if written:
+                rest[0] = memoryview(rest[0])[written:]
         return True
 
 
-class _Manifest:
-    """The lines of an augmented manifest, fetched once and kept on disk; in memory are their offsets."""
+def _widen(pipe: int) -> None:
+    """Give a pipe more room than the 64 kB that it has on Linux; elsewhere it grows by itself."""
+    import fcntl
 
-    def __init__(self, s3: S3Client, channel: PipeChannel, copy: Path) -> None:
-        self._s3 = s3
-        self._channel = channel
-        self._copy = copy
-        self._offsets = array("Q")
-        self._numbers = array("Q")
-        self._pool = ThreadPoolExecutor(_PREFETCHED, thread_name_prefix=f"fetch {channel.name}")
-
-    def __enter__(self) -> _Manifest:
-        try:
-            self._fetch()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-        self._copy.unlink(missing_ok=True)
-
-    def _fetch(self) -> None:
-        uri = self._channel.manifest
-        with self._copy.open("wb") as copy:
-            for number, line in enumerate(storage.read_lines(self._s3, uri), start=1):
-                if line.strip():
-                    self._offsets.append(copy.tell())
-                    self._numbers.append(number)
-                    copy.write(line + b"\n")
-        if not self._offsets:
-            raise ManifestError(f"{uri} has no line, and a channel without images cannot be trained on")
-
-    def values(self, epoch: int) -> Generator[bytes]:
-        """Yield what an epoch consists of, while the objects of the lines ahead are being fetched.
-
-        Raises:
-            ManifestLineError: when its turn comes, not before: what precedes it has been yielded.
-        """
-        ahead: deque[Future[list[bytes]]] = deque()
-        try:
-            for number, line in self._lines(epoch):
-                ahead.append(self._pool.submit(self._values_of, number, line))
-                if len(ahead) == _PREFETCHED:
-                    yield from ahead.popleft().result()
-            while ahead:
-                yield from ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
-
-    def _lines(self, epoch: int) -> Iterator[tuple[int, bytes]]:
-        order: Sequence[int] = range(len(self._offsets))
-        if self._channel.seed is not None:
-            order = list(order)
-            random.Random(f"{self._channel.seed}:{epoch}").shuffle(order)  # noqa: S311 - an order, not a secret
-        with self._copy.open("rb") as copy:
-            for position in order:
-                copy.seek(self._offsets[position])
-                yield self._numbers[position], copy.readline()
-
-    def _values_of(self, number: int, line: bytes) -> list[bytes]:
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise self._error(number, f"it is not JSON ({error})") from error
-        if not isinstance(record, dict):
-            raise self._error(number, f"it is not a JSON object but {type(record).__name__}")
-        return [self._value(number, record, attribute) for attribute in self._channel.attributes]
-
-    def _value(self, number: int, record: dict[str, Any], attribute: str) -> bytes:
-        if attribute not in record:
-            known = ", ".join(record) or "none"
-            raise self._error(number, f"it has no attribute {attribute!r}; those it has: {known}")
-        value = record[attribute]
-        if attribute.endswith("-ref"):
-            return self._object(number, attribute, value)
-        return value.encode() if isinstance(value, str) else json.dumps(value).encode()
-
-    def _object(self, number: int, attribute: str, value: Any) -> bytes:
-        from botocore.exceptions import BotoCoreError
-
-        if not isinstance(value, str):
-            raise self._error(number, f"its {attribute!r} is not an S3 address but {json.dumps(value)}")
-        try:
-            return storage.read(self._s3, S3Uri(value))
-        except (UriError, StorageError, BotoCoreError) as error:
-            raise self._error(number, str(error)) from error
-
-    def _error(self, number: int, reason: str) -> ManifestLineError:
-        return ManifestLineError(self._channel.manifest, number, reason)
+    if not hasattr(fcntl, "F_SETPIPE_SZ"):
+        return
+    try:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
+    except OSError as error:
+        # The user has many pipes already, or the machine allows less.
+        _log.debug("a pipe stays as small as it is: %s", error)
