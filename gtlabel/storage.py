@@ -195,20 +195,30 @@ def write_lines(s3: S3Client, uri: S3Uri, lines: Iterable[bytes]) -> int:
     return count
 
 
-def write_chunks(s3: S3Client, uri: S3Uri, chunks: Iterable[bytes], content_type: str) -> None:
+def write_chunks(
+    s3: S3Client, uri: S3Uri, chunks: Iterable[bytes], content_type: str, *, kms_key: str | None = None
+) -> None:
     """Write bytes as one object while they are still being made.
 
     More than 8 MB are sent in parts, one after the other, so memory stays flat. When making them raises,
     nothing appears at `uri`.
+
+    Args:
+        s3: the client.
+        uri: the object.
+        chunks: its bytes.
+        content_type: what it is.
+        kms_key: the key of KMS that it is encrypted with, if not as the bucket does by itself.
     """
     from boto3.s3.transfer import TransferConfig
 
+    encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
     with explained("s3:PutObject", uri):
         s3.upload_fileobj(
             io.BufferedReader(_ChunkStream(chunks), 1 << 20),
             uri.bucket,
             uri.key,
-            ExtraArgs={"ContentType": content_type},
+            ExtraArgs={"ContentType": content_type, **encryption},
             # Threads would hold up to ten parts in memory.
             Config=TransferConfig(use_threads=False),
         )

@@ -65,8 +65,8 @@ def _source(request: dict[str, Any], **changes: Any) -> None:
             "AttributeNames must be the picture and its label",
         ),
         (lambda r: _source(r, S3DataDistributionType="ShardedByS3Key"), "must be FullyReplicated"),
-        (lambda r: _source(r, S3DataType="ManifestFile"), "ManifestFile cannot be read here"),
-        (lambda r: _source(r, S3DataType="S3Prefix"), "not in Pipe mode"),
+        (lambda r: _source(r, S3DataType="Converse"), "S3DataType Converse cannot be read here"),
+        (lambda r: _source(r, S3DataType="S3Prefix"), "AttributeNames belong to an AugmentedManifestFile"),
         (lambda r: _source(r, S3Uri="https://trash/x"), "'https://trash/x' is not an S3 address"),
         (lambda r: r.update(RoleArn="arn:aws:iam::999999999999:role/other"), "belongs to another account"),
         (lambda r: r["OutputDataConfig"].update(CompressionType="NONE"), "must be GZIP here"),
@@ -76,7 +76,7 @@ def _source(request: dict[str, Any], **changes: Any) -> None:
         ),
         (
             lambda r: r["AlgorithmSpecification"].update(TrainingImage="pytorch:latest"),
-            "pytorch:latest cannot be run here; what can be trained is the built-in image-classification",
+            "pytorch:latest cannot be run here: it is not an address of Amazon ECR",
         ),
         (
             lambda r: r["AlgorithmSpecification"].update(TrainingImage=image_uri("eu-west-1")),

@@ -6,15 +6,16 @@ contract/training.md §4.2.
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import shutil
 import signal
 import subprocess
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from time import sleep
 from typing import IO, Any
 
 from gtlabel.emulator.pipe import PipeChannel
@@ -22,7 +23,14 @@ from gtlabel.errors import StorageError
 from gtlabel.uris import S3Uri
 
 HOST = "algo-1"
+BASE = "/opt/ml"  # where a real container has what is below `Container.base` here
+_VARIABLE = "SAGEMAKER_BASE_DIR"
 _LONGEST_FAILURE = 1024
+_CHUNK = 1 << 20
+_GZIP = 16 + zlib.MAX_WBITS  # how zlib is asked for gzip's format
+# Who forks faster than that is left to whoever looks at the machine.
+_ROUNDS = 20
+_BETWEEN_ROUNDS = 0.01  # seconds
 # Of this process's environment, what a program needs to start at all. A container would see none of it,
 # and credentials are not among it.
 _INHERITED = (
@@ -46,21 +54,42 @@ class Container:
         self.data = self.base / "input" / "data"
         self.model = self.base / "model"
         self.output = self.base / "output" / "data"
+        self.checkpoints: Path | None = None
         self.scratch = directory / "scratch"
         self.log = directory / "log.txt"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def prepare(self, request: Mapping[str, Any]) -> None:
-        """Make the directories and write what the program is told."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+    def prepare(self, request: Mapping[str, Any], *, again: bool = False) -> None:
+        """Make the directories and write what the program is told.
+
+        Args:
+            request: the parameters of CreateTrainingJob.
+            again: keep the log, because the job goes on where another machine was taken away.
+        """
+        shutil.rmtree(self.base if again else self.directory, ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        checkpoints = request.get("CheckpointConfig")
+        if checkpoints is not None:
+            path = checkpoints.get("LocalPath") or f"{BASE}/checkpoints"
+            self.checkpoints = self.base / path.removeprefix(BASE).strip("/")
+            self.checkpoints.mkdir(parents=True)
         for directory in (self.config, self.data, self.model, self.output, self.scratch):
             directory.mkdir(parents=True)
         self._write("hyperparameters.json", dict(request.get("HyperParameters", {})))
         self._write("inputdataconfig.json", dict(_input_data_config(request)))
         self._write("resourceconfig.json", _resource_config(request["ResourceConfig"]))
 
-    def start(self, program: Sequence[str], environment: Mapping[str, str]) -> IO[bytes]:
-        """Start the program in a process group of its own and return what it prints."""
+    def start(
+        self,
+        program: Sequence[str],
+        environment: Mapping[str, str],
+        arguments: Sequence[str] = ("train",),
+    ) -> IO[bytes]:
+        """Start the program in a process group of its own and return what it prints.
+
+        Raises:
+            OSError: if it cannot be started.
+        """
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         # boto3 in the program finds no credentials of the person whose machine this is.
         nobody = {
@@ -71,13 +100,13 @@ class Container:
         with (self.directory / "alive").open("wb") as alive:
             _lock(alive, wait=True)
             self._process = subprocess.Popen(
-                [*program, "train"],
+                [*program, *arguments],
                 cwd=self.base,
                 env={
                     **inherited,
                     **nobody,
                     "PYTHONUNBUFFERED": "1",
-                    "SAGEMAKER_BASE_DIR": str(self.base),
+                    _VARIABLE: str(self.base),
                     **environment,
                 },
                 stdin=subprocess.DEVNULL,
@@ -105,6 +134,15 @@ class Container:
         if self._process is not None:
             _signal_group(self._process.pid, number)
 
+    def end(self) -> None:
+        """Kill what is left of the program and of all that it started, as a container takes all with it.
+
+        Whatever left its process group is found by the environment it inherited, where the system shows
+        one (`/proc`).
+        """
+        self.signal(signal.SIGKILL)
+        _kill_fled(self.base)
+
     def failure(self) -> str:
         """What the program wrote down about its failure; empty when it wrote nothing."""
         file = self.base / "output" / "failure"
@@ -115,8 +153,10 @@ class Container:
 
     def clean(self) -> None:
         """Take away what was only needed while the program ran; its log and its settings stay."""
-        for directory in (self.data, self.model, self.output, self.scratch):
-            shutil.rmtree(directory, ignore_errors=True)
+        kept = self.config.relative_to(self.base).parts[0]
+        for directory in (self.data, self.scratch, *self.base.glob("*")):
+            if directory.name != kept:
+                shutil.rmtree(directory, ignore_errors=True)
         for name in ("alive", "pid"):
             (self.directory / name).unlink(missing_ok=True)
 
@@ -138,6 +178,7 @@ def end_orphan(directory: Path) -> bool:
         if _lock(stream, wait=False):
             return False
     _signal_group(int(pid.read_text()), signal.SIGKILL)
+    _kill_fled(Container(directory).base)
     return True
 
 
@@ -146,22 +187,35 @@ def files_below(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*") if path.is_file())
 
 
-def pack(directory: Path, archive: Path) -> None:
-    """Write the files below a directory into a .tar.gz that holds them flat, as SageMaker does.
+def packed(directory: Path) -> Iterator[bytes]:
+    """The files below a directory as a .tar.gz that holds them flat, as SageMaker's does, piece by piece.
 
-    The same files make the same bytes.
+    The same files make the same bytes. A megabyte of them is in memory, and nothing is written to disk,
+    which may be what a training program has just filled.
+
+    Raises:
+        StorageError: if a file becomes shorter meanwhile.
     """
-    with (
-        archive.open("wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
-    ):
-        for path in files_below(directory):
-            member = tarfile.TarInfo(path.relative_to(directory).as_posix())
-            member.size = path.stat().st_size
-            member.mode = 0o644
-            with path.open("rb") as content:
-                tar.addfile(member, content)
+    packer = zlib.compressobj(6, zlib.DEFLATED, _GZIP)
+    for piece in _tar(directory):
+        yield packer.compress(piece)
+    yield packer.flush()
+
+
+def pack(directory: Path, archive: Path) -> None:
+    """Write what `packed` yields into a file, which is there whole or not at all.
+
+    Raises:
+        StorageError: if a file becomes shorter meanwhile.
+        OSError: if it cannot be written.
+    """
+    part = archive.with_name(f"{archive.name}.part")
+    try:
+        with part.open("wb") as stream:
+            stream.writelines(packed(directory))
+        part.replace(archive)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def place_below(directory: Path, prefix: S3Uri, uri: S3Uri) -> Path | None:
@@ -194,7 +248,7 @@ def pipe_channel(channel: Mapping[str, Any]) -> PipeChannel:
     return PipeChannel(
         name=channel["ChannelName"],
         manifest=S3Uri(source["S3Uri"]),
-        attributes=tuple(source["AttributeNames"]),
+        attributes=tuple(source.get("AttributeNames", ())),
         wrapper="RecordIO" if channel.get("RecordWrapperType") == "RecordIO" else "None",
         seed=channel.get("ShuffleConfig", {}).get("Seed"),
     )
@@ -223,6 +277,52 @@ def _resource_config(resources: Mapping[str, Any]) -> dict[str, Any]:
         "instance_groups": [{"instance_group_name": group, "instance_type": instance, "hosts": [HOST]}],
         "network_interface_name": "eth0",
     }
+
+
+def _tar(directory: Path) -> Iterator[bytes]:
+    for path in files_below(directory):
+        member = tarfile.TarInfo(path.relative_to(directory).as_posix())
+        member.mode = 0o644
+        with path.open("rb") as content:
+            left = member.size = os.fstat(content.fileno()).st_size
+            yield member.tobuf(tarfile.PAX_FORMAT)
+            while left:
+                piece = content.read(min(left, _CHUNK))
+                if not piece:
+                    raise StorageError(f"{member.name} became shorter while it was packed")
+                left -= len(piece)
+                yield piece
+        yield bytes(-member.size % tarfile.BLOCKSIZE)
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _kill_fled(base: Path) -> None:
+    for _ in range(_ROUNDS):
+        fled = list(_knowing(base))
+        for pid in fled:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue  # it ended by itself
+        if not fled:
+            return
+        sleep(_BETWEEN_ROUNDS)
+
+
+def _knowing(base: Path) -> Iterator[int]:
+    """The processes that were told that this is their base directory."""
+    mark = f"{_VARIABLE}={base}".encode()
+    if not Path("/proc/self/environ").exists():
+        return
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        try:
+            environment = Path(entry.path, "environ").read_bytes()
+        except OSError:
+            continue  # it has just ended, or is somebody else's
+        if mark in environment.split(b"\0"):
+            yield int(entry.name)
 
 
 def _signal_group(leader: int, number: signal.Signals) -> None:

@@ -2,6 +2,7 @@
 
 worker/*    what a worker page says: see `gtlabel.portal.workers`
 device/*    what a device asks: see `gtlabel.emulator.devices`
+training    a spot machine is taken away: {"interrupt": JOB, "seconds", "region"}
 clock       the time: see `gtlabel.emulator.clock`
 human-task-ui/REGION/NAME  the template of a human task UI
 invite      a link that lets somebody into the portal: {"name", "role"}
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gtlabel.emulator import clock, devices, taskuis, vendors
+from gtlabel.emulator.api import Context
 from gtlabel.emulator.emulator import Emulator
 from gtlabel.engine.roster import Role
 from gtlabel.errors import GtlabelError
@@ -39,6 +41,8 @@ def answer(emulator: Emulator, path: str, body: Mapping[str, Any]) -> tuple[int,
         return workers.handle(emulator.board, rest, body)
     if kind == "device":
         return devices.handle(emulator.shelf, rest, body)
+    if kind == "training":
+        return _interrupt(emulator, body)
     if kind == "human-task-ui":
         return taskuis.handle(emulator.uis, rest)
     if kind == "vendor-team":
@@ -51,6 +55,18 @@ def answer(emulator: Emulator, path: str, body: Mapping[str, Any]) -> tuple[int,
         emulator.turn(wait=True)
         return answered
     return 404, {"error": f"there is nothing at /gtlabel/{path}"}
+
+
+def _interrupt(emulator: Emulator, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    context = Context(region=str(body.get("region", Context().region)))
+    name, seconds = str(body.get("interrupt", "")), body.get("seconds", 0)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+        return 400, {"error": f"{seconds!r} is no number of seconds without a machine"}
+    try:
+        emulator.executor.interrupt(context, name, seconds)
+    except GtlabelError as error:
+        return 400, {"error": str(error)}
+    return 200, {"interrupted": name}
 
 
 def _invite(emulator: Emulator, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:

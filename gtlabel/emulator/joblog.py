@@ -8,11 +8,13 @@ import os
 import re
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from time import monotonic
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
+
+from gtlabel.training.image import REPOSITORY, parse_image
 
 if TYPE_CHECKING:
     from types_boto3_logs import CloudWatchLogsClient
@@ -22,15 +24,23 @@ LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 
 _log = logging.getLogger(__name__)
 
+# Whatever a terminal or a JSON parser would stumble over.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
 # The lines of the built-in algorithm (contract/training.md §1.7): `Epoch[2] Validation-accuracy=0.164062`.
 _METRIC = re.compile(r"Epoch\[\d+\] (?P<channel>Train|Validation)-(?P<name>[\w-]+)=(?P<value>\S+)")
+
+# What a line says of metrics: their names and the texts of their values.
+Patterns = Callable[[str], Iterable[tuple[str, str]]]
 
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html
 _MOST_EVENTS = 10_000
 _MOST_BYTES = 1_048_576
 _EVENT_OVERHEAD = 26
 _LONGEST_EVENT = 250_000
-_BETWEEN_BATCHES = 1.0  # seconds
+_BETWEEN_BATCHES = 0.5  # seconds
+# What one job may have there: the emulator keeps it in memory, as CloudWatch need not.
+_MOST_SENT = 64 << 20
 
 
 class CloudLog:
@@ -45,6 +55,7 @@ class CloudLog:
         self._stream = stream
         self._made = False
         self._broken = False
+        self._sent = 0
 
     def put(self, events: list[InputLogEventTypeDef]) -> None:
         """Send lines, oldest first."""
@@ -54,11 +65,22 @@ class CloudLog:
             return
         try:
             self._make()
-            for batch in _batches(events):
+            for batch in _batches(self._affordable(events)):
                 self._logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=self._stream, logEvents=batch)
         except (BotoCoreError, ClientError) as error:
             self._broken = True
             _log.warning("the log %s of %s is not written any more: %s", self._stream, LOG_GROUP, error)
+
+    def _affordable(self, events: list[InputLogEventTypeDef]) -> Iterator[InputLogEventTypeDef]:
+        for event in events:
+            if self._sent >= _MOST_SENT:
+                return
+            self._sent += _weight(event)
+            if self._sent >= _MOST_SENT:
+                said = f"gtlabel: {_MOST_SENT >> 20} MB of this log are here; the rest is in its file only"
+                yield {"timestamp": event["timestamp"], "message": said}
+                return
+            yield event
 
     def _make(self) -> None:
         if self._made:
@@ -79,19 +101,28 @@ class JobLog:
         file: where the lines are kept as they came.
         cloud: where they are sent.
         clock: stamps the lines.
+        patterns: finds the metrics in a line.
 
     Attributes:
         last_line: the last line that is not empty, for a failure without another explanation.
         metrics: the last value of each metric and when it was printed, by name.
     """
 
-    def __init__(self, stream: IO[bytes], file: Path, cloud: CloudLog, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        stream: IO[bytes],
+        file: Path,
+        cloud: CloudLog,
+        clock: Callable[[], datetime],
+        patterns: Patterns | None = None,
+    ) -> None:
         self.last_line = ""
         self.metrics: dict[str, tuple[float, datetime]] = {}
         self._stream = stream
         self._file = file
         self._cloud = cloud
         self._clock = clock
+        self._patterns = patterns or built_in
         self._ended = threading.Event()
         self._silenced = threading.Event()
         self._events: list[InputLogEventTypeDef] = []
@@ -113,17 +144,16 @@ class JobLog:
 
     def _run(self) -> None:
         rest = b""
-        with self._file.open("ab") as file:
+        with _File(self._file) as file:
             while (piece := self._read()) is not None:
                 file.write(piece)
-                file.flush()
                 *lines, rest = (rest + piece).split(b"\n")
                 for line in lines:
                     self._take(line)
                 if len(rest) > _LONGEST_EVENT:
                     self._take(rest)
                     rest = b""
-                if monotonic() - self._sent >= _BETWEEN_BATCHES:
+                if monotonic() - self._sent >= _BETWEEN_BATCHES or len(self._events) >= _MOST_EVENTS:
                     self._send()
         if rest:
             self._take(rest)
@@ -145,21 +175,20 @@ class JobLog:
         now = self._clock()
         line = raw.decode(errors="replace").rstrip("\r")
         if line.strip():
-            self.last_line = line.strip()
-        match = _METRIC.search(line)
-        if match:
-            self._measure(match, now)
+            self.last_line = _CONTROL.sub("\ufffd", line.strip())
+        for name, text in self._patterns(line):
+            self._measure(name, text, now)
         # CloudWatch refuses empty lines; tabs arrive there as the log driver writes them (§1.7).
         message = line.replace("\t", "#011")[:_LONGEST_EVENT] or " "
         self._events.append({"timestamp": int(now.timestamp() * 1000), "message": message})
 
-    def _measure(self, match: re.Match[str], now: datetime) -> None:
+    def _measure(self, name: str, text: str, now: datetime) -> None:
         try:
-            value = float(match["value"])
+            value = float(text)
         except ValueError:
             return
         if math.isfinite(value):
-            self.metrics[f"{match['channel'].lower()}:{match['name']}"] = (value, now)
+            self.metrics[name] = (value, now)
 
     def _send(self) -> None:
         if self._events and not self._silenced.is_set():
@@ -168,15 +197,72 @@ class JobLog:
         self._sent = monotonic()
 
 
-def _batches(events: list[InputLogEventTypeDef]) -> list[list[InputLogEventTypeDef]]:
+def patterns(algorithm: Mapping[str, Any]) -> Patterns:
+    """How the metrics of a job are found: as the built-in prints them, or as the request defines them.
+
+    Args:
+        algorithm: the request's `AlgorithmSpecification`.
+    """
+    image = parse_image(algorithm.get("TrainingImage", ""))
+    if image is not None and image.repository == REPOSITORY:
+        return built_in
+    defined = [
+        (metric["Name"], re.compile(metric["Regex"])) for metric in algorithm.get("MetricDefinitions", ())
+    ]
+
+    def find(line: str) -> Iterator[tuple[str, str]]:
+        for name, regex in defined:
+            match = regex.search(line)
+            if match and match[1] is not None:
+                yield name, match[1]
+
+    return find
+
+
+def built_in(line: str) -> Iterator[tuple[str, str]]:
+    """The metric in a line of the built-in algorithm, such as `validation:accuracy`."""
+    match = _METRIC.search(line)
+    if match:
+        yield f"{match['channel'].lower()}:{match['name']}", match["value"]
+
+
+class _File:
+    """Where the lines are kept, as long as the disk takes them: the job does not depend on it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("ab", buffering=0)
+        self._broken = False
+
+    def __enter__(self) -> _File:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, piece: bytes) -> None:
+        if self._broken:
+            return
+        try:
+            self._file.write(piece)
+        except OSError as error:
+            self._broken = True
+            _log.warning("%s is not written any more: %s", self._path, error)
+
+
+def _batches(events: Iterable[InputLogEventTypeDef]) -> list[list[InputLogEventTypeDef]]:
     """The events in portions that CloudWatch takes at once."""
     batches: list[list[InputLogEventTypeDef]] = [[]]
     size = 0
     for event in events:
-        weight = len(event["message"].encode()) + _EVENT_OVERHEAD
+        weight = _weight(event)
         if batches[-1] and (len(batches[-1]) == _MOST_EVENTS or size + weight > _MOST_BYTES):
             batches.append([])
             size = 0
         batches[-1].append(event)
         size += weight
-    return batches
+    return [batch for batch in batches if batch]
+
+
+def _weight(event: InputLogEventTypeDef) -> int:
+    return len(event["message"].encode()) + _EVENT_OVERHEAD

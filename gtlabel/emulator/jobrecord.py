@@ -15,6 +15,7 @@ from gtlabel.emulator.shelf import Shelf
 KIND = "training-job"
 RUNNING = frozenset({"InProgress", "Stopping"})
 _LONGEST_REASON = 1024
+_WAITING = ("Starting", "Interrupted")  # steps without a machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Outcome:
 
     Attributes:
         status: `Completed`, `Failed` or `Stopped`.
-        secondary: the same, or `MaxRuntimeExceeded`.
+        secondary: the same, or `MaxRuntimeExceeded`, or `MaxWaitTimeExceeded`.
         message: what the last transition says.
         reason: why it failed.
     """
@@ -48,6 +49,15 @@ class Outcome:
 COMPLETED = Outcome("Completed", "Completed", "Training job completed")
 STOPPED = Outcome("Stopped", "Stopped", "Training job stopped")
 OUT_OF_TIME = Outcome("Stopped", "MaxRuntimeExceeded", "Training job runtime exceeded MaxRuntimeInSeconds")
+OUT_OF_WAIT = Outcome(
+    "Stopped", "MaxWaitTimeExceeded", "Training job wait time and runtime exceeded MaxWaitTimeInSeconds"
+)
+# No end: another machine goes on where this one was taken away.
+INTERRUPTED = Outcome(
+    "InProgress",
+    "Interrupted",
+    "Training job was interrupted because the managed spot training instances were taken away",
+)
 
 
 class JobRecord:
@@ -55,7 +65,7 @@ class JobRecord:
 
     The document holds the request as `request`, `tags`, `arn`, `artifact`, and what happened: `status`,
     `secondary`, `reason`, `created`, `started`, `ended`, `modified` (ISO times or None), `transitions`
-    and `metrics`.
+    and `metrics`. `reuse` says which later job took over its machine (`job`, `time`).
     """
 
     def __init__(self, shelf: Shelf, context: Context, name: str, clock: Callable[[], datetime]) -> None:
@@ -95,11 +105,12 @@ class JobRecord:
         return self._shelf.get(self._context, KIND, self.name)
 
     def enter(self, secondary: str, message: str) -> None:
-        """Note that the job came to its next step."""
+        """Note that the job came to its next step; one that is being stopped has only its upload left."""
         with self._change() as document:
-            if document is not None:
+            if document is not None and (document["status"] != "Stopping" or secondary == "Uploading"):
                 now = self._now()
-                document["started"] = document["started"] or now
+                if secondary not in _WAITING:
+                    document["started"] = document["started"] or now
                 _enter(document, secondary, now, message)
 
     def stop(self) -> str | None:
@@ -112,6 +123,12 @@ class JobRecord:
                 document["status"] = "Stopping"
                 _enter(document, "Stopping", self._now(), "Stopping the training job")
             return before
+
+    def hand_over(self, successor: str) -> None:
+        """Note which job took over the machine of this one."""
+        with self._change() as document:
+            if document is not None:
+                document["reuse"] = {"job": successor, "time": self._now()}
 
     def measure(self, metrics: Mapping[str, tuple[float, datetime]]) -> None:
         """Note the last value of each metric."""
@@ -147,12 +164,31 @@ class JobRecord:
         return self._clock().astimezone(UTC).isoformat()
 
 
-def seconds_between(start: str | None, end: str | None) -> int | None:
-    """The whole seconds that a job is billed for, at least one; None when it has not both begun and ended."""
-    if start is None or end is None:
+def training_seconds(document: Mapping[str, Any]) -> int | None:
+    """The whole seconds from a job's start to its end, at least one; None when it has not had both."""
+    if document["started"] is None or document["ended"] is None:
         return None
-    passed = datetime.fromisoformat(end) - datetime.fromisoformat(start)
-    return max(1, math.ceil(passed.total_seconds()))
+    return max(1, math.ceil(_seconds(document["started"], document["ended"])))
+
+
+def billable_seconds(document: Mapping[str, Any]) -> int | None:
+    """The whole seconds that a job had a machine, at least one; None when it has not begun and ended.
+
+    They are those of its training time but the ones in which a spot machine was waited for. What AWS takes
+    off for a spot machine's price is not known here.
+    """
+    if document["started"] is None or document["ended"] is None:
+        return None
+    waited = sum(
+        _seconds(step["start"], step["end"])
+        for step in document["transitions"]
+        if step["status"] in _WAITING and step["end"] and step["start"] >= document["started"]
+    )
+    return max(1, math.ceil(_seconds(document["started"], document["ended"]) - waited))
+
+
+def _seconds(start: str, end: str) -> float:
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
 
 
 def _enter(document: dict[str, Any], secondary: str, now: str, message: str) -> None:

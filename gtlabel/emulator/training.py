@@ -6,22 +6,19 @@ would find out, such as a picture that is missing, fails the job while it runs, 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from gtlabel.awsmodel import service_model
+from gtlabel.emulator import warmpools
 from gtlabel.emulator.api import ApiError, Context, Operations
-from gtlabel.emulator.container import input_mode
-from gtlabel.emulator.executor import DEFAULT_MAX_RUNTIME, Executor
-from gtlabel.emulator.jobrecord import KIND, RUNNING, seconds_between
+from gtlabel.emulator.executor import Executor
+from gtlabel.emulator.jobrecord import KIND, RUNNING, billable_seconds, training_seconds
+from gtlabel.emulator.jobrules import DEFAULT_MAX_RUNTIME, check_job, refused
 from gtlabel.emulator.paging import page
 from gtlabel.emulator.shelf import Shelf
 from gtlabel.emulator.tagging import check_tags
-from gtlabel.errors import TrainingRegionError, UriError
-from gtlabel.training.image import image_uri, parse_image
-from gtlabel.uris import S3Uri
 
 TAGGED_RESOURCES = ("training-job",)
 
@@ -32,8 +29,6 @@ _SWITCHES = (
     "EnableInterContainerTrafficEncryption",
     "EnableManagedSpotTraining",
 )
-_GPU = re.compile(r"ml\.[pg]\d")
-_ATTRIBUTES = 2  # a picture and its label: all that this algorithm reads of a line
 
 
 def operations(executor: Executor, shelf: Shelf) -> Operations:
@@ -57,24 +52,20 @@ class _TrainingJobs:
 
     def create(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         check_tags(params.get("Tags", ()))
-        repository = _check_image(context, params["AlgorithmSpecification"], self._executor.trainers)
-        _check_resources(params, repository)
-        _check_output(params["OutputDataConfig"])
-        _check_channels(params)
-        if params["RoleArn"].split(":")[4] != context.account:
-            raise _refused(f"The role {params['RoleArn']} belongs to another account than {context.account}")
+        repository = check_job(context, params, self._executor.trainers)
         return {"TrainingJobArn": self._executor.start(context, params, repository)}
 
     def describe(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         document = self._executor.record(context, params["TrainingJobName"]).read()
         if document is None:
             raise _not_found(context, params["TrainingJobName"])
-        return _described(document)
+        return _described(document, self._executor.clock())
 
     def list(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
-        documents = [each for each in self._shelf.all(context, KIND) if _selected(each, params)]
+        now = self._executor.clock()
+        documents = [each for each in self._shelf.all(context, KIND) if _selected(each, params, now)]
         shown, token = page(documents, lambda each: _position(each, params.get("SortBy")), params)
-        return {"TrainingJobSummaries": [_summary(each) for each in shown], **token}
+        return {"TrainingJobSummaries": [_summary(each, now) for each in shown], **token}
 
     def stop(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         name = params["TrainingJobName"]
@@ -82,7 +73,7 @@ class _TrainingJobs:
         if status is None:
             raise _not_found(context, name)
         if status not in RUNNING:
-            raise _refused(f"The request was rejected because the training job is in status {status}.")
+            raise refused(f"The request was rejected because the training job is in status {status}.")
         return {}
 
     def add_tags(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
@@ -108,131 +99,28 @@ class _TrainingJobs:
         with self._shelf.transaction():
             document = self._shelf.get(context, KIND, name) if kind in TAGGED_RESOURCES else None
             if document is None or document["arn"] != arn:
-                raise _refused(f"The resource '{arn}' does not exist.")
+                raise refused(f"The resource '{arn}' does not exist.")
             tags = change(document["tags"])
             if len(tags) > _MOST_TAGS:
-                raise _refused(f"{arn} would have {len(tags)} tags; the most is {_MOST_TAGS}")
+                raise refused(f"{arn} would have {len(tags)} tags; the most is {_MOST_TAGS}")
             if tags != document["tags"]:
                 self._shelf.put(context, KIND, name, {**document, "tags": tags})
         return tags
 
 
-def _check_image(context: Context, algorithm: Mapping[str, Any], trainers: Iterable[str]) -> str:
-    """The repository of a training image that can be run here."""
-    if algorithm.get("MetricDefinitions"):
-        raise _refused("The metrics of a built-in algorithm are fixed; leave MetricDefinitions out")
-    image = algorithm.get("TrainingImage")
-    if image is None:
-        raise _refused("Give a TrainingImage; what AlgorithmName stands for cannot be run here")
-    found = parse_image(image)
-    if found is None or found.repository not in trainers:
-        raise _refused(
-            f"The training image {image} cannot be run here; what can be trained is the built-in "
-            f"{', '.join(sorted(trainers))}"
-        )
-    try:
-        here = image_uri(context.region)
-    except TrainingRegionError as error:
-        raise _refused(str(error)) from error
-    expected = parse_image(here)
-    if expected is not None and (found.account, found.region) != (expected.account, expected.region):
-        raise _refused(f"The training image {image} does not exist for jobs in {context.region}; use {here}")
-    return found.repository
-
-
-def _check_resources(params: Mapping[str, Any], repository: str) -> None:
-    resources = params.get("ResourceConfig") or {}
-    instance = resources.get("InstanceType")
-    if instance is None or "InstanceCount" not in resources or "VolumeSizeInGB" not in resources:
-        raise _refused("ResourceConfig needs InstanceType, InstanceCount and VolumeSizeInGB")
-    if not _GPU.match(instance):
-        # AWS's own words: contract/training.md §1.8, 11.
-        raise _refused(
-            f"Instance type {instance} is not supported by algorithm {repository}; "
-            "only GPU instances are supported."
-        )
-    if resources["InstanceCount"] != 1:
-        raise _refused(f"InstanceCount is {resources['InstanceCount']}; jobs run on one machine here")
-
-
-def _check_output(output: Mapping[str, Any]) -> None:
-    _address(output["S3OutputPath"], "OutputDataConfig.S3OutputPath")
-    if output.get("CompressionType", "GZIP") != "GZIP":
-        raise _refused("OutputDataConfig.CompressionType must be GZIP here: the artifact is a model.tar.gz")
-
-
-def _check_channels(params: Mapping[str, Any]) -> None:
-    channels = params.get("InputDataConfig") or ()
-    names = [channel["ChannelName"] for channel in channels]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise _refused(f"InputDataConfig names the channel {', '.join(twice)} more than once")
-    missing = [name for name in ("train", "validation") if name not in names]
-    if missing:
-        raise _refused(
-            f"InputDataConfig lacks the channel {' and '.join(missing)}, which the algorithm needs"
-        )
-    for channel in channels:
-        _check_channel(channel, input_mode(params, channel))
-
-
-def _check_channel(channel: Mapping[str, Any], mode: str) -> None:
-    where = f"InputDataConfig, channel {channel['ChannelName']}"
-    source = channel["DataSource"].get("S3DataSource")
-    if source is None:
-        raise _refused(f"{where}: only an S3DataSource can be read here")
-    _address(source["S3Uri"], where)
-    if channel.get("CompressionType", "None") != "None":
-        raise _refused(f"{where}: CompressionType must be None")
-    kind = source["S3DataType"]
-    if kind == "AugmentedManifestFile":
-        _check_manifest_channel(channel, source, mode, where)
-    elif kind != "S3Prefix":
-        raise _refused(f"{where}: S3DataType {kind} cannot be read here; AugmentedManifestFile can")
-    elif mode == "Pipe":
-        raise _refused(f"{where}: an S3Prefix is read in File mode here, not in Pipe mode")
-    elif source.get("AttributeNames"):
-        raise _refused(f"{where}: AttributeNames belong to an AugmentedManifestFile")
-
-
-def _check_manifest_channel(
-    channel: Mapping[str, Any], source: Mapping[str, Any], mode: str, where: str
-) -> None:
-    attributes = source.get("AttributeNames", [])
-    if mode != "Pipe":
-        raise _refused(f"{where}: an AugmentedManifestFile is read in Pipe mode only, not in {mode} mode")
-    if len(attributes) != _ATTRIBUTES:
-        raise _refused(
-            f"{where}: AttributeNames must be the picture and its label, such as source-ref and label; "
-            f"they are {attributes}"
-        )
-    if channel.get("RecordWrapperType") != "RecordIO":
-        raise _refused(f"{where}: RecordWrapperType must be RecordIO, or pictures run into their labels")
-    if source.get("S3DataDistributionType", "FullyReplicated") != "FullyReplicated":
-        raise _refused(f"{where}: S3DataDistributionType must be FullyReplicated")
-
-
-def _address(text: str, where: str) -> None:
-    try:
-        S3Uri(text)
-    except UriError as error:
-        raise _refused(f"{where}: {error}") from error
-
-
-def _described(document: Mapping[str, Any]) -> dict[str, Any]:
+def _described(document: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     request = document["request"]
     limits = {"MaxRuntimeInSeconds": DEFAULT_MAX_RUNTIME, **request.get("StoppingCondition", {})}
-    passed = seconds_between(document["started"], document["ended"])
     result = {
         **dict.fromkeys(_SWITCHES, False),
         **request,
-        **_common(document),
+        **_common(document, now),
         "ModelArtifacts": {"S3ModelArtifacts": document["artifact"]},
         "StoppingCondition": limits,
         "FailureReason": document["reason"] or None,
         "TrainingStartTime": _time(document["started"]),
-        "TrainingTimeInSeconds": passed,
-        "BillableTimeInSeconds": passed,
+        "TrainingTimeInSeconds": training_seconds(document),
+        "BillableTimeInSeconds": billable_seconds(document),
         "SecondaryStatusTransitions": [_transition(step) for step in document["transitions"]],
         "FinalMetricDataList": [
             {"MetricName": item["name"], "Value": item["value"], "Timestamp": _time(item["time"])}
@@ -244,8 +132,8 @@ def _described(document: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in result.items() if name in described.members and value is not None}
 
 
-def _summary(document: Mapping[str, Any]) -> dict[str, Any]:
-    result = {"TrainingJobName": document["request"]["TrainingJobName"], **_common(document)}
+def _summary(document: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    result = {"TrainingJobName": document["request"]["TrainingJobName"], **_common(document, now)}
     return {name: value for name, value in result.items() if value is not None}
 
 
@@ -259,7 +147,7 @@ def _transition(step: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in result.items() if value is not None}
 
 
-def _common(document: Mapping[str, Any]) -> dict[str, Any]:
+def _common(document: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     return {
         "TrainingJobArn": document["arn"],
         "TrainingJobStatus": document["status"],
@@ -267,10 +155,11 @@ def _common(document: Mapping[str, Any]) -> dict[str, Any]:
         "CreationTime": _time(document["created"]),
         "LastModifiedTime": _time(document["modified"]),
         "TrainingEndTime": _time(document["ended"]),
+        "WarmPoolStatus": warmpools.status(document, now),
     }
 
 
-def _selected(document: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
+def _selected(document: Mapping[str, Any], params: Mapping[str, Any], now: datetime) -> bool:
     created, modified = _time(document["created"]), _time(document["modified"])
     assert created is not None
     assert modified is not None
@@ -281,8 +170,10 @@ def _selected(document: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
         "CreationTimeBefore": lambda time: created < _aware(time),
         "LastModifiedTimeAfter": lambda time: modified > _aware(time),
         "LastModifiedTimeBefore": lambda time: modified < _aware(time),
-        # Nothing here is kept warm or planned ahead.
-        "WarmPoolStatusEquals": lambda _: False,
+        "WarmPoolStatusEquals": lambda status: (
+            status == (warmpools.status(document, now) or {}).get("Status")
+        ),
+        # Nothing here is planned ahead.
         "TrainingPlanArnEquals": lambda _: False,
     }
     return all(holds(params[name]) for name, holds in conditions.items() if name in params)
@@ -303,10 +194,6 @@ def _time(text: str | None) -> datetime | None:
 
 def _aware(time: datetime) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def _refused(message: str) -> ApiError:
-    return ApiError("ValidationException", message)
 
 
 def _not_found(context: Context, name: str) -> ApiError:
