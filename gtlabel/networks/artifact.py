@@ -304,9 +304,12 @@ def _json_object(data: bytes, source: str) -> dict[str, Any]:
 
 def _input_shape(data: bytes, source: str) -> tuple[int, int, int, int]:
     match _json(data, source):
-        case [{"name": "data", "shape": [int(n), 3, int(height), int(width)]}] if min(n, height, width) > 0:
-            return n, 3, height, width
-    raise ArtifactError(f"{source} does not give one input named data of shape [batch, 3, height, width]")
+        case [{"name": "data", "shape": [int(n), (1 | 3) as channels, int(height), int(width)]}]:
+            if min(n, height, width) > 0:
+                return n, channels, height, width
+    raise ArtifactError(
+        f"{source} does not give one input named data of shape [batch, 3 or 1, height, width]"
+    )
 
 
 def _json(data: bytes, source: str) -> Any:

@@ -7,7 +7,6 @@ is refused with the channel, the record and, where the built-in has a sentence f
 from __future__ import annotations
 
 import json
-import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,9 +15,7 @@ from pathlib import Path
 from gtlabel.errors import RecordIOError, TrainingError
 from gtlabel.recordio import read_records
 from gtlabel.training.hyperparameters import Hyperparameters
-from gtlabel.training.program import content_type
-
-DEFAULT_BATCH = 32
+from gtlabel.training.program import read_channels
 
 _PATIENCE = 120.0  # seconds until a channel that is not there counts as missing
 _LONGEST_SHOWN = 40
@@ -49,13 +46,15 @@ class ChannelReader:
     """
 
     def __init__(self, base: Path, channel: str, hyperparameters: Hyperparameters) -> None:
+        channels = read_channels(base)
         self.channel = channel
         self._folder = base / "input" / "data"
         self._classes = hyperparameters.num_classes
         self._many = bool(hyperparameters.multi_label)
-        self._batch = hyperparameters.mini_batch_size or DEFAULT_BATCH
+        self._batch = hyperparameters.batch
         # Without a label-format the built-in takes a row of zeros and ones for each picture.
-        self._by_id = "class-id" in content_type(base, channel)
+        self._by_id = "class-id" in (channels or {}).get(channel, {}).get("ContentType", "")
+        self._missing = channels is not None and channel not in channels
 
     def epoch(self, number: int) -> Iterator[Example]:
         """The examples of one epoch, in the order in which they come; each epoch can be read once.
@@ -142,9 +141,11 @@ class ChannelReader:
         path = self._folder / f"{self.channel}_{number}"
         deadline = time.monotonic() + _PATIENCE
         while not path.exists():
-            if time.monotonic() > deadline:
+            if (self._folder / self.channel).is_dir():
+                raise TrainingError(f"the {self.channel} channel is a folder of files; use Pipe mode")
+            if self._missing or time.monotonic() > deadline:
                 raise TrainingError(f"there is no {self.channel} channel: nothing appeared at {path}")
             time.sleep(0.1)
-        if stat.S_ISDIR(path.stat().st_mode):
+        if path.is_dir():
             raise TrainingError(f"the {self.channel} channel at {path} is a folder; use Pipe mode")
         return path

@@ -80,12 +80,19 @@ def log_hyperparameters(hyperparameters: Hyperparameters, honored: Collection[st
         _log.info("Ignored hyperparameters, which only matter to the trainer in the cloud: %s", ignored)
 
 
-def content_type(base: Path, channel: str) -> str:
-    """The content type of a channel; empty where none was given."""
+def read_channels(base: Path) -> Mapping[str, Mapping[str, str]] | None:
+    """The settings of each channel, `ContentType` among them; None where the platform wrote none.
+
+    Raises:
+        TrainingError: if the file is damaged.
+    """
     file = base / "input" / "config" / "inputdataconfig.json"
-    channels = _json(file, "the channels") if file.is_file() else {}
-    settings = channels.get(channel) if isinstance(channels, dict) else None
-    return str(settings.get("ContentType", "")) if isinstance(settings, dict) else ""
+    if not file.is_file():
+        return None
+    channels = _json(file, "the channels")
+    if not isinstance(channels, dict) or not all(isinstance(entry, dict) for entry in channels.values()):
+        raise TrainingError(f"the channels in {file} are not an object of objects")
+    return channels
 
 
 def _json(file: Path, what: str) -> Any:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gtlabel.errors import TrainingError
 from gtlabel.networks.artifact import Artifact, read_artifact
-from gtlabel.networks.resnet import Design, initial_weights, resnet
+from gtlabel.networks.resnet import initial_weights, resnet
 from gtlabel.training.hyperparameters import Hyperparameters
 
 _CLASSIFIER = "FullyConnected"
@@ -134,15 +134,12 @@ def _listed(shape: tuple[int, ...]) -> str:
     return ",".join(map(str, shape))
 
 
-def stored(artifact: Artifact, design: Design) -> Artifact:
-    """The artifact with its weights in the precision that MXNet stores them in."""
-    if not design.half:
+def stored(artifact: Artifact) -> Artifact:
+    """The artifact with its weights in the precision that MXNet keeps them in for such a graph."""
+    nodes = artifact.symbol["nodes"]
+    if not any(node["op"] == "Cast" and _attributes(node).get("dtype") == "float16" for node in nodes):
         return artifact
-    layers = tuple(
-        f"arg:{node['name']}_"
-        for node in artifact.symbol["nodes"]
-        if node["op"] in ("Convolution", _CLASSIFIER)
-    )
+    layers = tuple(f"arg:{node['name']}_" for node in nodes if node["op"] in ("Convolution", _CLASSIFIER))
     return replace(
         artifact,
         params={
@@ -150,3 +147,9 @@ def stored(artifact: Artifact, design: Design) -> Artifact:
             for name, array in artifact.params.items()
         },
     )
+
+
+def _attributes(node: Mapping[str, Any]) -> Mapping[str, str]:
+    # Older files call them differently.
+    attributes: Mapping[str, str] = node.get("attrs") or node.get("attr") or node.get("param") or {}
+    return attributes

@@ -71,7 +71,7 @@ class Learner:
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
-        return scores.detach(), float(loss)
+        return scores.detach(), float(loss.detach())
 
     def memory(self) -> dict[str, NDArray[np.float32]]:
         """What the optimizer remembers, by its own names and those of the weights."""
