@@ -37,6 +37,7 @@
     │   └── TeamNotFoundError                                      (LookupError)
     ├── NotificationError             nobody can be told that way  (ValueError)
     ├── TrainingError
+    │   ├── ChannelError              what a program is given to read
     │   ├── TrainingRegionError       no built-in algorithm there  (LookupError)
     │   ├── TrainingJobNameTakenError
     │   ├── TrainingJobNotFoundError                               (LookupError)
@@ -162,6 +163,7 @@ from gtlabel.errors.labeling import (
 from gtlabel.errors.models import (
     ArtifactError,
     BundleError,
+    ChannelError,
     ComponentVersionTakenError,
     ConversionError,
     DeploymentEndedError,
@@ -189,6 +191,7 @@ __all__ = [
     "ArtifactError",
     "BucketNotFoundError",
     "BundleError",
+    "ChannelError",
     "ClassListError",
     "ComponentVersionTakenError",
     "ConversionError",

@@ -65,6 +65,14 @@ class TrainingGoesOnError(TrainingError):
         self.name = name
 
 
+class ChannelError(TrainingError):
+    """A channel that a training program cannot read."""
+
+    def __init__(self, channel: str, reason: str) -> None:
+        super().__init__(f"the channel {channel!r} cannot be used: {reason}")
+        self.channel = channel
+
+
 class RecordIOError(GtlabelError, ValueError):
     """Bytes that are not RecordIO.
 
