@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -20,20 +21,27 @@ from gtlabel.datasets.channels import Dataset, read_channel, read_dataset
 from gtlabel.datasets.consolidate import JobOutput, Options, consolidate
 from gtlabel.edge.bundle import build_bundle
 from gtlabel.edge.deploy import Deployed, DeploymentPlan, deploy_model
-from gtlabel.errors import DatasetError, TrainingError
+from gtlabel.errors import DatasetError, EvaluationError, MissingExtraError, TrainingError
 from gtlabel.labeling.groups import describe_labeling
 from gtlabel.labeling.jobs import ENDED
 from gtlabel.labeling.plan import LabelingPlan, plan_labeling, prepare_labeling, start_labeling
 from gtlabel.labeling.request import MAX_JOB_NAME
 from gtlabel.labeling.tasks import role_arn
-from gtlabel.storage import read
-from gtlabel.training.image import image_uri
+from gtlabel.manifests.split import Channel
+from gtlabel.storage import exists, read
+from gtlabel.training.backends import Backend
+from gtlabel.training.data import ChannelData, TrainingData
 from gtlabel.training.jobs import TrainingJob, describe_training_job
-from gtlabel.training.request import DEFAULT_INSTANCE_TYPE, TrainingJobRequest, request_for_dataset
+from gtlabel.training.plan import TrainingOptions, plan_job
+from gtlabel.training.request import DEFAULT_INSTANCE_TYPE
+from gtlabel.training.terms import TrainingRequest
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
+    from gtlabel.datasets.truth import Truth
+    from gtlabel.training.evaluate import Judgement
+    from gtlabel.training.model import Model
 
 __all__ = [
     "LabelingPlan",
@@ -41,24 +49,14 @@ __all__ = [
     "component_name",
     "consolidate_jobs",
     "deploy",
+    "evaluate_model",
     "fetch_model",
+    "known_pictures",
     "plan_labeling",
     "plan_training",
     "prepare_labeling",
     "start_labeling",
 ]
-
-# https://github.com/aws-samples/aws-deeplens-recipes, the trash sorter (contract/deployment.md section 1.4)
-TRASH_SORTER = {
-    "num_layers": 18,
-    "use_pretrained_model": True,
-    "image_shape": "3,224,224",
-    "resize": 224,
-    "epochs": 10,
-    "learning_rate": 0.01,
-}
-# The same depth for a picture size of one's own, for which there is no pretrained network.
-FROM_SCRATCH = {"num_layers": 18}
 
 
 def consolidate_jobs(
@@ -111,43 +109,42 @@ def plan_training(
     name: str | None = None,
     hyperparameters: Mapping[str, Any] | None = None,
     instance_type: str = DEFAULT_INSTANCE_TYPE,
+    backend: Backend = "builtin",
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> TrainingJobRequest:
+    **options: Unpack[TrainingOptions],
+) -> TrainingRequest:
     """Make the request of a training job for a dataset; nothing is sent.
 
-    The number of classes, of samples and the mini batch follow from the dataset. The rest is what AWS's
-    own trash sorter was trained with: a ResNet-18 that was pretrained, fine-tuned for ten epochs.
+    Every line of the channels is read, and some of the pictures are looked at, so that what would fail on a
+    rented GPU is refused here; what a person should know stands in the `warnings` of what is returned. The
+    number of classes, of samples and the mini batch follow from the dataset. The rest is what AWS's own
+    trash sorter was trained with: a ResNet-18 that was pretrained, fine-tuned for ten epochs.
 
     Args:
         aws: the clients.
         dataset: what `consolidate_jobs` or `read_dataset` returns.
         role: the name or ARN of the role that the job reads and writes with.
         name: the job's name; by default made of the dataset and the time.
-        hyperparameters: others than these, by the built-in algorithm's names.
+        hyperparameters: others than these, by the names of what trains.
         instance_type: the machine to rent.
+        backend: what trains; see `gtlabel.training.backends`.
         now: tells the time.
+        options: what else can be asked; see `gtlabel.training.plan.TrainingOptions`.
 
     Raises:
-        RequestError: if the service or the algorithm would refuse the job.
-        SettingsError: in a region without the algorithm.
+        RequestError: if the service or what trains would refuse the job, or the dataset would spoil it.
+        TrainingRegionError: in a region without the built-in algorithm.
+        TrainingJobNotFoundError: if there is no such earlier job to go on from.
     """
-    given = dict(hyperparameters or {})
-    # A shape or a depth of one's own rules out the pretrained network and what goes with it.
-    own = not {"num_layers", "use_pretrained_model", "image_shape"}.isdisjoint(given)
-    return request_for_dataset(
-        classes=len(dataset.classes),
-        train_lines=dataset.channels["train"].images,
-        validation_lines=dataset.channels["validation"].images,
-        hyperparameters={**(FROM_SCRATCH if own else TRASH_SORTER), **given},
+    return plan_job(
+        aws,
+        _training_data(dataset),
+        backend=backend,
         name=name or _job_name(dataset.uri, now()),
         role=role_arn(role, "" if role.startswith("arn:") else aws.account),
-        image=image_uri(aws.region),
-        train=dataset.channels["train"].manifest,
-        validation=dataset.channels["validation"].manifest,
-        label_attribute=dataset.attribute,
-        output=dataset.uri / "models/",
+        hyperparameters=hyperparameters or {},
         instance_type=instance_type,
-        shuffle_seed=1,
+        options=options,
     )
 
 
@@ -199,6 +196,84 @@ def fetch_model(aws: Aws, training_job: str) -> TrainedModel:
         pictures.setdefault(example.class_name, example.image)
     self_test = {uri.name: read(aws.s3, uri) for uri in pictures.values()}
     return TrainedModel(job, dataset, network, self_test)
+
+
+def known_pictures(
+    model: Model,
+    dataset: str | None,
+    connect: Callable[[], Aws],
+    *,
+    channel: Channel = "validation",
+    attribute: str | None = None,
+) -> Truth:
+    """The pictures that a model can be judged by.
+
+    Args:
+        model: what `open_model` returns.
+        dataset: a dataset, a manifest or class folders, in S3 or on disk; by default what the model's
+            training job read.
+        connect: gives the clients; it is not asked for where everything is on disk.
+        channel: of a dataset, or of the job.
+        attribute: the attribute with the labels, where a manifest has several.
+
+    Raises:
+        EvaluationError: if no pictures are named, and no training job says which there are.
+        DatasetError: if there are none.
+    """
+    from gtlabel.datasets.places import Place
+    from gtlabel.datasets.truth import open_truth
+
+    place: Place | None = None
+    if dataset is not None:
+        place = Place.of(dataset, lambda: connect().s3)
+    elif model.job is not None:
+        manifest = model.job.channels.get(channel) or model.job.channels.get("train")
+        if manifest is not None:
+            whole = exists(connect().s3, manifest.folder / "dataset.json")
+            place = Place(manifest.folder if whole else manifest, lambda: connect().s3)
+    if place is None:
+        raise EvaluationError(
+            f"nothing says what {model.name} was trained on; name pictures whose class is known: a dataset, "
+            "a manifest, or a folder with a folder for each class"
+        )
+    return open_truth(place, channel=channel, attribute=attribute, names=model.classes)
+
+
+def evaluate_model(
+    aws: Aws,
+    name: str,
+    dataset: str | None = None,
+    *,
+    channel: Channel = "validation",
+    attribute: str | None = None,
+    classes: Sequence[str] | None = None,
+    strict: bool = False,
+) -> Judgement:
+    """Judge a model by pictures whose class is known.
+
+    Args:
+        aws: the clients.
+        name: a training job, or the path or s3:// address of a `model.tar.gz` or an `.onnx` file.
+        dataset: as `known_pictures` has it.
+        channel: of a dataset.
+        attribute: the attribute with the labels, where a manifest has several.
+        classes: the names of the network's outputs, where nothing else says them.
+        strict: whether a picture that cannot be used is an error.
+
+    Raises:
+        ArtifactError: if there is no such model.
+        EvaluationError: if there is nothing to judge it by, or a picture is of a class it does not know.
+        MissingExtraError: if numpy, Pillow or onnxruntime is not installed.
+    """
+    try:
+        from gtlabel.training.evaluate import judge
+        from gtlabel.training.model import open_model
+    except ImportError as error:
+        raise MissingExtraError("judging a model", "edge") from error
+
+    model = open_model(name, lambda: aws, classes=classes)
+    truth = known_pictures(model, dataset, lambda: aws, channel=channel, attribute=attribute)
+    return judge(model.network, model.classes, truth.images, far=truth.far, strict=strict)
 
 
 def deploy(
@@ -258,6 +333,25 @@ def deploy(
 def component_name(dataset: S3Uri) -> str:
     """The component's name by default; DeepLens cameras asked for its first part."""
     return f"deeplens-{_stem(dataset)}"
+
+
+def _training_data(dataset: Dataset) -> TrainingData:
+    """A dataset in the words of training, which knows nothing of how it came about."""
+    channels: dict[str, ChannelData] = {
+        name: ChannelData(file.manifest, file.images, file.sha256) for name, file in dataset.channels.items()
+    }
+    digests = "".join(channel.sha256 for channel in channels.values())
+    # A job's output lies at <prefix>/<job>/manifests/output/output.manifest.
+    jobs = (source.manifest.key.partition("/manifests/output/")[0] for source in dataset.sources)
+    return TrainingData(
+        uri=dataset.uri,
+        attribute=dataset.attribute,
+        classes=tuple(dataset.names),
+        channels=channels,
+        digest=dataset.certificate or sha256(digests.encode()).hexdigest(),
+        jobs=tuple(dict.fromkeys(job.rpartition("/")[2] for job in jobs)),
+        folders=dataset.mode != "none",
+    )
 
 
 def _stem(uri: S3Uri) -> str:

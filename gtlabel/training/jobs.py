@@ -16,7 +16,7 @@ from gtlabel.errors import (
     TrainingJobNotFoundError,
 )
 from gtlabel.training.patience import Patience, passes
-from gtlabel.training.request import TrainingJobRequest
+from gtlabel.training.terms import TrainingRequest
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class TrainingJob:
         return values
 
 
-def create_training_job(sagemaker: SageMakerClient, request: TrainingJobRequest) -> str:
+def create_training_job(sagemaker: SageMakerClient, request: TrainingRequest) -> str:
     """Start a training job and return its ARN.
 
     A GPU is rented, and paid for, from when it starts until the job ends.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gtlabel.errors import RequestError
 from gtlabel.manifests.channel import CONTENT_TYPE, manifest_channel
+from gtlabel.training.channels import model_channel
 from gtlabel.training.hyperparameters import DEFAULT_BATCH, Hyperparameters
 from gtlabel.training.instances import DEFAULT_INSTANCE_TYPE, gpus, unfit_for_builtin
 from gtlabel.training.terms import OPERATION, TrainingRequest, is_object, parsed
@@ -21,12 +22,11 @@ from gtlabel.uris import S3Uri
 if TYPE_CHECKING:
     from types_boto3_sagemaker.type_defs import AlgorithmSpecificationTypeDef, ChannelTypeDef
 
-__all__ = ["DEFAULT_INSTANCE_TYPE", "TrainingJobRequest", "model_channel", "request_for_dataset"]
+__all__ = ["DEFAULT_INSTANCE_TYPE", "TrainingJobRequest", "request_for_dataset"]
 
 # Labels as arrays of class numbers, which is what Ground Truth writes; without it they would be read as one
 # 0 or 1 for each class (contract/training.md §1.5).
 _MULTI_LABEL = f"{CONTENT_TYPE}; label-format=class-id"
-_MODEL = "application/x-sagemaker-model"
 
 
 class TrainingJobRequest(TrainingRequest):
@@ -101,23 +101,6 @@ class TrainingJobRequest(TrainingRequest):
             manifest_channel("validation", self.validation, attribute, content_type=kind),
         ]
         return channels if self.model is None else [*channels, model_channel(self.model)]
-
-
-def model_channel(artifact: S3Uri) -> ChannelTypeDef:
-    """The channel with a network to begin with; it is copied to the machine whatever the others do."""
-    return {
-        "ChannelName": "model",
-        "DataSource": {
-            "S3DataSource": {
-                "S3DataType": "S3Prefix",
-                "S3Uri": artifact,
-                "S3DataDistributionType": "FullyReplicated",
-            }
-        },
-        "ContentType": _MODEL,
-        "CompressionType": "None",
-        "InputMode": "File",
-    }
 
 
 def request_for_dataset(

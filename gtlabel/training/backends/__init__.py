@@ -13,7 +13,7 @@ any machine: the manifests in Pipe mode (`gtlabel.training.reader` reads them), 
 File mode beside the manifests. Its request is `gtlabel.training.backends.container.ContainerRequest`.
 
 `gtlabel.plan_training(aws, dataset, role=..., backend=..., **options)` makes the request of each; what else
-can be asked is `gtlabel.training.plan.Options`. All of them are `TrainingRequest`s, which
+can be asked is `gtlabel.training.plan.TrainingOptions`. All of them are `TrainingRequest`s, which
 `create_training_job` takes; `request.warnings` are sentences for a person, to be shown before it is sent.
 """
 

@@ -1,0 +1,166 @@
+"""An earlier model to go on from, and whether the new job fits it.
+
+Training goes on only in a network of the same depth, picture shape and number of classes
+(contract/training.md §1.4). That the classes are also the same ones, in the same order, nobody checks but we:
+the network would take up another class's place without a word.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from gtlabel.errors import ArtifactError, ObjectNotFoundError, TrainingError
+from gtlabel.storage import explained, read
+from gtlabel.training.findings import Finding
+from gtlabel.training.hyperparameters import DEFAULT_LAYERS, DEFAULT_SHAPE, Hyperparameters
+from gtlabel.training.jobs import describe_training_job
+from gtlabel.uris import S3Uri
+
+if TYPE_CHECKING:
+    from gtlabel.aws import Aws
+
+_SYMBOL = "image-classification-symbol.json"
+_SHAPES = "model-shapes.json"
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierModel:
+    """An artifact, and what its network is.
+
+    Attributes:
+        artifact: the `model.tar.gz`.
+        layers: how many layers it has.
+        shape: color channels, height and width in pixels that it takes.
+        classes: how many classes it tells apart.
+        resize: what the shorter side of its pictures was brought to; None where it is not known.
+        names: the classes in their order; empty where only the artifact is known.
+    """
+
+    artifact: S3Uri
+    layers: int
+    shape: tuple[int, int, int]
+    classes: int
+    resize: int | None = None
+    names: tuple[str, ...] = ()
+
+
+def earlier_model(aws: Aws, model: str) -> EarlierModel:
+    """The model of a training job, by its name, or the one at an address.
+
+    Raises:
+        TrainingJobNotFoundError: if there is no such job.
+        TrainingError: if it left no model.
+        ArtifactError: if what lies at the address is no model of the built-in algorithm.
+    """
+    return _at(aws, S3Uri(model)) if model.startswith("s3://") else _of_job(aws, model)
+
+
+def check_earlier(earlier: EarlierModel, told: Hyperparameters, names: tuple[str, ...]) -> Iterator[Finding]:
+    """Whether a job with these hyperparameters and classes can go on from an earlier model."""
+    for name, value, before in (
+        ("num_layers", told.layers, earlier.layers),
+        ("image_shape", _spelled(told.shape), _spelled(earlier.shape)),
+        ("num_classes", told.num_classes, earlier.classes),
+    ):
+        if value != before:
+            yield Finding(
+                "model",
+                "error",
+                f"{name} is {value} and was {before} for {earlier.artifact}; training goes on only in an "
+                "equal network",
+                f"set {name}={before}"
+                if name != "num_classes"
+                else "train from the beginning, without model",
+            )
+    if earlier.names and len(earlier.names) == len(names) and earlier.names != names:
+        label = next(
+            place for place, pair in enumerate(zip(earlier.names, names, strict=True)) if pair[0] != pair[1]
+        )
+        yield Finding(
+            "model",
+            "error",
+            f"the label {label} is {names[label]!r} and was {earlier.names[label]!r} for {earlier.artifact}, "
+            "so the network would have learned another class for it",
+            "consolidate with the classes in the earlier order, or train without model",
+        )
+
+
+def _of_job(aws: Aws, name: str) -> EarlierModel:
+    job = describe_training_job(aws.sagemaker, name)
+    if job.artifact is None:
+        raise TrainingError(
+            f"the training job {name!r} is {job.status} and left no model to go on from; name another one"
+        )
+    told = job.hyperparameters
+    shape = told.get("image_shape")
+    return EarlierModel(
+        job.artifact,
+        int(told.get("num_layers", DEFAULT_LAYERS)),
+        _shape(shape.split(",")) if shape else DEFAULT_SHAPE,
+        int(told["num_classes"]),
+        int(told["resize"]) if "resize" in told else None,
+        _names(aws, job.channels),
+    )
+
+
+def _names(aws: Aws, channels: Mapping[str, S3Uri]) -> tuple[str, ...]:
+    """The classes that a job was trained with; none where its dataset is gone, or was not one of ours."""
+    if "train" not in channels:
+        return ()
+    try:
+        return tuple(json.loads(read(aws.s3, channels["train"].folder / "classes.json")))
+    except ObjectNotFoundError:
+        return ()
+
+
+def _at(aws: Aws, artifact: S3Uri) -> EarlierModel:
+    symbol, shapes = _documents(aws, artifact)
+    try:
+        nodes = symbol["nodes"]
+        taken = next(item["shape"] for item in shapes if item["name"] == "data")
+        dense = [node for node in nodes if node["op"] == "FullyConnected"]
+        convolutions = [node for node in nodes if node["op"] == "Convolution"]
+        # Shortcuts are not counted as layers; the last layer is the one that is not a convolution.
+        layers = sum(not node["name"].endswith("_sc") for node in convolutions) + 1
+        attributes = dense[-1].get("attrs") or dense[-1].get("attr") or dense[-1]["param"]
+        return EarlierModel(artifact, layers, _shape(taken[1:]), int(attributes["num_hidden"]))
+    except (LookupError, StopIteration, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{artifact} holds no network of the built-in image classification to go on from"
+        ) from error
+
+
+def _documents(aws: Aws, artifact: S3Uri) -> tuple[Any, Any]:
+    """The network and the shapes that it takes; the weights are passed over, and not kept."""
+    found: dict[str, Any] = {}
+    try:
+        with explained("s3:GetObject", artifact):
+            body = aws.s3.get_object(Bucket=artifact.bucket, Key=artifact.key)["Body"]
+        with tarfile.open(fileobj=cast("IO[bytes]", body), mode="r|gz") as archive:
+            for member in archive:
+                file = archive.extractfile(member) if member.name in (_SYMBOL, _SHAPES) else None
+                if file is not None:
+                    found[member.name] = json.load(file)
+                if len(found) == 2:
+                    break
+    except (tarfile.TarError, ValueError, EOFError) as error:
+        raise ArtifactError(f"{artifact} is no model.tar.gz: {error}; name another one") from error
+    missing = [name for name in (_SYMBOL, _SHAPES) if name not in found]
+    if missing:
+        raise ArtifactError(
+            f"{artifact} lacks {missing[0]}, so it is no model of the built-in image classification"
+        )
+    return found[_SYMBOL], found[_SHAPES]
+
+
+def _shape(parts: Any) -> tuple[int, int, int]:
+    channels, height, width = (int(part) for part in parts)
+    return channels, height, width
+
+
+def _spelled(shape: tuple[int, ...]) -> str:
+    return ",".join(str(part) for part in shape)
