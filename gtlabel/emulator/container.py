@@ -84,8 +84,15 @@ class Container:
         program: Sequence[str],
         environment: Mapping[str, str],
         arguments: Sequence[str] = ("train",),
+        folder: Path | None = None,
     ) -> IO[bytes]:
         """Start the program in a process group of its own and return what it prints.
+
+        Args:
+            program: its words.
+            environment: what it is told besides where it is.
+            arguments: further words, which an image would be given.
+            folder: where it starts, in place of the base directory.
 
         Raises:
             OSError: if it cannot be started.
@@ -101,7 +108,7 @@ class Container:
             _lock(alive, wait=True)
             self._process = subprocess.Popen(
                 [*program, *arguments],
-                cwd=self.base,
+                cwd=folder or self.base,
                 env={
                     **inherited,
                     **nobody,
