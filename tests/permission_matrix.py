@@ -16,7 +16,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -37,7 +37,7 @@ from gtlabel.datasets.places import Place
 from gtlabel.datasets.survey import survey
 from gtlabel.emulator.child import Address, running
 from gtlabel.emulator.simulate import answer
-from gtlabel.errors import PreflightError
+from gtlabel.errors import PreflightError, RequestError
 from gtlabel.images.upload import upload_folder
 from gtlabel.journey import TrainedModel
 from gtlabel.labeling.groups import describe_labeling, stop_labeling
@@ -46,12 +46,15 @@ from gtlabel.labeling.preflight import Subject, check, let_browsers_in
 from gtlabel.manifests.split import Shares
 from gtlabel.policies import COMMANDS, actions, policy_for
 from gtlabel.storage import write
+from gtlabel.training.follow import follow_training_job
 from gtlabel.training.jobs import (
     create_training_job,
-    describe_training_job,
+    list_training_jobs,
+    read_tags,
     stop_training_job,
     wait_for_training_job,
 )
+from gtlabel.training.plan import TrainingOptions
 from gtlabel.uris import S3Uri
 
 USER, BUCKET, THING, GROUP = "ann", "trash-photos", "kitchen-camera", "kitchen"
@@ -190,15 +193,25 @@ def look(stage: Stage, aws: Aws) -> None:
 
 
 def train(stage: Stage, aws: Aws) -> None:
-    """`gtlabel train`, and the look that `--wait` takes again and again."""
+    """`gtlabel train`, `train list`, `logs`, `show` and `stop`; what starts a program comes last."""
+    assert list(list_training_jobs(aws.sagemaker))
+    unheard: list[Exception] = []
+    done = follow_training_job(aws.sagemaker, aws.logs, "bins", poll=0.01, on_trouble=unheard.append)
+    if unheard:
+        raise unheard[0]
+    assert read_tags(aws.sagemaker, done.arn)
     dataset = gtlabel.read_dataset(aws.s3, BINS)
+    with suppress(RequestError):
+        # There are no class folders, which is known to somebody who may look for them.
+        gtlabel.plan_training(aws, dataset, role="gtlabel", backend="tensorflow", **_TENSORFLOW)
     name = stage.name("bins")
     request = gtlabel.plan_training(aws, dataset, role="gtlabel", name=name, hyperparameters=_SMALL)
     create_training_job(aws.sagemaker, request)
     try:
-        describe_training_job(aws.sagemaker, name)
-    finally:
+        stop_training_job(aws.sagemaker, name)
+    except Exception:
         stop_training_job(stage.admin.sagemaker, name)
+        raise
 
 
 def fetch(_stage: Stage, aws: Aws) -> None:
@@ -252,6 +265,11 @@ ELSEWHERE = {
     ("team", "sagemaker:DescribeWorkforce"): "AWS takes a minute over a new workforce, the emulator none",
 }
 _SMALL = {"image_shape": "3,32,32", "epochs": 1}
+_TENSORFLOW: TrainingOptions = {
+    "image": "763104351884.dkr.ecr.us-east-1.amazonaws.com/tensorflow-training:2.8",
+    "source": f"s3://{BUCKET}/tensorflow/sourcedir.tar.gz",
+    "pretrained": f"s3://{BUCKET}/tensorflow/model.tar.gz",
+}
 
 
 @contextmanager

@@ -35,6 +35,7 @@ def test_every_statement_says_why_it_is_there_and_none_allows_a_whole_service(na
 
 _ON_EVERYTHING = {
     "sagemaker:ListLabelingJobs",
+    "sagemaker:ListTrainingJobs",
     "sagemaker:ListWorkforces",
     "sagemaker:ListWorkteams",
     "cognito-idp:ListUserPools",

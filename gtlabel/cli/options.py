@@ -64,11 +64,11 @@ def connect(
     return project, Aws(profile=project.profile, region=project.region, endpoint_url=project.endpoint_url)
 
 
-def taken_apart(settings: list[str] | None) -> dict[str, str]:
-    """The names and values of `--set NAME=VALUE` options."""
+def taken_apart(settings: list[str] | None, option: str = "--set") -> dict[str, str]:
+    """The names and values of `--set NAME=VALUE` options, or of others of that kind."""
     for setting in settings or ():
         if "=" not in setting:
-            raise typer.BadParameter(f"{setting!r} is not NAME=VALUE", param_hint="--set")
+            raise typer.BadParameter(f"{setting!r} is not NAME=VALUE", param_hint=option)
     return dict(setting.split("=", 1) for setting in settings or ())
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from gtlabel.cli import trainings
+from gtlabel.cli import trainoptions as asking
 from gtlabel.cli.options import DryRun, EndpointUrl, Output, Profile, Region, connect, taken_apart
 from gtlabel.cli.output import Format, put, put_json, say
-from gtlabel.cli.trainings import HourlyPrice, Poll, Timeout
+
+if TYPE_CHECKING:
+    from gtlabel.aws import Aws
+    from gtlabel.training.terms import TrainingRequest
 
 _START = "start"
 
@@ -54,19 +58,38 @@ def start(
         str | None, typer.Option("--role", help="The role the job reads and writes with, by name or ARN.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="The job's name. [default: the dataset and the time]")
+        str | None, typer.Option("--name", help="The job's name (default: the dataset and the time).")
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter of the built-in algorithm."),
-    ] = None,
-    instance_type: Annotated[
-        str, typer.Option("--instance-type", help="The machine to rent.")
-    ] = "ml.g4dn.xlarge",
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the job until it has ended.")] = False,
-    timeout: Timeout = None,
-    poll: Poll = 5.0,
-    hourly_price: HourlyPrice = None,
+    settings: asking.Settings = None,
+    model: asking.Model = None,
+    seed: asking.Seed = None,
+    into: asking.Into = None,
+    instance_type: asking.InstanceType = "ml.g4dn.xlarge",
+    instance_count: asking.InstanceCount = None,
+    volume: asking.Volume = None,
+    max_runtime: asking.MaxRuntime = None,
+    spot: asking.Spot = False,
+    max_wait: asking.MaxWait = None,
+    checkpoints: asking.Checkpoints = None,
+    keep_alive: asking.KeepAlive = None,
+    kms_key: asking.KmsKey = None,
+    volume_kms_key: asking.VolumeKey = None,
+    subnets: asking.Subnets = None,
+    security_groups: asking.SecurityGroups = None,
+    isolated: asking.Isolated = False,
+    encrypt_traffic: asking.EncryptTraffic = False,
+    tags: asking.Tags = None,
+    backend: asking.Backend = asking.BackendName.BUILTIN,
+    image: asking.Image = None,
+    input_mode: asking.InputMode = None,
+    source: asking.Source = None,
+    program: asking.Program = None,
+    pretrained: asking.Pretrained = None,
+    environment: asking.Environment = None,
+    wait: asking.Wait = False,
+    timeout: asking.WaitTimeout = None,
+    poll: asking.WaitPoll = 5.0,
+    hourly_price: asking.WaitPrice = None,
     dry_run: DryRun = False,
     output: Output = Format.TEXT,
     profile: Profile = None,
@@ -75,22 +98,46 @@ def start(
 ) -> None:
     """Start a training job on a dataset and print its name.
 
-    Without --set, a pretrained ResNet-18 is fine-tuned on pictures of 224x224 for ten epochs.
-    With --wait it exits with 3 if the job failed, 4 if it was stopped, 5 if the time was up. To see no more,
-    press Ctrl-C: the job goes on, and `gtlabel train stop NAME` ends it.
+    Without --set, a pretrained ResNet-18 is fine-tuned on pictures of
+    224x224 for ten epochs.
 
-    Example: gtlabel train s3://my-bucket/dataset/ --set epochs=20 --wait
+    With --wait it exits with 3 if the job failed, 4 if it was stopped,
+    5 if the time was up. To see no more, press Ctrl-C: the job goes on, and
+    `gtlabel train stop NAME` ends it.
+
+    Example: gtlabel train s3://my-bucket/dataset/ --set epochs=20 --spot --wait
     """
-    from gtlabel.cli.following import Watch
     from gtlabel.datasets.channels import read_dataset
-    from gtlabel.errors import TrainingEndedError
     from gtlabel.journey import plan_training
-    from gtlabel.training.cost import ceiling, in_words
-    from gtlabel.training.cost import hourly_price as price_of
     from gtlabel.training.jobs import create_training_job
     from gtlabel.uris import S3Uri
 
     hyperparameters = taken_apart(settings)
+    options = asking.asked(
+        model=model,
+        shuffle_seed=seed,
+        output=into,
+        instance_count=instance_count,
+        volume_gb=volume,
+        max_runtime=max_runtime,
+        spot=spot,
+        max_wait=max_wait,
+        checkpoints=checkpoints,
+        keep_alive=keep_alive,
+        output_key=kms_key,
+        volume_key=volume_kms_key,
+        subnets=subnets,
+        security_groups=security_groups,
+        isolated=isolated,
+        encrypt_traffic=encrypt_traffic,
+        tags=tags,
+        image=image,
+        input_mode=input_mode,
+        source=source,
+        program=program,
+        pretrained=pretrained,
+        environment=environment,
+    )
     project, aws = connect(profile, region, endpoint_url)
     request = plan_training(
         aws,
@@ -99,26 +146,53 @@ def start(
         name=name,
         hyperparameters=hyperparameters,
         instance_type=instance_type,
+        backend=backend.value,
+        **options,
     )
     for warning in request.warnings:
         say(f"note: {warning}")
     if dry_run:
-        price = price_of(request.instance_type, aws.region, hourly_price)
-        most = ceiling(
-            price,
-            instance_count=request.instance_count,
-            max_runtime=request.max_runtime,
-            keep_alive=request.keep_alive or 0,
-        )
-        say(price.source if most is None else f"costs at most {in_words(most)}: {price.source}")
-        put_json(request.to_boto())
+        _put_plan(aws, request, hourly_price)
         return
     arn = create_training_job(aws.sagemaker, request)
-    if not wait:
-        put_json({"name": request.name, "arn": arn}) if output is Format.JSON else put(request.name)
-        say(f"follow it: gtlabel train logs {request.name} --follow")
+    if wait:
+        _follow(aws, request.name, hourly_price, timeout, poll, output)
         return
-    watch = Watch(aws, request.name, hourly_price=hourly_price)
+    put_json({"name": request.name, "arn": arn}) if output is Format.JSON else put(request.name)
+    say(f"follow it: gtlabel train logs {request.name} --follow")
+
+
+def _put_plan(aws: Aws, request: TrainingRequest, given: str | None) -> None:
+    """Print what would be sent; say what it would cost, and that the name is free."""
+    from gtlabel.errors import TrainingJobNameTakenError, TrainingJobNotFoundError
+    from gtlabel.training.cost import ceiling, hourly_price, in_words
+    from gtlabel.training.jobs import describe_training_job
+
+    try:
+        describe_training_job(aws.sagemaker, request.name)
+    except TrainingJobNotFoundError:
+        pass
+    else:
+        raise TrainingJobNameTakenError(request.name)
+    price = hourly_price(request.instance_type, aws.region, given)
+    most = ceiling(
+        price,
+        instance_count=request.instance_count,
+        max_runtime=request.max_runtime,
+        keep_alive=request.keep_alive or 0,
+    )
+    say(price.source if most is None else f"it would cost at most {in_words(most)}: {price.source}")
+    put_json(request.to_boto())
+
+
+def _follow(
+    aws: Aws, name: str, given: str | None, timeout: float | None, poll: float, output: Format
+) -> None:
+    """Follow a job that was just started, and print what became of it."""
+    from gtlabel.cli.following import Watch
+    from gtlabel.errors import TrainingEndedError
+
+    watch = Watch(aws, name, hourly_price=given)
     try:
         watch.follow(timeout=timeout, poll=poll)
     except TrainingEndedError:
