@@ -2,10 +2,10 @@
 
 The steps, each as one call: `plan_labeling`, `start_labeling`, `wait_for_labeling_job`,
 `plan_collection`, `collect` (what somebody else has sorted already), `consolidate_jobs`, `plan_training`,
-`create_training_job`, `wait_for_training_job`, `fetch_model`, `deploy`. What was started under one name,
-be it several jobs, is found by `describe_labeling`, and `plan_clone`, `plan_chain`, `plan_resume`,
-`plan_relabel` and `plan_verify` make new jobs of it, which `start_successor` starts. They take an `Aws`, the
-clients of one account or of anything that speaks AWS's protocol.
+`create_training_job`, `wait_for_training_job`, `evaluate_model`, `fetch_model`, `deploy`. What was started
+under one name, be it several jobs, is found by `describe_labeling`, and `plan_clone`, `plan_chain`,
+`plan_resume`, `plan_relabel` and `plan_verify` make new jobs of it, which `start_successor` starts. They take
+an `Aws`, the clients of one account or of anything that speaks AWS's protocol.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         TrainedModel,
         consolidate_jobs,
         deploy,
+        evaluate_model,
         fetch_model,
         plan_labeling,
         plan_training,
@@ -84,6 +85,7 @@ _HOMES = {
     "describe_labeling": "gtlabel.labeling.groups",
     "describe_labeling_job": "gtlabel.labeling.jobs",
     "estimate": "gtlabel.labeling.cost",
+    "evaluate_model": "gtlabel.journey",
     "fetch_model": "gtlabel.journey",
     "list_labeling_jobs": "gtlabel.labeling.jobs",
     "notify": "gtlabel.labeling.notify",
@@ -136,6 +138,7 @@ __all__ = [
     "describe_labeling",
     "describe_labeling_job",
     "estimate",
+    "evaluate_model",
     "fetch_model",
     "list_labeling_jobs",
     "notify",

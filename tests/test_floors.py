@@ -26,6 +26,7 @@ FLOORS = {
     "policies": 2,
     "sdk": 2,
     "images": 2,
+    "pages": 2,
     "labeling": 3,
     "datasets": 3,
     "training": 3,
@@ -42,6 +43,7 @@ FLOORS = {
 NEIGHBORS = {
     ("uris", "errors"),
     ("images", "storage"),
+    ("pages", "images"),
     ("policies", "templates"),
     ("storage", "policies"),
     ("networks", "recordio"),

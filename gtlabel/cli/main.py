@@ -15,6 +15,7 @@ from gtlabel.cli import (
     deploy,
     doctor,
     estimate,
+    evaluate,
     jobs,
     label,
     local,
@@ -51,6 +52,7 @@ app.command("collect")(collect.collect)
 app.command("consolidate")(consolidate.consolidate)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(train.app, name="train")
+app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("deploy")(deploy.deploy)
 app.command("notify")(notify.notify)

@@ -76,14 +76,16 @@ def predict(
     Example: gtlabel predict model.tar.gz photos/ 's3://my-bucket/new/*.jpg' --top-k 3 --output json
     """
     from gtlabel.training.model import open_model, read_classes
-    from gtlabel.training.predict import pictures
-    from gtlabel.training.predict import predict as predicted
 
     @cache
     def aws() -> Aws:
         return connect(profile, region, endpoint_url)[1]
 
     opened = open_model(model, aws, classes=read_classes(classes) if classes else None)
+    # What it needs is there once a model is open.
+    from gtlabel.training.predict import pictures
+    from gtlabel.training.predict import predict as predicted
+
     asked = failed = 0
     by_name = images == ["-"]
     named = pictures(_read_names() if by_name else images, lambda: aws().s3, listed=not by_name)

@@ -9,26 +9,23 @@ that the browser reads as text while the page is already there, and only those i
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gtlabel.datasets.survey import Survey, Surveyed
 from gtlabel.datasets.suspicion import WEIGHTS
-from gtlabel.datasets.thumbnails import thumbnail
-from gtlabel.errors import MissingExtraError
-from gtlabel.networks.evaluation import Evaluation
+from gtlabel.pages import charts
+from gtlabel.pages.page import embedded, policy, rendered, style, write_whole
+
+if TYPE_CHECKING:
+    from gtlabel.networks.evaluation import Evaluation
 
 _MISTAKES_SHOWN = 12
 _DISPUTES_SHOWN = 12
-_MISTAKE_PIXELS = 192
 # Thumbnails in one element: enough that there are few of them, few enough to be taken apart at once.
 _PIECE = 256
 _SUSPICIOUS_TOLD = 1_000
@@ -69,16 +66,7 @@ def write_report(report: Report, path: Path) -> Path:
     Raises:
         MissingExtraError: if jinja2 or Pillow is not installed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.writelines(_parts(report))
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    return path
+    return write_whole(path, _parts(report))
 
 
 def numbers(report: Report) -> dict[str, Any]:
@@ -107,60 +95,40 @@ def _parts(report: Report) -> Iterator[str]:
 
 
 def _rendered(report: Report) -> str:
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise MissingExtraError("the report", "train") from error
-    environment = Environment(
-        loader=PackageLoader("gtlabel.datasets", "pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=_percent, duration=_duration, picture=_mistake)
-    survey, pages = report.survey, files("gtlabel.datasets") / "pages"
-    style = (pages / "report.css").read_text(encoding="utf-8")
-    script = (pages / "gallery.js").read_text(encoding="utf-8")
-    return environment.get_template("report.html").render(
-        report=report,
-        dataset=survey.dataset,
-        labels=survey.labels,
-        pictures=survey.pictures,
-        images=survey.images,
-        suspicious=survey.suspicious,
-        evaluation=report.evaluation,
-        largest=max((size for _, _, size in survey.labels.rows), default=0) or 1,
-        longest=max((step.seconds for step in report.steps), default=0.0),
-        left_out=sum(source.failed + source.unlabeled for source in survey.dataset.sources),
-        mistakes_shown=_MISTAKES_SHOWN,
-        disputes_shown=_DISPUTES_SHOWN,
-        numbers=_embedded(numbers(report)),
-        columns=_embedded(_columns(survey)),
-        style=style,
-        script=script,
-        policy=_policy(style, script),
-    )
+    survey, package = report.survey, "gtlabel.datasets"
+    sheet = style(package, "report.css")
+    script = (files(package) / "pages" / "gallery.js").read_text(encoding="utf-8")
+    values = {
+        "report": report,
+        "dataset": survey.dataset,
+        "labels": survey.labels,
+        "pictures": survey.pictures,
+        "images": survey.images,
+        "suspicious": survey.suspicious,
+        "evaluation": report.evaluation,
+        "charts": charts,
+        "described": _described(report.evaluation),
+        "largest": max((size for _, _, size in survey.labels.rows), default=0) or 1,
+        "longest": max((step.seconds for step in report.steps), default=0.0),
+        "left_out": sum(source.failed + source.unlabeled for source in survey.dataset.sources),
+        "mistakes_shown": _MISTAKES_SHOWN,
+        "disputes_shown": _DISPUTES_SHOWN,
+        "numbers": embedded(numbers(report)),
+        "columns": embedded(_columns(survey)),
+        "style": sheet,
+        "script": script,
+        "policy": policy(sheet, script),
+    }
+    return rendered("report.html", values, package=package)
 
 
-def _policy(style: str, script: str) -> str:
-    """What the page may load: nothing; and run: its own script, known by its digest."""
-    return "; ".join(
-        (
-            "default-src 'none'",
-            "img-src data:",
-            f"style-src {_digest(style)}",
-            # The lengths of bars; a name never gets into a style.
-            "style-src-attr 'unsafe-inline'",
-            f"script-src {_digest(script)}",
-            "base-uri 'none'",
-            "form-action 'none'",
-        )
-    )
+def _described(evaluation: Evaluation | None) -> Callable[..., tuple[str, str, float]] | None:
+    if evaluation is None:
+        return None
+    # It needs numpy, which the labels of a dataset can do without.
+    from gtlabel.pages.evaluation import described
 
-
-def _digest(text: str) -> str:
-    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+    return described(evaluation)
 
 
 def _columns(survey: Survey) -> dict[str, Any]:
@@ -206,27 +174,3 @@ def _shared(addresses: Sequence[str]) -> str:
 def _encoded(image: Surveyed) -> str:
     data = image.sight and image.sight.thumbnail
     return b64encode(data).decode() if data else ""
-
-
-def _mistake(data: bytes | None) -> str | None:
-    small = thumbnail(data, _MISTAKE_PIXELS) if data else None
-    return f"data:image/webp;base64,{b64encode(small).decode()}" if small else None
-
-
-def _percent(share: float | None, digits: int = 1) -> str:
-    return "\u2013" if share is None else f"{100 * share:.{digits}f}%"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s"
-
-
-def _embedded(value: object) -> str:
-    """JSON that can stand inside a script element whatever its texts hold."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text

@@ -126,7 +126,7 @@ def _labeled(
 def _attribute(
     truth: Truth, records: Iterator[ManifestRecord]
 ) -> tuple[str | None, Iterator[ManifestRecord]]:
-    """The one attribute that holds labels, by the first record that has any, and the records from there on."""
+    """The one attribute with labels, by the first record that has any, and the records from there on."""
     for record in records:
         found = list(record.attributes) or [
             key for key in record.to_json() if key != SOURCE_REF and isinstance(record.get(key), (int, list))

@@ -302,6 +302,11 @@ class Evaluation:
         return measures.calibration(self._confidence, self._right, self.bins, equal_mass=False)
 
     @property
+    def calibration_errors(self) -> tuple[float, float]:
+        """The expected calibration error: of bins of equal mass, and of equal width."""
+        return measures.calibration_error(self.equal_mass), measures.calibration_error(self.equal_width)
+
+    @property
     def thresholds(self) -> list[Threshold]:
         """What becomes of the answers if those below a confidence are not given."""
         return [measures.at_threshold(self._confidence, self._right, each) for each in (0.0, *THRESHOLDS)]

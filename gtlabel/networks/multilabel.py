@@ -230,6 +230,11 @@ class MultiLabelEvaluation:
         """How often classes of each probability are there, in bins of the same width."""
         return self._calibration(equal_mass=False)
 
+    @property
+    def calibration_errors(self) -> tuple[float, float]:
+        """The expected calibration error: of bins of equal mass, and of equal width."""
+        return measures.calibration_error(self.equal_mass), measures.calibration_error(self.equal_width)
+
     def _calibration(self, *, equal_mass: bool) -> list[Bin]:
         return measures.calibration(
             self._matrix.ravel(), self._truth.ravel(), self.bins, equal_mass=equal_mass

@@ -19,7 +19,6 @@ from gtlabel.errors import (
     TrainingError,
 )
 from gtlabel.storage import read, stat
-from gtlabel.training.answering import DECODERS
 from gtlabel.training.conversions import converted
 from gtlabel.training.jobs import TrainingJob, describe_training_job
 from gtlabel.uris import S3Uri
@@ -139,6 +138,7 @@ def _opened(
 ) -> Model:
     try:
         from gtlabel.networks.runtime import Network
+        from gtlabel.training.answering import DECODERS
     except ImportError as error:
         raise MissingExtraError("running a network", "edge") from error
     if not isinstance(where, S3Uri) and where.is_dir():

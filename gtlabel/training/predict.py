@@ -106,7 +106,8 @@ def pictures(
 
     Args:
         names: files, folders (what is named like a picture in them and the folders in them), patterns such
-            as `**/*.jpg`, s3:// addresses, and prefixes that end in a slash or hold a `*` or `?` after the last one. None is handed on.
+            as `**/*.jpg`, s3:// addresses, and prefixes that end in a slash or hold a `*` or `?` after the
+            last one. None is handed on.
         s3: gives the client; it is not asked for where no name begins with s3://.
         listed: whether names may stand for several pictures; otherwise each is one, whatever it holds.
 
