@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from training_parts import (
-    HERE,
     MODEL_AT_ONCE,
-    PICTURES,
-    PRELUDE,
     READS_TWO_EPOCHS,
     Start,
     artifact,
-    clients_that_nobody_asks_for,
     executing,
-    line,
     request,
 )
 
-from gtlabel.emulator.executor import Executor
-from gtlabel.emulator.shelf import Shelf
 from gtlabel.networks.artifact import read_artifact
 
 
@@ -155,126 +142,6 @@ def test_what_the_program_prints_is_in_cloudwatch_and_beside_the_job(start: Star
     assert "Epoch[0] Batch [20]\tSpeed: 155.4 samples/sec\n\n" in kept
 
 
-def test_a_program_that_fails_says_why_itself(start: Start) -> None:
-    sagemaker = start('(base / "output/failure").write_text("no picture could be read"); sys.exit(3)')
-    sagemaker("CreateTrainingJob", **request(sagemaker))
-    job = sagemaker.wait()
-    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Failed", "Failed")
-    assert job["FailureReason"] == "AlgorithmError: no picture could be read, exit code: 3"
-
-
-def test_a_long_explanation_is_cut_and_the_exit_code_stays(start: Start) -> None:
-    sagemaker = start('(base / "output/failure").write_text("ClientError: " + "ä" * 5000); sys.exit(2)')
-    sagemaker("CreateTrainingJob", **request(sagemaker))
-    reason = sagemaker.wait()["FailureReason"]
-    assert len(reason) == 1024
-    assert reason.startswith("ClientError: äää")
-    assert reason.endswith("ä, exit code: 2")
-
-
-def test_the_last_line_explains_a_program_that_crashes_without_a_word(start: Start) -> None:
-    sagemaker = start("raise RuntimeError('out of cheese')")
-    sagemaker("CreateTrainingJob", **request(sagemaker))
-    reason = sagemaker.wait()["FailureReason"]
-    assert reason == "AlgorithmError: RuntimeError: out of cheese, exit code: 1"
-
-
-def test_a_program_that_ends_well_without_a_model_has_failed(start: Start) -> None:
-    sagemaker = start("epoch('train', 0)")
-    sagemaker("CreateTrainingJob", **request(sagemaker))
-    job = sagemaker.wait()
-    assert job["TrainingJobStatus"] == "Failed"
-    assert "left no model" in job["FailureReason"]
-
-
-SLEEPS = """
-print("Epoch[0] Train-accuracy=0.5", flush=True)
-time.sleep(60)
-"""
-
-
-def started(job: dict[str, Any]) -> bool:
-    return bool(job["FinalMetricDataList"])
-
-
-def test_a_job_can_be_stopped_and_keeps_the_model_it_saved_then(start: Start) -> None:
-    sagemaker = start(
-        """
-        def save(*_):
-            (model / "saved").write_text("half way")
-            sys.exit(0)
-        signal.signal(signal.SIGTERM, save)
-        """,
-        SLEEPS,
-    )
-    sagemaker("CreateTrainingJob", **request(sagemaker))
-    sagemaker.wait(until=started)
-    sagemaker("StopTrainingJob", TrainingJobName="sorter")
-    assert sagemaker.describe()["TrainingJobStatus"] in ("Stopping", "Stopped")
-    job = sagemaker.wait()
-    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "Stopped")
-    statuses = [step["Status"] for step in job["SecondaryStatusTransitions"]]
-    assert statuses == ["Starting", "Training", "Stopping", "Uploading", "Stopped"]
-    assert artifact(sagemaker) == {"saved": b"half way"}
-
-
-def test_a_program_that_does_not_listen_is_killed_with_all_it_started(start: Start, tmp_path: Path) -> None:
-    sagemaker = start(
-        f"""
-        import subprocess
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-        pathlib.Path({str(tmp_path / "pids")!r}).write_text(f"{{os.getpid()}} {{child.pid}}")
-        """,
-        SLEEPS,
-        grace=0.2,
-    )
-    sagemaker("CreateTrainingJob", **request(sagemaker))
-    sagemaker.wait(until=started)
-    sagemaker("StopTrainingJob", TrainingJobName="sorter")
-    assert sagemaker.wait()["TrainingJobStatus"] == "Stopped"
-    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
-    assert [pid for pid in pids if lives(pid)] == []
-
-
-def test_a_job_whose_time_is_up_is_stopped(start: Start) -> None:
-    sagemaker = start(SLEEPS)
-    sagemaker("CreateTrainingJob", **request(sagemaker, max_runtime=1))
-    job = sagemaker.wait()
-    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
-
-
-@pytest.mark.parametrize(
-    ("lines", "sentence"),
-    [
-        (
-            [line(1), line(2), line(99), line(4)],
-            "s3://trash/train.manifest, line 3: there is nothing at s3://trash/images/99.jpg",
-        ),
-        (
-            [line(1), {"source-ref": "s3://trash/images/2.jpg", "other": 1}],
-            "s3://trash/train.manifest, line 2: it has no attribute 'label'; those it has: source-ref, other",
-        ),
-        ([line(1), "", "{not json"], "s3://trash/train.manifest, line 3: it is not JSON"),
-        (["[]"], "s3://trash/train.manifest, line 1: it is not a JSON object but list"),
-        ([line(1, **{"source-ref": 5})], "line 1: its 'source-ref' is not an S3 address but 5"),
-        ([line(1, **{"source-ref": "C:/1.jpg"})], "line 1: 'C:/1.jpg' is not an S3 address"),
-        ([""], "s3://trash/train.manifest has no line"),
-    ],
-    ids=["a missing picture", "a missing label", "no JSON", "a list", "a number", "no address", "nothing"],
-)
-def test_a_channel_that_cannot_be_fed_fails_the_job_by_line(
-    start: Start, lines: list[Any], sentence: str
-) -> None:
-    sagemaker = start("epoch('train', 0); (model / 'weights').write_text('of half an epoch')")
-    sagemaker("CreateTrainingJob", **request(sagemaker, lines))
-    job = sagemaker.wait()
-    assert job["TrainingJobStatus"] == "Failed"
-    assert job["FailureReason"].startswith("ClientError: Data download failed: ")
-    assert sentence in job["FailureReason"]
-    assert "Contents" not in sagemaker.aws.s3.list_objects_v2(Bucket="trash", Prefix="models/")
-
-
 def test_a_manifest_that_is_not_there_fails_the_job(start: Start) -> None:
     sagemaker = start("epoch('train', 0)")
     sagemaker("CreateTrainingJob", **request(sagemaker, train="s3://trash/elsewhere.manifest"))
@@ -343,124 +210,6 @@ def test_what_else_a_program_leaves_is_kept_even_when_it_fails(start: Start) -> 
     assert [item["Key"] for item in found] == ["models/sorter/output/output.tar.gz"]
 
 
-def file_channels(whole: dict[str, Any], prefix: str) -> dict[str, Any]:
-    channels = [
-        {
-            "ChannelName": name,
-            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": prefix}},
-            "InputMode": "File",
-        }
-        for name in ("train", "validation")
-    ]
-    return {**whole, "InputDataConfig": channels}
-
-
-def test_channels_in_file_mode_are_downloaded_first(start: Start) -> None:
-    sagemaker = start(
-        """
-        files = [path for path in data.rglob("*") if path.is_file()]
-        found = {str(path.relative_to(data)): path.stat().st_size for path in files}
-        (model / "found").write_text(json.dumps(found))
-        """
-    )
-    sagemaker("CreateTrainingJob", **file_channels(request(sagemaker), "s3://trash/images"))
-    job = sagemaker.wait()
-    statuses = [step["Status"] for step in job["SecondaryStatusTransitions"]]
-    assert statuses == ["Starting", "Downloading", "Training", "Uploading", "Completed"], job
-    found = json.loads(artifact(sagemaker)["found"])
-    assert found == {
-        f"{channel}/{name}": len(content)
-        for channel in ("train", "validation")
-        for name, content in PICTURES.items()
-    }
-
-
-def test_a_key_cannot_leave_the_directory_of_its_channel(start: Start) -> None:
-    sagemaker = start("(model / 'weights').write_text('1')")
-    sagemaker.aws.s3.put_object(Bucket="trash", Key="evil/../../../../stolen", Body=b"gotcha")
-    sagemaker("CreateTrainingJob", **file_channels(request(sagemaker), "s3://trash/evil/"))
-    job = sagemaker.wait()
-    assert job["TrainingJobStatus"] == "Failed"
-    assert "leads out of its channel's directory" in job["FailureReason"]
-
-
-def test_closing_ends_the_programs_and_their_jobs(start: Start, tmp_path: Path) -> None:
-    sagemaker = start(f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))", SLEEPS)
-    sagemaker("CreateTrainingJob", **request(sagemaker))
-    sagemaker.wait(until=started)
-    before = time.monotonic()
-    sagemaker.executor.close()
-    assert time.monotonic() - before < 3
-    job = sagemaker.describe()
-    assert job["TrainingJobStatus"] == "Failed"
-    assert "the emulator ended while the job was running" in job["FailureReason"]
-    assert not lives(int((tmp_path / "pid").read_text()))
-
-
-EMULATOR_THAT_DIES = """
-import os, pathlib, signal, sys, time
-import boto3
-from moto import mock_aws
-from gtlabel.aws import Aws
-from gtlabel.emulator.api import Context
-from gtlabel.emulator.executor import Executor
-from gtlabel.emulator.shelf import Shelf
-
-root = pathlib.Path(sys.argv[1])
-with mock_aws():
-    aws = Aws(boto3.Session("testing", "testing", region_name="us-east-1"))
-    trainer = [sys.executable, str(root / "trainer.py")]
-    executor = Executor(
-        lambda _: aws, root / "jobs", Shelf(root / "shelf"), trainers={"image-classification": trainer}
-    )
-    request = {
-        "TrainingJobName": "sorter",
-        "AlgorithmSpecification": {"TrainingInputMode": "Pipe"},
-        "OutputDataConfig": {"S3OutputPath": "s3://trash/models"},
-        "ResourceConfig": {"InstanceType": "ml.g5.xlarge"},
-    }
-    executor.start(Context(), request, "image-classification")
-    while not (root / "pid").exists():
-        time.sleep(0.01)
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_after_a_crash_of_the_emulator_its_jobs_have_failed_and_their_programs_are_gone(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "trainer.py").write_text(
-        PRELUDE + f"part = pathlib.Path({str(tmp_path / 'pid.part')!r})\n"
-        "part.write_text(str(os.getpid()))\n"
-        "part.rename(part.with_suffix(''))\n"
-        "time.sleep(60)\n"
-    )
-    (tmp_path / "emulator.py").write_text(EMULATOR_THAT_DIES)
-    died = subprocess.run([sys.executable, str(tmp_path / "emulator.py"), str(tmp_path)], check=False)
-    assert died.returncode == -signal.SIGKILL
-    pid = int((tmp_path / "pid").read_text())
-    assert lives(pid)
-
-    executor = Executor(clients_that_nobody_asks_for, tmp_path / "jobs", Shelf(tmp_path / "shelf"))
-    assert executor.recover() == ["sorter"]
-
-    record = executor.record(HERE, "sorter").read()
-    assert record is not None
-    assert record["status"] == "Failed"
-    assert "the emulator ended while the job was running" in record["reason"]
-    limit = time.monotonic() + 5
-    while lives(pid) and time.monotonic() < limit:
-        time.sleep(0.02)
-    assert not lives(pid)
-    assert executor.recover() == []
-
-
-def lives(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return bool(found.stdout.strip()) and not found.stdout.startswith("Z")
-
-
 def test_the_same_files_make_the_same_archive(start: Start) -> None:
     sagemaker = start(READS_TWO_EPOCHS.split("report =")[0], "(model / 'sub').mkdir()", MODEL_AT_ONCE)
     contents = []
@@ -470,23 +219,6 @@ def test_the_same_files_make_the_same_archive(start: Start) -> None:
         key = f"models/{name}/output/model.tar.gz"
         contents.append(sagemaker.aws.s3.get_object(Bucket="trash", Key=key)["Body"].read())
     assert contents[0] == contents[1]
-
-
-def test_a_job_does_not_wait_for_what_fled_from_its_program(start: Start, tmp_path: Path) -> None:
-    pid = tmp_path / "pid"
-    sagemaker = start(
-        f"""
-        import subprocess
-        fled = subprocess.Popen(["sleep", "30"], start_new_session=True)
-        pathlib.Path({str(pid)!r}).write_text(str(fled.pid))
-        """,
-        MODEL_AT_ONCE,
-    )
-    before = time.monotonic()
-    sagemaker("CreateTrainingJob", **request(sagemaker))
-    assert sagemaker.wait()["TrainingJobStatus"] == "Completed"
-    assert time.monotonic() - before < 10
-    os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
 SAMPLES = Path(__file__).parent.parent / "samples" / "trash"

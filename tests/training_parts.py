@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
+import subprocess
 import sys
 import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from textwrap import dedent
@@ -62,6 +63,10 @@ report = {"orders": orders, "sizes": sizes, "environment": dict(os.environ)}
 (model / "orders.json").write_text(json.dumps(report))
 """
 MODEL_AT_ONCE = "(model / 'weights').write_text('1')"
+SLEEPS = """
+print("Epoch[0] Train-accuracy=0.5", flush=True)
+time.sleep(60)
+"""
 
 
 class Sagemaker:
@@ -130,7 +135,8 @@ def executing(directory: Path) -> Iterator[Start]:
             script = directory / "trainer.py"
             script.write_text(PRELUDE + "".join(dedent(part) + "\n" for part in program))
             trainers = {"image-classification": [sys.executable, str(script)]} if program else TRAINERS
-            executor = Executor(lambda _: aws, directory / "jobs", shelf, trainers=trainers, **options)
+            options = {"trainers": trainers, **options}
+            executor = Executor(lambda _: aws, directory / "jobs", shelf, **options)
             executors.append(executor)
             return Sagemaker(executor, shelf, aws)
 
@@ -139,10 +145,34 @@ def executing(directory: Path) -> Iterator[Start]:
         finally:
             for executor in executors:
                 executor.close()
+            assert "Uploads" not in aws.s3.list_multipart_uploads(Bucket="trash")
     assert fifos(directory) == []
-    ours = ("feed", "fetch", "log ", "training")
+    assert running_below(directory) == []
+    ours = ("feed", "fetch", "log ", "training", "checkpoints")
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith(ours)] == []
     assert multiprocessing.active_children() == []
+
+
+def started(job: dict[str, Any]) -> bool:
+    """Whether the program `SLEEPS` has said something."""
+    return bool(job["FinalMetricDataList"])
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return bool(found.stdout.strip()) and not found.stdout.startswith("Z")
+
+
+def running_below(directory: Path) -> list[int]:
+    """The processes of jobs whose directories are below this one."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            environment = (process / "environ").read_bytes()
+            if f"\0SAGEMAKER_BASE_DIR={directory}/".encode() in b"\0" + environment:
+                found.append(int(process.name))
+    return found
 
 
 def fifos(directory: Path) -> list[Path]:
@@ -177,6 +207,12 @@ def asked(images: int = 8, **changes: Any) -> dict[str, Any]:
     return dict(
         request_for_dataset(classes=8, train_lines=images, validation_lines=images, **fields).to_boto()
     )
+
+
+def keys(sagemaker: Sagemaker, prefix: str) -> list[str]:
+    """What is in the bucket."""
+    found = sagemaker.aws.s3.list_objects_v2(Bucket="trash", Prefix=prefix).get("Contents", ())
+    return [item["Key"] for item in found]
 
 
 def artifact(sagemaker: Sagemaker, name: str = "model.tar.gz", job: str = "sorter") -> dict[str, bytes]:

@@ -48,11 +48,17 @@ class CloudLog:
 
     The log is there to be read, not to decide anything: when it cannot be written, the emulator's own log
     says so once, and the job goes on.
+
+    Args:
+        logs: the client.
+        stream: the name of the stream.
+        most: how many bytes are sent at most; a line says when there are more.
     """
 
-    def __init__(self, logs: CloudWatchLogsClient, stream: str) -> None:
+    def __init__(self, logs: CloudWatchLogsClient, stream: str, most: int = _MOST_SENT) -> None:
         self._logs = logs
         self._stream = stream
+        self._most = most
         self._made = False
         self._broken = False
         self._sent = 0
@@ -73,11 +79,11 @@ class CloudLog:
 
     def _affordable(self, events: list[InputLogEventTypeDef]) -> Iterator[InputLogEventTypeDef]:
         for event in events:
-            if self._sent >= _MOST_SENT:
+            if self._sent >= self._most:
                 return
             self._sent += _weight(event)
-            if self._sent >= _MOST_SENT:
-                said = f"gtlabel: {_MOST_SENT >> 20} MB of this log are here; the rest is in its file only"
+            if self._sent >= self._most:
+                said = f"gtlabel: {self._most:,} bytes of this log are here; the rest is in its file only"
                 yield {"timestamp": event["timestamp"], "message": said}
                 return
             yield event
