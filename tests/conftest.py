@@ -93,11 +93,12 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
     from moto import mock_aws
 
     from gtlabel.aws import Aws
+    from gtlabel.emulator.environment import session
 
     for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     with mock_aws():
-        client = Aws(region="us-east-1").s3
+        client = Aws(session("us-east-1")).s3
         client.create_bucket(Bucket="trash-photos")
         yield client
 
