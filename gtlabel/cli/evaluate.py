@@ -49,7 +49,12 @@ def evaluate(
             "--threshold", min=0, max=1, help="Of a multi-label model: what counts as yes. [default: 0.5]"
         ),
     ] = None,
-    bins: Annotated[int, typer.Option("--bins", min=2, help="Bins of the calibration curve.")] = 10,
+    bins: Annotated[
+        int | None,
+        typer.Option(
+            "--bins", min=2, help="Bins of the calibration curve. [default: 10, or 10 answers in each]"
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="End at a picture that cannot be read; else it is left out.")
     ] = False,

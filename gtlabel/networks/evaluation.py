@@ -16,7 +16,6 @@ from gtlabel.errors import EvaluationError
 from gtlabel.networks import measures
 from gtlabel.networks.measures import Bin, Interval, Threshold
 
-BINS = 10
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 TARGETS = (0.9, 0.95, 0.99)
 _MOST_TOP = 5
@@ -160,7 +159,7 @@ class Evaluation:
     Attributes:
         classes: in the order of the probabilities.
         images: one entry for each picture.
-        bins: how many bins the calibration has at most.
+        bins: how many bins the calibration has at most; by default ten, or as many as get ten answers each.
 
     Raises:
         EvaluationError: if there is no picture, or one that does not fit the classes.
@@ -168,7 +167,7 @@ class Evaluation:
 
     classes: Sequence[str]
     images: Sequence[ScoredImage]
-    bins: int = BINS
+    bins: int | None = None
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -294,12 +293,16 @@ class Evaluation:
     @cached_property
     def equal_mass(self) -> list[Bin]:
         """The calibration of the most probable class, in bins of about the same number of pictures."""
-        return measures.calibration(self._confidence, self._right, self.bins, equal_mass=True)
+        return self._calibration(equal_mass=True)
 
     @cached_property
     def equal_width(self) -> list[Bin]:
         """The calibration of the most probable class, in bins of the same width."""
-        return measures.calibration(self._confidence, self._right, self.bins, equal_mass=False)
+        return self._calibration(equal_mass=False)
+
+    def _calibration(self, *, equal_mass: bool) -> list[Bin]:
+        bins = self.bins or measures.usual_bins(len(self.images))
+        return measures.calibration(self._confidence, self._right, bins, equal_mass=equal_mass)
 
     @property
     def calibration_errors(self) -> tuple[float, float]:

@@ -108,6 +108,11 @@ def calibration(confidence: Floats, right: Bools, bins: int, *, equal_mass: bool
     return found
 
 
+def usual_bins(answers: int) -> int:
+    """How many bins so many answers fill: ten, or as many as get ten answers each, but two."""
+    return max(2, min(10, answers // 10))
+
+
 def calibration_error(bins: Sequence[Bin]) -> float:
     """The expected calibration error: how far confidence and accuracy are apart, on the mean of all answers.
 
@@ -164,9 +169,15 @@ def trade(confidence: Floats, right: Bools) -> list[Threshold]:
     return [Threshold(float(falling[i]), int(i) + 1, int(hits[i]), len(falling)) for i in last]
 
 
-def threshold_for(steps: Sequence[Threshold], accuracy: float) -> Threshold | None:
-    """The threshold with the most answers whose accuracy is at least that; None if there is none."""
-    good = [step for step in steps if step.accuracy is not None and step.accuracy >= accuracy]
+def threshold_for(steps: Sequence[Threshold], accuracy: float, least: int = 10) -> Threshold | None:
+    """The threshold with the most answers whose accuracy is at least that; None if there is none.
+
+    Args:
+        steps: what `trade` returns.
+        accuracy: what is wanted.
+        least: of fewer answers nothing can be said: the surest few are right by chance often enough.
+    """
+    good = [step for step in steps if step.answered >= least and (step.accuracy or 0.0) >= accuracy]
     return max(good, key=lambda step: step.answered, default=None)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from gtlabel.errors import EvaluationError
 from gtlabel.networks import measures
-from gtlabel.networks.evaluation import BINS, ClassScore, calibration_json
+from gtlabel.networks.evaluation import ClassScore, calibration_json
 from gtlabel.networks.measures import Bin, Interval
 
 THRESHOLD = 0.5
@@ -108,7 +108,7 @@ class MultiLabelEvaluation:
         classes: in the order of the probabilities.
         images: one entry for each picture.
         threshold: from which probability on a class is answered.
-        bins: how many bins the calibration has at most.
+        bins: how many bins the calibration has at most; by default ten, or as many as get ten answers each.
 
     Raises:
         EvaluationError: if there is no picture, or one that does not fit the classes.
@@ -117,7 +117,7 @@ class MultiLabelEvaluation:
     classes: Sequence[str]
     images: ManyScores
     threshold: float = THRESHOLD
-    bins: int = BINS
+    bins: int | None = None
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -236,9 +236,8 @@ class MultiLabelEvaluation:
         return measures.calibration_error(self.equal_mass), measures.calibration_error(self.equal_width)
 
     def _calibration(self, *, equal_mass: bool) -> list[Bin]:
-        return measures.calibration(
-            self._matrix.ravel(), self._truth.ravel(), self.bins, equal_mass=equal_mass
-        )
+        bins = self.bins or measures.usual_bins(self._matrix.size)
+        return measures.calibration(self._matrix.ravel(), self._truth.ravel(), bins, equal_mass=equal_mass)
 
     @cached_property
     def mistakes(self) -> list[ScoredLabels]:

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from gtlabel.networks.measures import Bin, Threshold
 
 _WIDTH, _HEIGHT = 440, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 12, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 12, 44
 _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+# The share of fewer answers jumps about and says nothing.
+_FEWEST = 5
 # A curve of more points looks the same and weighs more.
 _MOST_POINTS = 200
 _LARGEST_DOT, _SMALLEST_DOT = 8.0, 2.5
@@ -56,7 +58,8 @@ def thresholds(steps: Sequence[Threshold]) -> str:
     Args:
         steps: at every confidence that occurs, the highest first.
     """
-    rising = _thinned([step for step in reversed(steps) if step.answered])
+    enough = [step for step in steps if step.answered >= _FEWEST] or list(steps)
+    rising = _thinned(enough[::-1])
     # Up to the least confidence that occurs, all are answered.
     first = rising[0]
     answered = [(0.0, first.coverage)]

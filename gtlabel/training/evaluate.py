@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gtlabel.errors import EvaluationError
-from gtlabel.networks.evaluation import BINS, Evaluation, ScoredImage, Scores
+from gtlabel.networks.evaluation import Evaluation, ScoredImage, Scores
 from gtlabel.networks.multilabel import THRESHOLD, ManyScores, MultiLabelEvaluation
 from gtlabel.training.answering import DECODERS, FETCHERS, Answer, answers
 
@@ -76,7 +76,7 @@ def judge(
     far: bool = True,
     strict: bool = False,
     threshold: float | None = None,
-    bins: int = BINS,
+    bins: int | None = None,
     on_answer: Callable[[str, tuple[str, ...], Sequence[float]], object] | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> Judgement:
@@ -89,7 +89,7 @@ def judge(
         far: whether they are fetched from S3, many at once.
         strict: whether a picture that cannot be used is an error; otherwise it is left out and counted.
         threshold: of a multi-label network: from which probability on a class is answered; 0.5 by default.
-        bins: how many bins the calibration has at most.
+        bins: how many bins the calibration has at most; see `Evaluation`.
         on_answer: called with the name, the classes and the probabilities of each picture.
         on_progress: called with the number of pictures done.
 
