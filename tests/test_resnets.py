@@ -1,0 +1,167 @@
+"""The built-in's networks, drawn by us, against what real MXNet made of them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from golden_mxnet import CASES, CLASSES, RECORDED, Case, pictures, weights
+from programs import need
+
+from gtlabel.errors import ArtifactError
+from gtlabel.networks.artifact import Artifact, read_artifact, write_artifact
+from gtlabel.networks.onnx import to_onnx
+from gtlabel.networks.resnet import Design, initial_weights, resnet
+from gtlabel.networks.runtime import Network
+from gtlabel.training.starting import stored
+
+# The ones whose answers are computed here; deeper networks differ from them in numbers only.
+ANSWERED = [case for case in CASES if not case.half and case.shape[1] <= 64 and case.layers != 50]
+NAMES = "abcd"
+
+
+def facts(case: Case) -> dict[str, Any]:
+    return json.loads(gzip.decompress((RECORDED / "facts.json.gz").read_bytes()))[case.name]  # type: ignore[no-any-return]
+
+
+def symbol(case: Case) -> dict[str, Any]:
+    data = gzip.decompress((RECORDED / f"{case.name}-symbol.json.gz").read_bytes())
+    return json.loads(data)  # type: ignore[no-any-return]
+
+
+def drawn(case: Case) -> Design:
+    return resnet(case.layers, CLASSES, case.shape, multi_label=case.multi_label, half=case.half)
+
+
+def filled(case: Case) -> Artifact:
+    """Our network with the weights that MXNet answered with."""
+    design = drawn(case)
+    params = weights(design.shapes, facts(case).get("classifier", 1.0))
+    return stored(Artifact(design.symbol, dict(params), (1, *case.shape)))
+
+
+def named(case: Case) -> str:
+    return case.name
+
+
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_our_graphs_are_mxnets_node_for_node(case: Case) -> None:
+    ours, theirs = drawn(case).symbol, symbol(case)
+    for one, other in zip(ours["nodes"], theirs["nodes"], strict=True):
+        assert one == other
+    assert ours["heads"] == theirs["heads"]
+    assert ours["arg_nodes"] == theirs["arg_nodes"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_our_weights_have_the_names_and_shapes_that_mxnet_infers(case: Case) -> None:
+    assert {name: list(shape) for name, shape in drawn(case).shapes.items()} == facts(case)["shapes"]
+
+
+@pytest.mark.parametrize("case", CASES[:4], ids=named)
+def test_weights_are_stored_in_the_precision_that_mxnet_keeps_them_in(case: Case) -> None:
+    halves = {name for name, array in filled(case).params.items() if array.dtype == np.float16}
+    assert halves == set(facts(case)["half"])
+
+
+@pytest.mark.parametrize("case", ANSWERED, ids=named)
+def test_a_network_of_ours_converted_answers_as_mxnet_did(case: Case) -> None:
+    network = Network(to_onnx(filled(case), NAMES))
+    answers = network.probabilities(pictures(case.shape))
+    np.testing.assert_allclose(answers, facts(case)["answers"], rtol=0, atol=1e-5)
+    assert network.multi_label == case.multi_label
+    assert network.channels == case.shape[0]
+
+
+def test_a_network_with_casts_and_weights_of_16_bits_converts_as_the_same_without(tmp_path: Path) -> None:
+    half = next(case for case in CASES if case.half)
+    whole = Case(half.layers, half.shape)
+    params = filled(half).params
+    write_artifact(tmp_path, Artifact(drawn(half).symbol, params, (1, *half.shape)))
+    exact = {name: array.astype(np.float32) for name, array in params.items()}
+    batch = pictures(half.shape)
+    converted = Network(to_onnx(read_artifact(tmp_path), NAMES)).probabilities(batch)
+    expected = Network(to_onnx(Artifact(drawn(whole).symbol, exact, (1, *half.shape)), NAMES)).probabilities(
+        batch
+    )
+    assert converted.tobytes() == expected.tobytes()
+    assert (tmp_path / "image-classification-0001.params").stat().st_size < 600_000
+
+
+@pytest.mark.parametrize(("layers", "height"), [(18, 28), (20, 32), (50, 28), (19, 224)])
+def test_a_depth_without_a_network_is_refused_with_those_that_have_one(layers: int, height: int) -> None:
+    with pytest.raises(ArtifactError, match=rf"no ResNet of {layers} layers .*take one of \d+, "):
+        resnet(layers, 3, (3, height, height))
+
+
+def test_weights_to_begin_with_are_as_wide_as_their_inputs_ask_for() -> None:
+    weights = initial_weights(drawn(CASES[0]).shapes, seed=3)
+    last = weights["arg:stage3_unit3_conv2_weight"]
+    assert last.std() == pytest.approx(np.sqrt(2 / (64 * 9)), rel=0.02)
+    assert abs(last.mean()) < 0.001
+    assert (weights["arg:bn1_gamma"] == 1).all()
+    assert (weights["aux:bn1_moving_var"] == 1).all()
+    assert not weights["arg:fc_bias"].any()
+
+
+def test_a_seed_draws_the_same_weights_whatever_else_there_is() -> None:
+    small, large = drawn(CASES[0]).shapes, resnet(32, 7, (3, 28, 28)).shapes
+    name = "arg:stage1_unit1_conv1_weight"
+    same, other = initial_weights(small, 1)[name], initial_weights(large, 1)[name]
+    assert same.tobytes() == other.tobytes()
+    assert initial_weights(small, 2)[name].tobytes() != same.tobytes()
+
+
+# --- torch
+
+ASK_TORCH = """
+import sys
+import numpy as np
+from pathlib import Path
+from gtlabel.networks.artifact import read_artifact
+from gtlabel.training.torchdoor import load_torch
+from gtlabel.training.torchnetwork import TorchNetwork
+torch = load_torch(1)
+for folder in map(Path, sys.argv[1:]):
+    artifact = read_artifact(folder)
+    network = TorchNetwork(torch, artifact.symbol, artifact.params)
+    batch = torch.from_numpy(np.load(folder / "x.npy"))
+    np.save(folder / "y.npy", network.probabilities(batch).numpy())
+"""
+
+
+def ask_torch(folders: Sequence[Path]) -> None:
+    """Let torch answer the pictures in `x.npy` of each folder into `y.npy`, with the artifact there."""
+    python = os.environ.get("GTLABEL_TORCH_PYTHON", "")
+    need(
+        python,
+        "trains and runs ResNets with torch; install it aside: python -m venv torch && torch/bin/pip install "
+        "-e '.[train-torch,edge]' && export GTLABEL_TORCH_PYTHON=$PWD/torch/bin/python",
+    )
+    subprocess.run(
+        [python, "-c", ASK_TORCH, *map(str, folders)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=True,
+        timeout=120,
+    )
+
+
+def test_torch_runs_the_graphs_as_mxnet_does(tmp_path: Path) -> None:
+    cases = [*ANSWERED, next(case for case in CASES if case.half)]
+    for case in cases:
+        write_artifact(tmp_path / case.name, filled(case))
+        np.save(tmp_path / case.name / "x.npy", pictures(case.shape))
+    ask_torch([tmp_path / case.name for case in cases])
+    for case in ANSWERED:
+        answers = np.load(tmp_path / case.name / "y.npy")
+        np.testing.assert_allclose(answers, facts(case)["answers"], rtol=0, atol=1e-5)
+    half = np.load(tmp_path / cases[-1].name / "y.npy")
+    converted = Network(to_onnx(filled(cases[-1]), NAMES)).probabilities(pictures(cases[-1].shape))
+    np.testing.assert_allclose(half, converted, rtol=0, atol=1e-5)
