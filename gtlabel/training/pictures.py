@@ -8,7 +8,7 @@ same to both, which is what `gtlabel consolidate --resize` makes of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gtlabel.errors import ObjectArchivedError, ObjectNotFoundError, StorageDeniedError
@@ -53,15 +53,24 @@ def look_at(
         shape: height and width in pixels that the network takes; None if pictures of any shape do.
         resize: the pixels that the shorter side of a picture is brought to.
     """
-    findings: list[Finding] = []
     seen: list[tuple[Picture, Facts]] = []
+    unusable: list[Finding] = []
     for picture, found in in_parallel(lambda picture: _facts(s3, picture), pictures, _WORKERS):
         if isinstance(found, Finding):
-            findings.append(found)
+            unusable.append(found)
         else:
             seen.append((picture, found))
-    findings = list(dict.fromkeys(findings))
+    findings = list(_summed_up(unusable, len(pictures)))
     return findings if shape is None else findings + list(_sizes(seen, data, shape, resize))
+
+
+def _summed_up(unusable: Sequence[Finding], looked_at: int) -> Iterator[Finding]:
+    """The first finding of each check, and how many there are."""
+    for check in dict.fromkeys(finding.check for finding in unusable):
+        alike = [finding for finding in unusable if finding.check == check]
+        first = alike[0]
+        many = f" ({len(alike)} of {looked_at} pictures looked at cannot be used)"
+        yield replace(first, sentence=first.sentence + many) if len(alike) > 1 else first
 
 
 def _facts(s3: S3Client, picture: Picture) -> Facts | Finding:
