@@ -96,6 +96,7 @@ def test_only_the_emulator_and_its_commands_speak_of_it() -> None:
             # The list of commands names its module; an error of the emulator may name its command.
             allowed = {
                 "cli/main.py": ("    local,", "cli import", "local.app"),
+                "cli/pipe.py": ("gtlabel local pipe",),
                 "errors/emulator.py": ("`gtlabel local ",),
                 # A command that has a module of its own names itself there.
                 "cli/answer.py": ("gtlabel local answer",),

@@ -11,6 +11,7 @@ import typer
 from gtlabel.cli.answer import answer
 from gtlabel.cli.options import LONGEST_FUNCTION, FunctionNames, FunctionSeconds, Output
 from gtlabel.cli.output import Format, put, put_json, say
+from gtlabel.cli.pipe import pipe
 from gtlabel.cli.running import Port, State, aws_at
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ def env(state: State = None, port: Port = None, output: Output = Format.TEXT) ->
 
 
 app.command()(answer)
+app.command(no_args_is_help=True)(pipe)
 
 
 @app.command()

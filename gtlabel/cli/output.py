@@ -27,6 +27,13 @@ def put(text: str) -> None:
     print(text, flush=True)
 
 
+def echo(piece: bytes, *, to_stderr: bool) -> None:
+    """Print what another program printed, as it is."""
+    stream = (sys.stderr if to_stderr else sys.stdout).buffer
+    stream.write(piece)
+    stream.flush()
+
+
 def put_json(value: Any) -> None:
     """Print a result as JSON. What JSON has no word for is printed as its text."""
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str), flush=True)
