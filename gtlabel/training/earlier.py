@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from gtlabel.errors import ArtifactError, ObjectNotFoundError, TrainingError
+from gtlabel.networks.symbol import read_nodes
 from gtlabel.storage import explained, read
 from gtlabel.training.findings import Finding
 from gtlabel.training.hyperparameters import DEFAULT_LAYERS, DEFAULT_SHAPE, Hyperparameters
@@ -119,19 +120,15 @@ def _names(aws: Aws, channels: Mapping[str, S3Uri]) -> tuple[str, ...]:
 
 def _at(aws: Aws, artifact: S3Uri) -> EarlierModel:
     symbol, shapes = _documents(aws, artifact)
-    try:
-        nodes = symbol["nodes"]
-        taken = next(item["shape"] for item in shapes if item["name"] == "data")
-        dense = [node for node in nodes if node["op"] == "FullyConnected"]
-        convolutions = [node for node in nodes if node["op"] == "Convolution"]
-        # Shortcuts are not counted as layers; the last layer is the one that is not a convolution.
-        layers = sum(not node["name"].endswith("_sc") for node in convolutions) + 1
-        attributes = dense[-1].get("attrs") or dense[-1].get("attr") or dense[-1]["param"]
-        return EarlierModel(artifact, layers, _shape(taken[1:]), int(attributes["num_hidden"]))
-    except (LookupError, StopIteration, TypeError, ValueError) as error:
-        raise ArtifactError(
-            f"{artifact} holds no network of the built-in image classification to go on from"
-        ) from error
+    nodes, _ = read_nodes(symbol)
+    convolutions = [node for node in nodes if node.op == "Convolution"]
+    dense = [node for node in nodes if node.op == "FullyConnected"]
+    taken = next((item["shape"] for item in shapes if item["name"] == "data"), None)
+    if not convolutions or not dense or taken is None:
+        raise ArtifactError(f"{artifact} holds no ResNet of the built-in image classification to go on from")
+    # Shortcuts are not counted as layers; the last layer is the one that is not a convolution.
+    layers = sum(not node.name.endswith("_sc") for node in convolutions) + 1
+    return EarlierModel(artifact, layers, _shape(taken[1:]), dense[-1].number("num_hidden", 0))
 
 
 def _documents(aws: Aws, artifact: S3Uri) -> tuple[Any, Any]:

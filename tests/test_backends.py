@@ -1,0 +1,458 @@
+"""One dataset, three programs that train on it, and the terms they are rented on."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.stub import Stubber
+from dataset_parts import BINS, BUCKET, INTO, line, put_job, said
+from moto import mock_aws
+from PIL import Image
+
+import gtlabel
+from gtlabel.aws import Aws
+from gtlabel.datasets.channels import Dataset
+from gtlabel.datasets.consolidate import consolidate
+from gtlabel.emulator.environment import session
+from gtlabel.errors import ArtifactError, RequestError, TrainingError
+from gtlabel.networks.resnet import resnet
+from gtlabel.storage import write
+from gtlabel.training.data import ChannelData, TrainingData
+from gtlabel.training.jobs import create_training_job
+from gtlabel.training.lineage import lineage_tags
+from gtlabel.uris import S3Uri
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+ROLE = "arn:aws:iam::123456789012:role/gtlabel"
+SMALL = {"image_shape": "3,24,24", "num_layers": 20, "resize": 24}
+TENSORFLOW = {
+    "image": "763104351884.dkr.ecr.us-east-1.amazonaws.com/tensorflow-training:2.8-gpu-py39",
+    "source": "s3://jumpstart-cache-prod-us-east-1/scripts/sourcedir.tar.gz",
+    "pretrained": "s3://jumpstart-cache-prod-us-east-1/train-mobilenet.tar.gz",
+}
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/sorter:3"
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Aws]:
+    """Clients of an account with a job's pictures, and three datasets made of them."""
+    with mock_aws():
+        clients = Aws(session("us-east-1"))
+        clients.s3.create_bucket(Bucket=BUCKET)
+        _consolidate(clients.s3)
+        yield clients
+
+
+def _consolidate(s3: S3Client) -> None:
+    names = [(f"{bin_}-{number}.png", bin_) for bin_ in BINS for number in range(12)]
+    manifest = put_job(s3, "bins", [line(name, said(bin_)) for name, bin_ in names])
+    for number, (name, _) in enumerate(names):
+        file = io.BytesIO()
+        Image.new("RGB", (24, 24), (number, 0, 0)).save(file, "PNG")
+        write(s3, S3Uri(f"s3://{BUCKET}/images/{name}"), file.getvalue())
+    consolidate(s3, [manifest], INTO, formats=["imagefolder"])
+    consolidate(s3, [manifest], S3Uri(f"s3://{BUCKET}/plain/"))
+    consolidate(s3, [manifest], S3Uri(f"s3://{BUCKET}/left/"), mode="none")
+
+
+@pytest.fixture
+def dataset(aws: Aws) -> Dataset:
+    return gtlabel.read_dataset(aws.s3, INTO)
+
+
+def planned(aws: Aws, dataset: Dataset, **asked: Any) -> dict[str, Any]:
+    asked = {"role": ROLE, "name": "sorter", **asked}
+    return dict(gtlabel.plan_training(aws, dataset, **asked).to_boto())
+
+
+def channels(request: dict[str, Any]) -> dict[str, tuple[str, str, str]]:
+    """What each channel reads, how it is told, and the mode."""
+    return {
+        channel["ChannelName"]: (
+            channel["DataSource"]["S3DataSource"]["S3Uri"].removeprefix(INTO),
+            channel["DataSource"]["S3DataSource"]["S3DataType"],
+            channel["InputMode"],
+        )
+        for channel in request["InputDataConfig"]
+    }
+
+
+def test_the_builtin_gets_manifests_and_where_they_come_from(aws: Aws, dataset: Dataset) -> None:
+    request = planned(aws, dataset, hyperparameters=SMALL)
+    assert channels(request) == {
+        "train": ("train.manifest", "AugmentedManifestFile", "Pipe"),
+        "validation": ("validation.manifest", "AugmentedManifestFile", "Pipe"),
+    }
+    told = request["HyperParameters"]
+    assert (told["num_classes"], told["num_training_samples"]) == ("3", str(dataset.channels["train"].images))
+    tags = {tag["Key"]: tag["Value"] for tag in request["Tags"]}
+    assert tags["gtlabel:dataset"] == INTO
+    assert tags["gtlabel:dataset-sha256"] == dataset.certificate
+    assert tags["gtlabel:classes"] == "0=Compost 1=Landfill 2=Recycle"
+    assert tags["gtlabel:labeling-jobs"] == "bins"
+    assert len(tags["gtlabel:classes-sha256"]) == 64
+    assert tags["gtlabel:version"]
+
+
+def test_a_person_is_told_what_a_program_cannot_decide(aws: Aws, dataset: Dataset) -> None:
+    small = {**SMALL, "resize": 48, "image_shape": "3,28,20"}
+    request = gtlabel.plan_training(aws, dataset, role=ROLE, hyperparameters=small)
+    (warning,) = request.warnings
+    assert "(24x24): training cuts the middle out of them, and prediction squeezes the whole" in warning
+    assert warning.endswith(f"consolidate with --resize 28x20, as in gtlabel consolidate ... --into {INTO}")
+    assert "warnings" not in json.dumps(request.to_boto())
+
+
+def test_tensorflow_gets_the_class_folders_of_each_channel(aws: Aws, dataset: Dataset) -> None:
+    request = planned(
+        aws,
+        dataset,
+        backend="tensorflow",
+        instance_type="ml.m5.xlarge",
+        hyperparameters={"epochs": 5, "train_only_top_layer": "1", "learning_rate": "0.01"},
+        **TENSORFLOW,
+    )
+    assert channels(request) == {
+        "training": ("imagefolder/train/", "S3Prefix", "File"),
+        "validation": ("imagefolder/validation/", "S3Prefix", "File"),
+        "model": (TENSORFLOW["pretrained"], "S3Prefix", "File"),
+    }
+    assert request["HyperParameters"] == {
+        "epochs": "5",
+        "train_only_top_layer": "True",
+        "learning_rate": "0.01",
+        "sagemaker_program": "transfer_learning.py",
+        "sagemaker_submit_directory": TENSORFLOW["source"],
+    }
+    assert request["AlgorithmSpecification"]["TrainingInputMode"] == "File"
+
+
+def test_a_container_gets_both_manifests_as_streams(aws: Aws, dataset: Dataset) -> None:
+    request = planned(aws, dataset, backend="container", image=IMAGE, hyperparameters={"epochs": 3})
+    assert channels(request) == {
+        "train": ("train.manifest", "AugmentedManifestFile", "Pipe"),
+        "validation": ("validation.manifest", "AugmentedManifestFile", "Pipe"),
+    }
+    assert request["HyperParameters"] == {"epochs": "3"}
+    assert request["Environment"]["GTLABEL_NUM_CLASSES"] == "3"
+    assert request["Environment"]["GTLABEL_LABEL_ATTRIBUTE"] == "label"
+    names = [metric["Name"] for metric in request["AlgorithmSpecification"]["MetricDefinitions"]]
+    assert names == ["train:accuracy", "validation:accuracy"]
+
+
+def test_a_script_gets_pictures_as_files_and_the_manifests_beside_them(aws: Aws, dataset: Dataset) -> None:
+    request = planned(
+        aws,
+        dataset,
+        backend="container",
+        image=IMAGE,
+        input_mode="FastFile",
+        source="s3://trash-photos/code/sourcedir.tar.gz",
+        program="train.py",
+        model="s3://trash-photos/models/old/output/model.tar.gz",
+    )
+    assert channels(request) == {
+        "train": ("train.manifest", "S3Prefix", "File"),
+        "validation": ("validation.manifest", "S3Prefix", "File"),
+        "images": ("classes/", "S3Prefix", "FastFile"),
+        "model": ("s3://trash-photos/models/old/output/model.tar.gz", "S3Prefix", "File"),
+    }
+    assert request["Environment"]["GTLABEL_IMAGES"] == f"{INTO}classes/"
+    assert json.loads(request["HyperParameters"]["sagemaker_program"]) == "train.py"
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"input_mode": "File"}, "the built-in reads manifests in Pipe mode only"),
+        ({"source": "s3://a-bucket/x.tar.gz"}, "there is no field 'source'"),
+        ({"backend": "tensorflow"}, "needs image, source, pretrained, whose places only AWS's SDK knows"),
+        ({"backend": "tensorflow", **TENSORFLOW, "input_mode": "Pipe"}, "in File mode, not in Pipe mode"),
+        (
+            {"backend": "tensorflow", **TENSORFLOW, "pretrained": "s3://bucket/x"},
+            "pretrained s3://bucket/x is no",
+        ),
+        ({"backend": "tensorflow", **TENSORFLOW, "instance_count": 2}, "set instance_count=1"),
+        ({"backend": "container"}, "needs image, the address of the container"),
+        (
+            {"backend": "container", "image": IMAGE, "program": "train.py"},
+            "give source, its sourcedir.tar.gz",
+        ),
+        ({"backend": "container", "image": IMAGE, "instance_type": "ml.x"}, "there is no machine 'ml.x'"),
+        ({"backend": "container", "image": IMAGE, "input_mode": "File", "shuffle_seed": 4}, "only Pipe mode"),
+    ],
+)
+def test_what_a_back_end_cannot_do_is_refused(
+    aws: Aws, dataset: Dataset, asked: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(RequestError) as refused:
+        planned(aws, dataset, **asked)
+    assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ({"train_only_on_top_layer": "True"}, "did you mean 'train_only_top_layer'?"),
+        ({"momentum": 0.9}, "momentum has no effect with the optimizer adam"),
+        ({"augmentation_random_zoom": 0.2}, "set augmentation=True"),
+        ({"early_stopping_patience": 3}, "set early_stopping=True"),
+        ({"epochs": 0}, "greater than or equal to 1"),
+        ({"binary_mode": "True"}, "binary_mode is about two classes and there are 3"),
+    ],
+)
+def test_hyperparameters_that_tensorflow_would_pass_over_are_refused(
+    aws: Aws, dataset: Dataset, told: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(RequestError) as refused:
+        planned(aws, dataset, backend="tensorflow", hyperparameters=told, **TENSORFLOW)
+    assert sentence in str(refused.value)
+
+
+def test_tensorflow_refuses_a_dataset_without_class_folders_and_tells_how_to_make_them(aws: Aws) -> None:
+    plain = gtlabel.read_dataset(aws.s3, S3Uri(f"s3://{BUCKET}/plain/"))
+    with pytest.raises(
+        RequestError, match="no class folders at s3://trash-photos/plain/imagefolder/train/.*"
+    ):
+        planned(aws, plain, backend="tensorflow", **TENSORFLOW)
+    lacking = f"{INTO}imagefolder/validation/Landfill/"
+    keys = [
+        S3Uri.of(BUCKET, item["Key"])
+        for item in aws.s3.list_objects_v2(Bucket=BUCKET, Prefix=S3Uri(lacking).key)["Contents"]
+    ]
+    for key in keys:
+        aws.s3.delete_object(Bucket=BUCKET, Key=key.key)
+    try:
+        with pytest.raises(
+            RequestError, match="imagefolder/validation/ has 2 class folders .* has 3 classes"
+        ):
+            planned(aws, gtlabel.read_dataset(aws.s3, INTO), backend="tensorflow", **TENSORFLOW)
+    finally:
+        for key in keys:
+            write(aws.s3, key, b"picture")
+
+
+def test_files_cannot_be_read_where_pictures_were_left(aws: Aws) -> None:
+    left = gtlabel.read_dataset(aws.s3, S3Uri(f"s3://{BUCKET}/left/"))
+    with pytest.raises(RequestError, match="consolidate with --mode copy, or train in Pipe mode"):
+        planned(aws, left, backend="container", image=IMAGE, input_mode="FastFile")
+    assert planned(aws, left, backend="container", image=IMAGE)
+
+
+def test_a_job_can_be_rented_on_any_terms(aws: Aws, dataset: Dataset) -> None:
+    request = planned(
+        aws,
+        dataset,
+        hyperparameters=SMALL,
+        instance_type="ml.g5.2xlarge",
+        instance_count=2,
+        spot=True,
+        max_runtime=7200,
+        output_key="alias/models",
+        subnets=("subnet-1",),
+        security_groups=("sg-1", "sg-2"),
+        isolated=True,
+        encrypt_traffic=True,
+        environment={"A": "b"},
+        tags={"team": "waste", "gtlabel:version": "mine"},
+        shuffle_seed=None,
+    )
+    assert request["EnableManagedSpotTraining"] is True
+    assert request["EnableNetworkIsolation"] is True
+    assert request["EnableInterContainerTrafficEncryption"] is True
+    assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 7200, "MaxWaitTimeInSeconds": 14_400}
+    assert request["CheckpointConfig"] == {"S3Uri": f"{INTO}models/sorter/checkpoints/"}
+    assert request["VpcConfig"] == {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1", "sg-2"]}
+    assert request["OutputDataConfig"]["KmsKeyId"] == "alias/models"
+    assert request["HyperParameters"]["kv_store"] == "dist_sync"
+    assert request["Environment"] == {"A": "b"}
+    assert "ShuffleConfig" not in request["InputDataConfig"][0]
+    tags = {tag["Key"]: tag["Value"] for tag in request["Tags"]}
+    assert (tags["team"], tags["gtlabel:version"]) == ("waste", "mine")
+    warm = planned(aws, dataset, hyperparameters=SMALL, keep_alive=600)
+    assert warm["ResourceConfig"]["KeepAlivePeriodInSeconds"] == 600
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"max_wait": 9000}, "max_wait is about spare machines"),
+        ({"spot": True, "max_wait": 60}, "is at least the max_runtime of 3600"),
+        ({"spot": True, "keep_alive": 60}, "spare machines cannot be kept"),
+        ({"volume_key": "alias/disks"}, "keeps its data on a disk of its own, which encrypts itself"),
+        ({"subnets": ("subnet-1",)}, "give security_groups as well"),
+        ({"security_groups": ("sg-1",)}, "give subnets as well"),
+        ({"encrypt_traffic": True}, "encrypt_traffic is about several machines"),
+        ({"max_runtime": 29 * 86_400}, "max_runtime: Input should be less than or equal to 2419200"),
+        ({"keep_alive": 30_000}, "keepAlivePeriodInSeconds"),
+        ({"instance_type": "ml.g5.48xlarge", "batch": 4}, "leaves some of the 8 GPUs of ml.g5.48xlarge"),
+        (
+            {"hyperparameters": {**SMALL, "kv_store": "dist_sync"}},
+            "kv_store dist_sync is about several machines",
+        ),
+        ({"tags": {"aws:team": "x"}}, "the tag 'aws:team' begins with 'aws:'"),
+        ({"tags": {str(number): "" for number in range(50)}}, "56 tags are more than the 50"),
+        ({"environment": {"not-a-name": "x"}}, "environment"),
+        ({"output": "s3://somewhere-else/"}, ""),
+    ],
+)
+def test_terms_that_the_service_would_refuse_one_by_one_are_refused_at_once(
+    aws: Aws, dataset: Dataset, asked: dict[str, Any], sentence: str
+) -> None:
+    told = {"mini_batch_size": asked.pop("batch")} if "batch" in asked else {}
+    asked = {"hyperparameters": {**SMALL, **told}, **asked}
+    if not sentence:
+        assert planned(aws, dataset, **asked)["OutputDataConfig"]["S3OutputPath"] == "s3://somewhere-else/"
+        return
+    with pytest.raises(RequestError) as refused:
+        planned(aws, dataset, **asked)
+    assert sentence in str(refused.value)
+
+
+def put_artifact(s3: S3Client, name: str, **documents: Any) -> S3Uri:
+    """A model.tar.gz with these documents, and weights that are of no account."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for member, content in {"image-classification-0001.params": b"weights", **documents}.items():
+            body = content if isinstance(content, bytes) else json.dumps(content).encode()
+            info = tarfile.TarInfo(member)
+            info.size = len(body)
+            archive.addfile(info, io.BytesIO(body))
+    where = S3Uri(f"s3://{BUCKET}/artifacts/{name}/output/model.tar.gz")
+    write(s3, where, file.getvalue())
+    return where
+
+
+def network(layers: int = 20, classes: int = 3, side: int = 24) -> dict[str, Any]:
+    return {
+        "image-classification-symbol.json": resnet(layers, classes, (3, side, side)).symbol,
+        "model-shapes.json": [{"name": "data", "shape": [3, 3, side, side]}],
+    }
+
+
+def test_training_goes_on_from_an_artifact_whose_network_is_taken_over(aws: Aws, dataset: Dataset) -> None:
+    artifact = put_artifact(aws.s3, "good", **network())
+    request = planned(aws, dataset, model=artifact)
+    told = request["HyperParameters"]
+    assert (told["num_layers"], told["image_shape"], told["num_classes"]) == ("20", "3,24,24", "3")
+    assert "use_pretrained_model" not in told
+    assert request["InputDataConfig"][2] == {
+        "ChannelName": "model",
+        "DataSource": {
+            "S3DataSource": {
+                "S3DataType": "S3Prefix",
+                "S3Uri": artifact,
+                "S3DataDistributionType": "FullyReplicated",
+            }
+        },
+        "ContentType": "application/x-sagemaker-model",
+        "CompressionType": "None",
+        "InputMode": "File",
+    }
+    deep = put_artifact(aws.s3, "deep", **network(50, 3, 224))
+    told = planned(aws, dataset, model=deep, hyperparameters={"resize": 224})["HyperParameters"]
+    assert (told["num_layers"], told["image_shape"]) == ("50", "3,224,224")
+    with pytest.raises(RequestError, match="a job begins with one network; leave out model"):
+        planned(aws, dataset, model=deep, hyperparameters={"resize": 224, "use_pretrained_model": 1})
+
+
+def test_training_goes_on_from_a_job_of_the_same_classes(aws: Aws, dataset: Dataset) -> None:
+    before = gtlabel.plan_training(aws, dataset, role=ROLE, name="before", hyperparameters=SMALL)
+    create_training_job(aws.sagemaker, before)
+    request = planned(aws, dataset, model="before")
+    told = request["HyperParameters"]
+    assert (told["num_layers"], told["image_shape"], told["resize"]) == ("20", "3,24,24", "24")
+    model = request["InputDataConfig"][2]["DataSource"]["S3DataSource"]["S3Uri"]
+    assert model.endswith("/before/output/model.tar.gz")
+    with pytest.raises(RequestError, match=r"num_layers is 32 and was 20 .*; set num_layers=20"):
+        planned(aws, dataset, model="before", hyperparameters={"num_layers": 32})
+    # The same names in another order: each label would mean another class.
+    write(aws.s3, INTO / "classes.json", json.dumps(BINS[::-1]).encode())
+    try:
+        with pytest.raises(RequestError, match="the label 0 is 'Compost' and was 'Recycle' for"):
+            planned(aws, dataset, model="before")
+    finally:
+        write(aws.s3, INTO / "classes.json", json.dumps(BINS).encode())
+
+
+@pytest.mark.parametrize(
+    ("documents", "error", "sentence"),
+    [
+        (network(classes=4), RequestError, "num_classes is 3 and was 4 .* train from the beginning"),
+        ({}, ArtifactError, "lacks image-classification-symbol.json"),
+        ({**network(), "image-classification-symbol.json": b"{"}, ArtifactError, "is no model.tar.gz"),
+        ({**network(), "image-classification-symbol.json": {}}, ArtifactError, "not an MXNet graph"),
+        ({**network(), "model-shapes.json": []}, ArtifactError, "holds no ResNet"),
+    ],
+)
+def test_an_artifact_that_does_not_fit_is_refused(
+    aws: Aws, dataset: Dataset, documents: dict[str, Any], error: type[Exception], sentence: str
+) -> None:
+    artifact = put_artifact(aws.s3, "bad", **documents)
+    with pytest.raises(error, match=sentence):
+        planned(aws, dataset, model=artifact)
+
+
+def test_what_is_no_archive_is_no_model(aws: Aws, dataset: Dataset) -> None:
+    where = S3Uri(f"s3://{BUCKET}/artifacts/picture.tar.gz")
+    write(aws.s3, where, b"not an archive")
+    with pytest.raises(ArtifactError, match=r"picture\.tar\.gz is no model\.tar\.gz"):
+        planned(aws, dataset, model=where)
+
+
+def test_a_job_that_runs_left_nothing_to_go_on_from(aws: Aws, dataset: Dataset) -> None:
+    clients = Aws(session("us-east-1"))
+    running: dict[str, Any] = {
+        "TrainingJobName": "running",
+        "TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/running",
+        "ModelArtifacts": {"S3ModelArtifacts": "s3://trash-photos/models/running/output/model.tar.gz"},
+        "TrainingJobStatus": "InProgress",
+        "SecondaryStatus": "Training",
+        "AlgorithmSpecification": {"TrainingInputMode": "Pipe"},
+        "StoppingCondition": {},
+        "CreationTime": datetime(2026, 11, 22, tzinfo=UTC),
+    }
+    with Stubber(clients.sagemaker) as stubber:
+        stubber.add_response("describe_training_job", running)
+        with pytest.raises(TrainingError, match="'running' is InProgress and left no model to go on from"):
+            planned(clients, dataset, model="running")
+
+
+def test_a_spot_job_without_checkpoints_waits_an_hour_at_most() -> None:
+    from test_training import made
+
+    layers = {"num_layers": 18}
+    with pytest.raises(RequestError, match="give checkpoints, an s3:// prefix"):
+        made(spot=True, hyperparameters=layers)
+    assert made(spot=True, max_runtime=1800, hyperparameters=layers).to_boto()["StoppingCondition"] == {
+        "MaxRuntimeInSeconds": 1800,
+        "MaxWaitTimeInSeconds": 3600,
+    }
+
+
+def test_tags_tell_as_many_classes_as_there_is_room_for() -> None:
+    names = tuple(f"class {number:02d}, of many" for number in range(60))
+    data = TrainingData(
+        S3Uri("s3://bucket/a folder!/"),
+        "label",
+        names,
+        {"train": ChannelData(S3Uri("s3://bucket/t"), 1)},
+        jobs=("one", "two"),
+    )
+    tags = lineage_tags(data)
+    assert all(len(value) <= 256 for value in tags.values())
+    assert tags["gtlabel:classes"].startswith("0=class 00_ of many 1=class 01_ of many ")
+    assert tags["gtlabel:classes"].endswith(" +48")
+    assert tags["gtlabel:dataset"] == "s3://bucket/a folder_/"
+    assert tags["gtlabel:labeling-jobs"] == "one two"
+    assert "gtlabel:dataset-sha256" not in tags
+    other = lineage_tags(TrainingData(data.uri, "label", (*names[:-1], "another"), data.channels))
+    assert other["gtlabel:classes-sha256"] != tags["gtlabel:classes-sha256"]
