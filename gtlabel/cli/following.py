@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,53 @@ from gtlabel.cli.output import Format, footer, is_fine, put_fields, put_json, sa
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
     from gtlabel.training.cost import TrainingCost
-    from gtlabel.training.curve import Curve, Metric
+    from gtlabel.training.curve import Curve
+    from gtlabel.training.failures import Failure
     from gtlabel.training.follow import LogLine
     from gtlabel.training.jobs import TrainingJob
 
 _ROWS = 7
+# Whatever a terminal would obey, but for tabs.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+# What a line says somewhere that complains; all others need not be compared with all known failures.
+_COMPLAINT = re.compile("error|warn|fail|exception|mismatch|expected|not ", re.IGNORECASE)
+
+
+class Heard:
+    """What the lines of a job's log say when they are taken together.
+
+    Attributes:
+        curve: how well it learned.
+        meanings: what it is known to complain of, by the failures' numbers.
+    """
+
+    def __init__(self) -> None:
+        from gtlabel.training.curve import Curve
+
+        self.curve: Curve = Curve()
+        self.meanings: dict[int, Failure] = {}
+
+    def take(self, line: LogLine) -> None:
+        """Take in one line."""
+        from gtlabel.training.curve import read_metric
+        from gtlabel.training.failures import explain
+
+        if _COMPLAINT.search(line.text):
+            found = explain(line.text)
+            if found is not None:
+                self.meanings.setdefault(found.number, found)
+        metric = read_metric(line.text)
+        # Of several machines each prints the same epochs; the first one speaks for all.
+        if metric is not None and (line.host == "algo-1" or not line.host.startswith("algo-")):
+            self.curve.add(metric)
+
+    def explain(self, job: TrainingJob) -> list[str]:
+        """What a job's complaints mean, beginning with what it failed of."""
+        from gtlabel.training.failures import explain
+
+        reason = explain(job.failure_reason) if job.failure_reason else None
+        found = {**({reason.number: reason} if reason else {}), **self.meanings}
+        return [failure.sentence for failure in found.values()]
 
 
 class Watch:
@@ -36,9 +79,7 @@ class Watch:
         hourly_price: str | None = None,
         on_line: Callable[[LogLine], None] | None = None,
     ) -> None:
-        from gtlabel.training.curve import Curve
-
-        self.curve: Curve = Curve()
+        self.heard = Heard()
         self.job: TrainingJob | None = None
         self._aws = aws
         self._name = name
@@ -68,9 +109,8 @@ class Watch:
                     self._aws.sagemaker,
                     self._aws.logs,
                     self._name,
-                    on_line=self._on_line or self._line,
+                    on_line=self._hear,
                     on_change=self._change,
-                    on_metric=self._measure,
                     on_trouble=self._trouble,
                     timeout=timeout,
                     poll=poll,
@@ -79,13 +119,15 @@ class Watch:
             raise TrainingGoesOnError(self._name) from None
         finally:
             self._say = say
-            for line in drawn(self.curve, fine=self._fine):
+            for line in drawn(self.heard.curve, fine=self._fine):
                 say(line)
+            for sentence in self.heard.explain(self.job):
+                say(f"what that means: {sentence}")
 
     def result(self) -> dict[str, Any]:
         """The job as it was last seen, with its curve and its cost, as plain JSON values."""
         assert self.job is not None
-        return described(self.job, self.curve, cost(self.job, self._price))
+        return described(self.job, self.heard, cost(self.job, self._price))
 
     def put(self, output: Format) -> None:
         """Print the job as it was last seen."""
@@ -93,7 +135,7 @@ class Watch:
         if output is Format.JSON:
             put_json(self.result())
             return
-        best = self.curve.best
+        best = self.heard.curve.best
         put_fields(
             {
                 "name": self.job.name,
@@ -105,7 +147,11 @@ class Watch:
             }
         )
 
-    def _line(self, line: LogLine) -> None:
+    def _hear(self, line: LogLine) -> None:
+        self.heard.take(line)
+        if self._on_line is not None:
+            self._on_line(line)
+            return
         several = self.job is not None and self.job.instance_count > 1
         self._say(readable(line, with_host=several))
 
@@ -114,11 +160,6 @@ class Watch:
         if job.secondary_status != self._status:
             self._status = job.secondary_status
             self._say(f"{job.name}: {self._status}")
-
-    def _measure(self, metric: Metric, line: LogLine) -> None:
-        # Of several machines each prints the same epochs; the first one speaks for all.
-        if line.host in ("algo-1", "") or self.job is None or self.job.instance_count == 1:
-            self.curve.add(metric)
 
     def _trouble(self, error: Exception) -> None:
         from gtlabel.cli.failures import explain
@@ -131,8 +172,8 @@ class Watch:
         if self.job is None:
             return []
         return [
-            *drawn(self.curve, fine=self._fine),
-            _status_line(self.job, self.curve, self._price)[: width() - 1],
+            *drawn(self.heard.curve, fine=self._fine),
+            _status_line(self.job, self.heard.curve, self._price)[: width() - 1],
         ]
 
 
@@ -148,10 +189,7 @@ def drawn(curve: Curve, *, fine: bool) -> list[str]:
 def readable(line: LogLine, *, with_host: bool) -> str:
     """A line of a log as it may stand on a terminal: whatever would steer that is written out."""
     # The way in which tabs come from CloudWatch, so that nobody has to learn another.
-    text = "".join(
-        character if character >= " " and character != "\x7f" else f"#{ord(character):03o}"
-        for character in line.text.expandtabs()
-    )
+    text = _CONTROL.sub(lambda found: f"#{ord(found[0]):03o}", line.text).expandtabs()
     return f"{line.host}  {text}" if with_host else text
 
 
@@ -175,12 +213,13 @@ def cost_in_words(job: TrainingJob, found: TrainingCost) -> str:
     return f"{in_words(found.so_far)} for {found.seconds:,} seconds{saved}"
 
 
-def described(job: TrainingJob, curve: Curve, found: TrainingCost) -> dict[str, Any]:
-    """A job with its curve and its cost, as plain JSON values."""
+def described(job: TrainingJob, heard: Heard, found: TrainingCost) -> dict[str, Any]:
+    """A job with its curve, its cost and what its complaints mean, as plain JSON values."""
     return {
         **job.to_json(),
-        "curve": [point.to_json() for point in curve.points],
+        "curve": [point.to_json() for point in heard.curve.points],
         "cost": found.to_json(),
+        "explained": heard.explain(job),
     }
 
 

@@ -14,7 +14,9 @@ from gtlabel.cli.options import EndpointUrl, JobName, Output, Profile, Region, c
 from gtlabel.cli.output import Format, is_fine, put, put_fields, put_json, put_table, say
 
 if TYPE_CHECKING:
-    from gtlabel.training.curve import Curve
+    from gtlabel.aws import Aws
+    from gtlabel.cli.following import Heard
+    from gtlabel.training.cost import TrainingCost
     from gtlabel.training.follow import LogLine
     from gtlabel.training.jobs import TrainingJob
 
@@ -101,12 +103,12 @@ def show(
     _, aws = connect(profile, region, endpoint_url)
     found = describe_training_job(aws.sagemaker, job)
     tags = read_tags(aws.sagemaker, found.arn)
-    curve = _curve(aws, job)
+    heard = _heard(aws, job)
     paid = cost(found, hourly_price)
     if output is Format.JSON:
-        put_json({**described(found, curve, paid), "tags": tags})
+        put_json({**described(found, heard, paid), "tags": tags})
         return
-    _put_job(found, curve, tags, hourly_price)
+    _put_job(found, heard, tags, paid)
 
 
 def logs(
@@ -225,25 +227,26 @@ def failures(
     put(f"{found.sentence}\nreported in {found.source}")
 
 
-def _curve(aws: Any, job: str) -> Curve:
-    """The curve of a job's log, as far as that may be read."""
+def _heard(aws: Aws, job: str) -> Heard:
+    """What a job's log says, as far as it may be read."""
     from botocore.exceptions import ClientError
 
     from gtlabel.cli.failures import explain
-    from gtlabel.training.curve import read_curve
+    from gtlabel.cli.following import Heard
     from gtlabel.training.follow import LogReader
 
+    heard = Heard()
     try:
-        return read_curve(line.text for line in LogReader(aws.logs, job).read())
+        for line in LogReader(aws.logs, job).read():
+            heard.take(line)
     except ClientError as error:
         explained = explain(error, "train")
-        say(f"shown without its curve: {explained[0] if explained else error}")
-        return read_curve(())
+        say(f"shown without its log: {explained[0] if explained else error}")
+    return heard
 
 
-def _put_job(job: TrainingJob, curve: Curve, tags: dict[str, str], price: str | None) -> None:
-    from gtlabel.cli.following import cost, cost_in_words, drawn
-    from gtlabel.training.failures import explain
+def _put_job(job: TrainingJob, heard: Heard, tags: dict[str, str], paid: TrainingCost) -> None:
+    from gtlabel.cli.following import cost_in_words, drawn
 
     machines = f"{job.instance_count} x {job.instance_type}" if job.instance_type else "a mixed cluster"
     fields: dict[str, Any] = {
@@ -261,28 +264,27 @@ def _put_job(job: TrainingJob, curve: Curve, tags: dict[str, str], price: str | 
         fields["ended"] = job.ended.isoformat(timespec="seconds")
     if job.training_seconds is not None and job.billable_seconds is not None:
         fields["trained"] = f"{job.training_seconds:,} seconds, {job.billable_seconds:,} of them billed"
-    fields["cost"] = cost_in_words(job, cost(job, price))
+    fields["cost"] = cost_in_words(job, paid)
     fields.update({f"{name} channel": uri for name, uri in job.channels.items()})
     fields["artifact"] = job.artifact or "none"
     if job.checkpoints:
         fields["checkpoints"] = job.checkpoints
     fields.update(job.metrics)
-    if curve.best is not None:
-        fields["best epoch"] = curve.best.epoch
+    if heard.curve.best is not None:
+        fields["best epoch"] = heard.curve.best.epoch
     fields.update({f"tag {name}": value for name, value in tags.items()})
     if job.failure_reason:
         fields["failure reason"] = job.failure_reason
-        meaning = explain(job.failure_reason)
-        if meaning is not None:
-            fields["what it means"] = meaning.sentence
     put_fields(fields)
+    for sentence in heard.explain(job):
+        put(f"what that means: {sentence}")
     put("")
     steps = [
         (step.status, step.started.isoformat(timespec="seconds"), _seconds(step), step.message)
         for step in job.transitions
     ]
     put_table(("step", "since", "seconds", "what the service says"), steps, right=("seconds",))
-    lines = drawn(curve, fine=is_fine(sys.stdout))
+    lines = drawn(heard.curve, fine=is_fine(sys.stdout))
     if lines:
         put("\n" + "\n".join(lines))
 
