@@ -143,7 +143,7 @@ def pipe(
 
     from gtlabel.emulator.trial import Stop, TrialOptions, try_program
     from gtlabel.emulator.trialdata import Wishes, open_data
-    from gtlabel.errors import TrainingEndedError
+    from gtlabel.errors import TrialEndedError
 
     options = TrialOptions(
         mode=_MODES[mode],  # type: ignore[arg-type]
@@ -177,7 +177,7 @@ def pipe(
     for warning in report.warnings():
         say(f"warning: {warning}")
     if report.status != "Completed":
-        raise TrainingEndedError(
+        raise TrialEndedError(
             " ".join(command), report.status, report.reason, timed_out=report.ended[0] == "out of time"
         )
 

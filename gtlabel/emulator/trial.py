@@ -42,6 +42,7 @@ GRACE = 120.0  # seconds between SIGTERM and SIGKILL: what SageMaker gives
 ARCHIVE = "model.tar.gz"
 
 _POLL = 0.02  # seconds between two looks at the program
+_CLASSES_TOLD = 10
 _INSTANCE = "ml.m5.xlarge"  # what the program is told it runs on: a machine without GPU
 
 
@@ -126,6 +127,7 @@ def try_program(
         made = Path(name) / "made"
         made.mkdir()
         found = data(made)
+        on_notice(_summary(found))
         trial = _Trial(container, found, options, stop or Stop(), on_output, on_notice)
         return trial.run([program, *command[1:]])
 
@@ -310,6 +312,14 @@ class _Trial:
         )
 
 
+def _summary(data: TrialData) -> str:
+    """What the program is about to be given, in a sentence."""
+    images = ", ".join(f"{channel.name} has {channel.images} images" for channel in data.channels)
+    classes = ", ".join(f"{number} {name}" for number, name in enumerate(data.classes[:_CLASSES_TOLD]))
+    more = f" and {len(data.classes) - _CLASSES_TOLD} more" if len(data.classes) > _CLASSES_TOLD else ""
+    return f"{images}; the labels are {classes}{more}"
+
+
 def _channel(name: str, mode: str, *, piped: bool) -> dict[str, Any]:
     channel: dict[str, Any] = {
         "ChannelName": name,
@@ -324,7 +334,7 @@ def _channel(name: str, mode: str, *, piped: bool) -> dict[str, Any]:
 def _toolkit(
     container: Container, hyperparameters: Mapping[str, str], channels: Sequence[str]
 ) -> dict[str, str]:
-    """What AWS's training toolkit tells a script in its own images.
+    """What AWS's training toolkit tells a script in AWS's own images.
 
     https://github.com/aws/sagemaker-training-toolkit/blob/master/ENVIRONMENT_VARIABLES.md
     """

@@ -150,7 +150,7 @@ class TrialReport:
 
     def _warnings(self) -> Iterator[str]:
         by_itself = self.ended[0] == "completed"
-        for channel in self.channels if self.piped else ():
+        for channel in self.channels if self.piped and self.ended[0] != "failed" else ():
             yield from self._about(channel, by_itself=by_itself)
         samples = self.hyperparameters.get("num_training_samples")
         train = next(channel.images for channel in self.channels if channel.name == TRAIN)

@@ -179,6 +179,7 @@ from gtlabel.errors.models import (
     TrainingJobNameTakenError,
     TrainingJobNotFoundError,
     TrainingRegionError,
+    TrialEndedError,
 )
 from gtlabel.errors.root import (
     GtlabelError,
@@ -259,6 +260,7 @@ __all__ = [
     "TrainingJobNameTakenError",
     "TrainingJobNotFoundError",
     "TrainingRegionError",
+    "TrialEndedError",
     "UriError",
     "VocabularyError",
     "WorkerDeactivatedError",

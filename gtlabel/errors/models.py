@@ -65,6 +65,14 @@ class TrainingGoesOnError(TrainingError):
         self.name = name
 
 
+class TrialEndedError(TrainingEndedError):
+    """A training program that was tried on this machine and did not complete."""
+
+    def __init__(self, command: str, status: str, reason: str, *, timed_out: bool = False) -> None:
+        super().__init__(command, status, reason, timed_out=timed_out)
+        self.args = (f"{command} ended as {status}: {reason}",)
+
+
 class ChannelError(TrainingError):
     """A channel that a training program cannot read."""
 
