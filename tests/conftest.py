@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have the longest modules begin first; xdist keeps this order (see the options in pyproject.toml)."""
     places = {name: place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+@pytest.fixture(scope="session")
+def gtlabel_trainers() -> dict[str, list[str]]:
+    """A training image of one's own for the accounts of the tests, in place of the plugin's none."""
+    return {"team/my-trainer": [sys.executable, str(Path(__file__).parent / "own_trainer.py")]}
 
 
 @pytest.fixture(params=["memory", "file", "postgres"])

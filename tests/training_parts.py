@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from moto import mock_aws
@@ -29,6 +29,9 @@ from gtlabel.emulator.trainers import TRAINERS
 from gtlabel.emulator.training import operations
 from gtlabel.training.image import image_uri
 from gtlabel.training.request import request_for_dataset
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 HERE = Context()
 ROLE = "arn:aws:iam::123456789012:role/gtlabel"
@@ -90,6 +93,9 @@ class Sagemaker:
 
     def describe(self, name: str = "sorter") -> dict[str, Any]:
         return self("DescribeTrainingJob", TrainingJobName=name)
+
+    def interrupt(self, name: str = "sorter", away: float = 0) -> None:
+        self.executor.interrupt(HERE, name, away)
 
     def wait(
         self,
@@ -216,7 +222,12 @@ def keys(sagemaker: Sagemaker, prefix: str) -> list[str]:
 
 
 def artifact(sagemaker: Sagemaker, name: str = "model.tar.gz", job: str = "sorter") -> dict[str, bytes]:
+    return artifact_of(sagemaker.aws.s3, name, job)
+
+
+def artifact_of(s3: S3Client, name: str = "model.tar.gz", job: str = "sorter") -> dict[str, bytes]:
+    """The files of an archive that a job left."""
     key = f"models/{job}/output/{name}"
-    content = sagemaker.aws.s3.get_object(Bucket="trash", Key=key)["Body"].read()
+    content = s3.get_object(Bucket="trash", Key=key)["Body"].read()
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]

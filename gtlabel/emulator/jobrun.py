@@ -184,11 +184,8 @@ class JobRun(threading.Thread):
             return failure
         if self.stop_wanted.is_set():
             return STOPPED
-        now = monotonic()
-        if now >= self._deadline:
-            return OUT_OF_TIME
-        if now >= self._wait_deadline:
-            return OUT_OF_WAIT
+        if monotonic() >= min(self._deadline, self._wait_deadline):
+            return OUT_OF_TIME if self._deadline < self._wait_deadline else OUT_OF_WAIT
         return INTERRUPTED if self._away is not None else None
 
     def _data_failed(self) -> Outcome | None:
@@ -213,7 +210,10 @@ class JobRun(threading.Thread):
             assert self._container.checkpoints is not None
             directory = self._container.checkpoints
             self._checkpoints = Checkpoints(s3, S3Uri(config["S3Uri"]), directory, self._record.name)
-            self._checkpoints.fetch()
+            try:
+                self._checkpoints.fetch()
+            except GtlabelError as error:
+                raise StorageError(f"the checkpoints cannot be read: {error}") from error
 
     def _train(self, s3: S3Client, logs: CloudWatchLogsClient) -> Outcome:
         with ExitStack() as cleanup:

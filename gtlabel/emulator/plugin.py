@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gtlabel.aws import Aws
     from gtlabel.emulator.actors import Account, Hands, Workers
     from gtlabel.emulator.child import Address
+    from gtlabel.emulator.spot import Spot
 
 __all__ = [
     "gtlabel_account",
@@ -46,6 +47,7 @@ __all__ = [
     "gtlabel_clock",
     "gtlabel_mock",
     "gtlabel_server",
+    "gtlabel_spot",
     "gtlabel_trainers",
     "gtlabel_workers",
 ]
@@ -165,6 +167,17 @@ def gtlabel_clock(gtlabel_account: Callable[[], Account]) -> Hands:
     from gtlabel.emulator.actors import Hands
 
     return Hands(gtlabel_account)
+
+
+@pytest.fixture
+def gtlabel_spot(gtlabel_account: Callable[[], Account]) -> Spot:
+    """The spot machines of the test's account, which stay until the test takes one away.
+
+    `gtlabel_spot.interrupt("job", seconds=2)`
+    """
+    from gtlabel.emulator.spot import Spot
+
+    return Spot(gtlabel_account)
 
 
 def _point_to(monkeypatch: pytest.MonkeyPatch, url: str | None) -> None:
