@@ -25,7 +25,6 @@ LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 
 # Seconds that a line may be on its way after the job has ended.
 _LATE = 3.0
-_DENIED = ("AccessDenied", "AccessDeniedException")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +170,7 @@ def follow_training_job(
             that came before.
         on_metric: called with each number that a line tells, after `on_line`.
         on_look: called at every look, last.
-        on_trouble: called once with the error when the log may not be read.
+        on_trouble: called once with the error when the log cannot be read.
         timeout: seconds after which to give up; the job goes on.
         poll: seconds between two looks.
         sleep: waits that many seconds.
@@ -255,14 +254,8 @@ class _Ear:
                 self._on_metric(metric, line)
 
     def _bear(self, error: Exception) -> None:
-        """Rest from a failure that passes; of one that does not tell once, and listen no more."""
-        from botocore.exceptions import ClientError
-
-        passing = passes(error)
-        denied = isinstance(error, ClientError) and error.response["Error"].get("Code") in _DENIED
-        if not passing and not denied:
-            raise error
-        if passing and self._patience.failed():
+        """Rest from a failure that passes; tell of any other once, and listen no more."""
+        if passes(error) and self._patience.failed():
             self._again = self._clock() + self._patience.pause
             return
         self._deaf = True
