@@ -14,6 +14,7 @@ from botocore.stub import Stubber
 from dataset_parts import BINS, BUCKET, INTO, line, put_job, said
 from moto import mock_aws
 from PIL import Image
+from plan_parts import made
 
 import gtlabel
 from gtlabel.aws import Aws
@@ -427,8 +428,6 @@ def test_a_job_that_runs_left_nothing_to_go_on_from(aws: Aws, dataset: Dataset) 
 
 
 def test_a_spot_job_without_checkpoints_waits_an_hour_at_most() -> None:
-    from test_training import made
-
     layers = {"num_layers": 18}
     with pytest.raises(RequestError, match="give checkpoints, an s3:// prefix"):
         made(spot=True, hyperparameters=layers)

@@ -10,6 +10,7 @@ import pytest
 from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
+from plan_parts import made
 
 from gtlabel.emulator.environment import session
 from gtlabel.errors import (
@@ -29,7 +30,6 @@ from gtlabel.training.jobs import (
     stop_training_job,
     wait_for_training_job,
 )
-from gtlabel.training.request import TrainingJobRequest, request_for_dataset
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -37,23 +37,6 @@ if TYPE_CHECKING:
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012:training-job/sorter"
 CREATED = datetime(2026, 11, 22, 17, 0, tzinfo=UTC)
-
-
-def made(**changes: Any) -> TrainingJobRequest:
-    values: dict[str, Any] = {
-        "classes": 3,
-        "train_lines": 96,
-        "validation_lines": 24,
-        "name": "sorter",
-        "role": "arn:aws:iam::123456789012:role/gtlabel",
-        "image": image_uri("us-east-1"),
-        "train": "s3://trash/train.manifest",
-        "validation": "s3://trash/validation.manifest",
-        "label_attribute": "label",
-        "output": "s3://trash/models",
-        **changes,
-    }
-    return request_for_dataset(**values)
 
 
 def test_a_request_is_what_the_algorithm_reads_augmented_manifests_with() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Callable, Sequence
-from hashlib import sha256
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,57 +11,28 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from plan_parts import HERE, line, picture, put_data
 
 from gtlabel.aws import Aws
 from gtlabel.emulator.environment import session
 from gtlabel.errors import ObjectNotFoundError, RequestError
 from gtlabel.training.checks import Finding, check_channels, check_regions, refuse_errors
-from gtlabel.training.data import ChannelData, TrainingData
+from gtlabel.training.data import TrainingData
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-HERE = S3Uri("s3://trash-photos/dataset/")
-BINS = ("Compost", "Landfill", "Recycle")
 SQUARE = (24, 24)
 
-
-def picture(width: int = 24, height: int = 24, kind: str = "JPEG") -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (width, height), "teal").save(file, kind)
-    return file.getvalue()
-
-
-def line(number: int, label: Any = None, **keys: Any) -> dict[str, Any]:
-    label = number % len(BINS) if label is None else label
-    return {"source-ref": f"{HERE}classes/{number}.jpg", "label": label, **keys}
-
-
-Lines = Sequence[dict[str, Any] | str]
+Put = Callable[..., TrainingData]
 
 
 @pytest.fixture
-def data(s3: S3Client) -> Callable[..., TrainingData]:
-    """Puts a dataset into S3: the lines given for `train`, six good ones for each other channel."""
+def data(s3: S3Client) -> Put:
+    """Puts a dataset into S3: the lines given for a channel, six good ones for the other."""
     s3.put_object(Bucket=HERE.bucket, Key="dataset/classes/0.jpg", Body=picture())
-
-    def put(train: Lines | None = None, validation: Lines | None = None, **changes: Any) -> TrainingData:
-        channels = {}
-        for name, lines in (("train", train), ("validation", validation)):
-            lines = [line(0, label=number % 3) for number in range(6)] if lines is None else lines
-            body = "".join((each if isinstance(each, str) else json.dumps(each)) + "\n" for each in lines)
-            manifest = HERE / f"{name}.manifest"
-            s3.put_object(Bucket=manifest.bucket, Key=manifest.key, Body=body.encode())
-            channels[name] = ChannelData(manifest, len(lines), sha256(body.encode()).hexdigest())
-        values: dict[str, Any] = {"attribute": "label", "classes": BINS, "channels": channels, **changes}
-        return TrainingData(HERE, **values)
-
-    return put
-
-
-Put = Callable[..., TrainingData]
+    return partial(put_data, s3)
 
 
 def found(s3: S3Client, data: TrainingData, **asked: Any) -> list[tuple[str, str, str]]:
