@@ -61,10 +61,10 @@ class Scores(Sequence[ScoredImage]):
         """
         if truth not in self._index:
             raise EvaluationError(_unknown(name, truth, self._classes))
-        before = len(self._values)
-        self._values.extend(probabilities)
-        if len(self._values) - before != len(self._classes):
-            raise EvaluationError(_unfit(name, len(self._values) - before, len(self._classes)))
+        row = array("f", probabilities)
+        if len(row) != len(self._classes):
+            raise EvaluationError(_unfit(name, len(row), len(self._classes)))
+        self._values += row
         self._names.append(name)
         self._truths.append(self._index[truth])
 

@@ -87,24 +87,25 @@ def calibration(confidence: Floats, right: Bools, bins: int, *, equal_mass: bool
     """How often answers of each confidence are right; bins that are empty are left out.
 
     Args:
-        confidence: of each answer, 0 to 1; shape (n,).
+        confidence: of each answer, 0 to 1; shape (n,), n at least 1.
         right: whether it is right; shape (n,).
         bins: how many at most.
         equal_mass: bins of the same number of answers, as near as equal confidences allow; otherwise bins of
             the same width.
     """
     ends = np.linspace(0, 1, bins + 1)
-    if equal_mass and len(confidence):
-        ends = np.quantile(confidence, ends)
+    if equal_mass:
+        rising, count = np.sort(confidence), len(confidence)
+        # Confidences that occur, by whole numbers: between two of them, an edge would lie by rounding.
+        ends = rising[[0, *(-(-count * place // bins) - 1 for place in range(1, bins + 1))]]
     place = np.searchsorted(ends[1:-1], confidence)
     found = []
     for index in np.unique(place):
         inside = place == index
-        count, hits = int(inside.sum()), int(right[inside].sum())
-        interval = wilson(hits, count)
-        assert interval is not None
+        total, hits = int(inside.sum()), int(right[inside].sum())
+        interval = wilson(hits, total) or (0.0, 1.0)
         mean = float(confidence[inside].mean())
-        found.append(Bin(float(ends[index]), float(ends[index + 1]), count, mean, hits / count, interval))
+        found.append(Bin(float(ends[index]), float(ends[index + 1]), total, mean, hits / total, interval))
     return found
 
 

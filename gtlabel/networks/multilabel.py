@@ -62,10 +62,10 @@ class ManyScores(Sequence[ScoredLabels]):
                 known = ", ".join(self._classes)
                 raise EvaluationError(f"{name} is of the class {each!r}, which is not among {known}")
             flags[self._index[each]] = 1
-        before = len(self._values)
-        self._values.extend(probabilities)
-        if (given := len(self._values) - before) != len(self._classes):
-            raise EvaluationError(f"{name} has {given} probabilities for {len(self._classes)} classes")
+        row = array("f", probabilities)
+        if len(row) != len(self._classes):
+            raise EvaluationError(f"{name} has {len(row)} probabilities for {len(self._classes)} classes")
+        self._values += row
         self._names.append(name)
         self._truths += flags
 
