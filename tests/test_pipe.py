@@ -20,7 +20,10 @@ from botocore.response import StreamingBody
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gtlabel.emulator.manifest import Manifest
+from gtlabel.emulator.pictures import Copies, Folder
 from gtlabel.emulator.pipe import Feeder, PipeChannel
+from gtlabel.errors import StorageError
 from gtlabel.recordio import MAGIC, read_records
 from gtlabel.uris import S3Uri
 
@@ -61,8 +64,9 @@ def feeding(
 ) -> Iterator[tuple[Feeder, Path]]:
     with TemporaryDirectory() as name:
         directory = Path(name)
+        limit = options.pop("limit", None)
         channel = PipeChannel("train", MANIFEST, attributes, **options)
-        feeder = Feeder(cast("Any", s3), channel, directory, directory / "copy")
+        feeder = Feeder(cast("Any", s3), channel, directory, directory / "copy", limit=limit)
         feeder.start()
         try:
             yield feeder, directory
@@ -79,9 +83,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def reading(directory: Path) -> io.FileIO:
-    """The first epoch, read without taking more than was asked for."""
-    return (directory / "train_0").open("rb", buffering=0)
+def reading(directory: Path, number: int = 0) -> io.FileIO:
+    """An epoch, read without taking more than was asked for."""
+    return (directory / f"train_{number}").open("rb", buffering=0)
 
 
 def epoch(directory: Path, number: int) -> list[bytes]:
@@ -249,3 +253,108 @@ def test_closing_one_channel_leaves_the_fifos_of_its_namesakes(tmp_path: Path, n
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}_more_0", f"{name}_more_1"}
     other.close()
     assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def feeding_files(folder: Path, *references: str, root: str = "") -> Iterator[tuple[Feeder, Path]]:
+    """A feeder of files, whose manifest calls them what it likes."""
+    manifest = folder / "train.manifest"
+    lines = [json.dumps({"source-ref": each, "label": n}) for n, each in enumerate(references)]
+    manifest.write_text("\n".join(lines))
+    (folder / "fifos").mkdir()
+    channel = PipeChannel("train", str(manifest), ("source-ref", "label"))
+    source = Manifest(Folder(folder, Copies(folder, root)), channel, folder / "copy")
+    feeder = Feeder(None, channel, folder / "fifos", folder / "copy", source=source)
+    feeder.start()
+    try:
+        yield feeder, folder / "fifos"
+    finally:
+        feeder.close()
+
+
+def open_files() -> set[str]:
+    return {path.readlink().name for path in Path("/proc/self/fd").iterdir() if path.exists()}
+
+
+def test_files_of_this_machine_are_found_however_a_manifest_calls_them(tmp_path: Path) -> None:
+    (tmp_path / "classes" / "Glass").mkdir(parents=True)
+    (tmp_path / "classes" / "Glass" / "1.jpg").write_bytes(b"one")
+    (tmp_path / "a b.jpg").write_bytes(b"")
+    large = bytes(range(256)) * 8000
+    (tmp_path / "large.jpg").write_bytes(large)
+    references = (
+        "s3://bucket/deep/dataset/classes/Glass/1.jpg",
+        "classes/Glass/1.jpg",
+        (tmp_path / "a b.jpg").as_uri(),
+        str(tmp_path / "large.jpg"),
+        "s3://other/classes/Glass/1.jpg",
+    )
+    with feeding_files(tmp_path, *references) as (_, directory):
+        pictures = epoch(directory, 0)[::2]
+    assert pictures == [b"one", b"one", b"", large, b"one"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "sentence"),
+    [
+        ("s3://bucket/2.jpg", "line 2: s3://bucket/2.jpg has no copy below "),
+        ("s3://bucket/../../etc/passwd", "has no copy below "),
+        ("2.jpg", "line 2: there is nothing at "),
+        (".", "cannot be read: Is a directory"),
+        ("s3:/2.jpg", "line 2: there is nothing at "),
+    ],
+)
+def test_a_file_that_is_not_there_is_named_with_its_line(
+    tmp_path: Path, reference: str, sentence: str
+) -> None:
+    (tmp_path / "1.jpg").write_bytes(b"one")
+    with feeding_files(tmp_path, "1.jpg", reference, "1.jpg", "1.jpg") as (feeder, directory):
+        with reading(directory) as stream:
+            assert next(read_records(cast("Any", stream))) == b"one"
+            wait_until(lambda: feeder.error is not None)
+        assert sentence in (feeder.error or "")
+    assert not {"1.jpg"} & open_files()
+
+
+def test_a_copy_of_a_dataset_is_asked_for_its_own_files_only(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(b"one")
+    (tmp_path / "classes").mkdir()
+    (tmp_path / "classes" / "1.jpg").write_bytes(b"two")
+    root = "s3://bucket/dataset/"
+    with feeding_files(tmp_path, f"{root}1.jpg", f"{root}classes/1.jpg", root=root) as (_, directory):
+        assert epoch(directory, 0)[::2] == [b"one", b"two"]
+    copies = Copies(tmp_path, root)
+    with pytest.raises(StorageError, match="has no copy"):
+        copies(S3Uri(f"{root}elsewhere/1.jpg"))
+
+
+def test_it_is_known_how_much_of_each_epoch_was_read(tmp_path: Path) -> None:
+    with feeding(pictures(50)) as (feeder, directory):
+        epoch(directory, 0)
+        wait_until((directory / "train_1").exists)
+        with reading(directory, 1) as stream:
+            # A picture and its label are two frames of 12 bytes; 5 of them, and a part of the sixth.
+            assert len(stream.read(5 * 24 + 7)) == 5 * 24 + 7
+        epoch(directory, 2)
+        wait_until((directory / "train_3").exists)
+    first, second, third = feeder.epochs
+    assert [(each.number, each.images, each.bytes, each.early) for each in feeder.epochs] == [
+        (0, 50, 50 * 24, False),
+        (1, 5, 5 * 24 + 7, True),
+        (2, 50, 50 * 24, False),
+    ]
+    assert first.first is not None
+    assert first.opened <= first.first <= (first.ended or 0) <= second.opened <= third.opened
+
+
+def test_after_as_many_epochs_as_were_asked_for_there_is_nothing(tmp_path: Path) -> None:
+    with feeding(pictures(3), limit=2) as (feeder, directory):
+        epoch(directory, 0)
+        epoch(directory, 1)
+        assert not feeder.exhausted.is_set()
+        wait_until((directory / "train_2").exists)
+        with reading(directory, 2) as stream:
+            wait_until(feeder.exhausted.is_set)
+            # Neither data nor the end, as if the pictures took their time.
+            assert select.select([stream], [], [], 0.05)[0] == []
+        assert len(feeder.epochs) == 2

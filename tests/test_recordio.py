@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mmap
 import os
 import struct
 import threading
@@ -13,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gtlabel.errors import RecordIOError
-from gtlabel.recordio import MAGIC, encode, read_records
+from gtlabel.recordio import MAGIC, decode, encode, encode_all, pieces, read_records, read_views
 
 payloads = st.lists(
     st.lists(st.one_of(st.binary(max_size=9), st.just(MAGIC)), max_size=5).map(b"".join), max_size=8
@@ -70,6 +71,50 @@ def test_a_pipe_that_trickles_is_read_like_a_file(records: list[bytes]) -> None:
     assert list(read_records(Trickle(b"".join(map(encode, records))))) == records  # type: ignore[arg-type]
 
 
+@given(payloads)
+@example([MAGIC, MAGIC * 3, b""])
+def test_many_records_are_framed_as_one_by_one_and_read_in_place(records: list[bytes]) -> None:
+    whole = b"".join(map(encode, records))
+    assert encode_all(records) == encode_all(map(memoryview, records)) == whole
+    assert list(decode(whole)) == records
+    assert list(decode(bytearray(b"".join(map(split_like_mxnet, records))))) == records
+
+
+@given(payloads, st.integers(1, 64))
+def test_whatever_is_read_at_once_the_records_are_the_same(records: list[bytes], chunk: int) -> None:
+    for wire in (encode_all(records), b"".join(map(split_like_mxnet, records))):
+        # All held, so that a chunk which was used again would show.
+        assert list(read_views(io.BytesIO(wire), chunk)) == records
+        assert list(read_views(Trickle(wire), chunk)) == records  # type: ignore[arg-type]
+
+
+def test_payloads_are_not_copied_on_the_way_in_or_out(tmp_path: Path) -> None:
+    picture = bytes(range(256)) * 50
+    assert any(piece is picture for piece in pieces([picture, b"1"]))
+    file = tmp_path / "records"
+    file.write_bytes(encode_all([picture, b"1"]))
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        views = list(decode(mapped))
+        assert views == [picture, b"1"]
+        assert all(view.obj is mapped and view.readonly for view in views)
+        del views
+
+
+class OnlyReads:
+    """A stream such as the body of an answer: it has `read` and nothing else."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = io.BytesIO(content)
+
+    def read(self, size: int) -> bytes:
+        return self._content.read(min(size, 7))
+
+
+@given(payloads)
+def test_a_stream_need_only_be_readable(records: list[bytes]) -> None:
+    assert list(read_records(OnlyReads(encode_all(records)))) == records  # type: ignore[arg-type]
+
+
 @given(payloads.filter(bool), st.data())
 def test_a_stream_that_was_cut_off_is_an_error_or_ends_between_records(
     records: list[bytes], data: st.DataObject
@@ -81,8 +126,9 @@ def test_a_stream_that_was_cut_off_is_an_error_or_ends_between_records(
     if cut in boundaries:
         assert list(read_records(io.BytesIO(whole[:cut]))) == records[: sorted(boundaries).index(cut)]
     else:
-        with pytest.raises(RecordIOError, match=r"record \d+ .* the stream ends \d+ bytes before"):
-            list(read_records(io.BytesIO(whole[:cut])))
+        for read in (lambda: read_records(io.BytesIO(whole[:cut])), lambda: decode(whole[:cut])):
+            with pytest.raises(RecordIOError, match=r"record \d+ .* the stream ends \d+ bytes before"):
+                list(read())
 
 
 @given(st.binary(min_size=1, max_size=40))
