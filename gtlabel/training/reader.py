@@ -320,16 +320,19 @@ def _text(value: object) -> str:
 
 def _label(channel: str, number: int, raw: bytes) -> Label:
     text = raw.decode("utf-8", "replace").strip()
-    try:
-        value: object = json.loads(text)
-        # AWS's pages show numbers and lists, and both as texts.
-        if isinstance(value, str):
-            value = json.loads(value)
-    except ValueError:
-        value = text
-    label = as_label(value)
+    value = _value(text)
+    # AWS's pages show numbers and lists, and both as texts.
+    label = as_label(_value(value) if isinstance(value, str) else value)
     if label is None:
         raise ChannelError(
             channel, f"the label of picture {number} is no class but {text[:_LONGEST_SHOWN]!r}"
         )
     return label
+
+
+def _value(text: str) -> object:
+    """What a text says as JSON; where it is none, the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
