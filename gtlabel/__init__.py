@@ -57,7 +57,15 @@ if TYPE_CHECKING:
     from gtlabel.labeling.stack import stack_settings
     from gtlabel.labeling.webhook import post_webhook
     from gtlabel.settings import Project
-    from gtlabel.training.jobs import TrainingJob, create_training_job, wait_for_training_job
+    from gtlabel.training.follow import follow_training_job
+    from gtlabel.training.jobs import (
+        TrainingJob,
+        create_training_job,
+        describe_training_job,
+        list_training_jobs,
+        stop_training_job,
+        wait_for_training_job,
+    )
     from gtlabel.uris import S3Uri
 
 # Found on first use: `import gtlabel` must not cost what boto3 and pydantic cost.
@@ -84,10 +92,13 @@ _HOMES = {
     "deploy": "gtlabel.journey",
     "describe_labeling": "gtlabel.labeling.groups",
     "describe_labeling_job": "gtlabel.labeling.jobs",
+    "describe_training_job": "gtlabel.training.jobs",
     "estimate": "gtlabel.labeling.cost",
     "evaluate_model": "gtlabel.journey",
     "fetch_model": "gtlabel.journey",
+    "follow_training_job": "gtlabel.training.follow",
     "list_labeling_jobs": "gtlabel.labeling.jobs",
+    "list_training_jobs": "gtlabel.training.jobs",
     "notify": "gtlabel.labeling.notify",
     "plan_chain": "gtlabel.labeling.lifecycle",
     "plan_clone": "gtlabel.labeling.lifecycle",
@@ -108,6 +119,7 @@ _HOMES = {
     "start_successor": "gtlabel.labeling.lifecycle",
     "stop_labeling": "gtlabel.labeling.groups",
     "stop_labeling_job": "gtlabel.labeling.jobs",
+    "stop_training_job": "gtlabel.training.jobs",
     "upload_folder": "gtlabel.images.upload",
     "wait_for_labeling": "gtlabel.labeling.groups",
     "wait_for_labeling_job": "gtlabel.labeling.jobs",
@@ -137,10 +149,13 @@ __all__ = [
     "deploy",
     "describe_labeling",
     "describe_labeling_job",
+    "describe_training_job",
     "estimate",
     "evaluate_model",
     "fetch_model",
+    "follow_training_job",
     "list_labeling_jobs",
+    "list_training_jobs",
     "notify",
     "plan_chain",
     "plan_clone",
@@ -161,6 +176,7 @@ __all__ = [
     "start_successor",
     "stop_labeling",
     "stop_labeling_job",
+    "stop_training_job",
     "upload_folder",
     "wait_for_labeling",
     "wait_for_labeling_job",

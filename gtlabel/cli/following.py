@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from gtlabel.cli.output import Format, footer, is_fine, put_fields, put_json, say, width
+from gtlabel.cli.output import Format, footer, height, is_fine, put_fields, put_json, say, width
 
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
@@ -171,10 +171,9 @@ class Watch:
     def _footer(self) -> list[str]:
         if self.job is None:
             return []
-        return [
-            *drawn(self.heard.curve, fine=self._fine),
-            _status_line(self.job, self.heard.curve, self._price)[: width() - 1],
-        ]
+        status = _status_line(self.job, self.heard.curve, self._price)
+        curve = drawn(self.heard.curve, fine=self._fine) if height() > 2 * _ROWS else []
+        return [*curve, status[: width() - 1]]
 
 
 def drawn(curve: Curve, *, fine: bool) -> list[str]:
@@ -208,7 +207,9 @@ def cost_in_words(job: TrainingJob, found: TrainingCost) -> str:
     if found.so_far is None:
         return found.assumptions[0]
     if job.status not in ENDED:
-        return f"{in_words(found.so_far)} so far, at most {in_words(found.at_most)}"
+        # What spot capacity costs less is known at the end.
+        so_far = f"{'up to ' if job.spot else ''}{in_words(found.so_far)} so far"
+        return f"{so_far}, at most {in_words(found.at_most)}"
     saved = "" if found.saved is None else f", {found.saved:.0%} less than without spot"
     return f"{in_words(found.so_far)} for {found.seconds:,} seconds{saved}"
 

@@ -108,6 +108,13 @@ def width() -> int:
     return get_terminal_size().columns
 
 
+def height() -> int:
+    """How many rows the terminal has; 24 where there is none."""
+    from shutil import get_terminal_size
+
+    return get_terminal_size().lines
+
+
 @contextmanager
 def footer(draw: Callable[[], Sequence[str]]) -> Iterator[Callable[[str], None]]:
     """Yield what says a line on stderr; on a terminal, some lines stay below all that are said.

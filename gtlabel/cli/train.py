@@ -25,7 +25,8 @@ class _OrStart(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the command's name before the arguments where it was left out."""
-        if args and args[0] != "--help" and args[0] not in self.commands:
+        # A misspelled command is no dataset: those are addresses.
+        if args and args[0] != "--help" and (args[0].startswith("-") or "/" in args[0]):
             args = [_START, *args]
         return super().parse_args(ctx, args)
 

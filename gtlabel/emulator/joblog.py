@@ -14,6 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
+from gtlabel.training.curve import read_metric
 from gtlabel.training.image import REPOSITORY, parse_image
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ _log = logging.getLogger(__name__)
 
 # Whatever a terminal or a JSON parser would stumble over.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-# The lines of the built-in algorithm (contract/training.md §1.7): `Epoch[2] Validation-accuracy=0.164062`.
-_METRIC = re.compile(r"Epoch\[\d+\] (?P<channel>Train|Validation)-(?P<name>[\w-]+)=(?P<value>\S+)")
 
 # What a line says of metrics: their names and the texts of their values.
 Patterns = Callable[[str], Iterable[tuple[str, str]]]
@@ -227,9 +225,10 @@ def patterns(algorithm: Mapping[str, Any]) -> Patterns:
 
 def built_in(line: str) -> Iterator[tuple[str, str]]:
     """The metric in a line of the built-in algorithm, such as `validation:accuracy`."""
-    match = _METRIC.search(line)
-    if match:
-        yield f"{match['channel'].lower()}:{match['name']}", match["value"]
+    metric = read_metric(line)
+    # What is none of a channel's is no metric to the service: how long an epoch took, for one.
+    if metric is not None and ":" in metric.name:
+        yield metric.name, str(metric.value)
 
 
 class _File:

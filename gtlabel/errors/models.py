@@ -45,7 +45,10 @@ class TrainingEndedError(TrainingError):
 
     def __init__(self, name: str, status: str, reason: str = "", *, timed_out: bool = False) -> None:
         if timed_out:
-            sentence = f"the training job {name!r} was still {status} when the time was up; it goes on"
+            sentence = (
+                f"the training job {name!r} was still {status} when the time was up; it goes on, and is paid "
+                f"for until it ends; stop it: gtlabel train stop {name}"
+            )
         else:
             sentence = f"the training job {name!r} ended as {status}"
         super().__init__(f"{sentence}: {reason}" if reason else sentence)

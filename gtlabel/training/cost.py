@@ -12,6 +12,7 @@ import tomllib
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from math import ceil
 from typing import Annotated, Any
 
@@ -37,10 +38,12 @@ class TrainingPrices(BaseModel):
     regions: tuple[str, ...]
     hourly: dict[str, Annotated[Decimal, Field(ge=0)]]
 
-    @classmethod
-    def load(cls) -> TrainingPrices:
-        """The shipped table."""
-        return cls.model_validate(tomllib.loads(read_template(PRICE_TABLE), parse_float=Decimal))
+
+@lru_cache
+def shipped_prices() -> TrainingPrices:
+    """The shipped table."""
+    table = tomllib.loads(read_template(PRICE_TABLE), parse_float=Decimal)
+    return TrainingPrices.model_validate(table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def hourly_price(instance_type: str, region: str, given: str | Decimal | None = 
     """
     if given is not None:
         return HourlyPrice(_dollars(given), f"${given} an hour, as given")
-    table = TrainingPrices.load()
+    table = shipped_prices()
     found = table.hourly.get(instance_type) if region in table.regions else None
     if found is None:
         where = f"{instance_type or 'a mixed cluster'} in {region}"

@@ -190,8 +190,8 @@ def list_training_jobs(
         yield {
             "name": item["TrainingJobName"],
             "status": item["TrainingJobStatus"],
-            "created": item["CreationTime"].isoformat(),
-            "ended": ended.isoformat() if ended else None,
+            "created": item["CreationTime"].isoformat(timespec="seconds"),
+            "ended": ended.isoformat(timespec="seconds") if ended else None,
         }
 
 
