@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -245,3 +248,15 @@ def test_pictures_that_may_not_be_read_are_not_held_against_the_dataset(data: Pu
     ((check, level, sentence),) = found(stranger, dataset)
     assert (check, level) == ("pictures", "warning")
     assert "could not be looked at: these credentials lack s3:GetObject" in sentence
+
+
+def test_what_the_checks_cost_is_measured_beside_their_peers() -> None:
+    program = Path(__file__).parent / "benchmarks" / "checking.py"
+    run = subprocess.run(
+        [sys.executable, program, "--lines", "2000", "--runs", "1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "| gtlabel's checks |" in run.stdout
+    assert "peak memory of the checks: " in run.stdout
