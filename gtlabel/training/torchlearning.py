@@ -1,13 +1,15 @@
-"""How a network gets better: the optimizers of the built-in, and what they remember between two steps.
+"""How a network gets better: the built-in's optimizers, and what they remember between two steps.
 
-The rules and their defaults are those of MXNet behind the built-in's hyperparameters
-(https://docs.aws.amazon.com/sagemaker/latest/dg/IC-Hyperparameter.html). As there, only weights and the
-gammas of batch normalization decay, biases and betas do not.
+The rules are MXNet's, with its places for the learning rate and for epsilon, behind the built-in's
+hyperparameters and defaults (https://docs.aws.amazon.com/sagemaker/latest/dg/IC-Hyperparameter.html). As
+there, only weights and the gammas of batch normalization decay, biases and betas do not. They are written
+out here because torch's own bring its compiler along, which takes seconds to import and is not used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from gtlabel.training.torchnetwork import Tensor, TorchNetwork
 # How much of its averages a batch replaces in batch normalization; MXNet's 0.9 is what is kept.
 _MOMENTUM = 0.1
 _DECAYING = ("_weight", "_gamma")
+_STEPS = "steps"
 
 
 class Learner:
@@ -42,72 +45,88 @@ class Learner:
         self._network = network
         self._told = hyperparameters
         self._positives = None if positives is None else torch.from_numpy(positives)
-        decay = _or(hyperparameters.weight_decay, 1e-4)
-        names: dict[float, list[str]] = {decay: [], 0.0: []}
-        for name in network.weights:
-            names[decay if name.endswith(_DECAYING) else 0.0].append(name)
-        self._names = [name for group in names.values() for name in group]
-        groups = [
-            {"params": [network.weights[name] for name in group], "weight_decay": decays}
-            for decays, group in names.items()
-            if group
-        ]
-        self._optimizer = _optimizer(torch, groups, hyperparameters)
+        self._rate = 0.0
+        self._steps = 0
+        self._memory: dict[str, Tensor] = {}
+        rules: dict[str, Callable[[str, Tensor, Tensor], None]] = {
+            "sgd": self._sgd,
+            "nag": self._nag,
+            "adam": self._adam,
+            "rmsprop": self._rmsprop,
+        }
+        self._rule = rules[hyperparameters.optimizer or "sgd"]
 
     def begin_epoch(self, epoch: int) -> float:
         """Set the learning rate of an epoch, counted from 0, and return it."""
-        rate = _or(self._told.learning_rate, 0.1)
+        self._rate = _or(self._told.learning_rate, 0.1)
         for step in self._told.lr_scheduler_step or ():
             if epoch >= step:
-                rate *= _or(self._told.lr_scheduler_factor, 0.1)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        return rate
+                self._rate *= _or(self._told.lr_scheduler_factor, 0.1)
+        return self._rate
 
     def learn(self, pictures: Tensor, truth: Tensor) -> tuple[Tensor, float]:
         """Take one step; return what the network said of the batch before it, and the loss."""
         scores = self._network.scores(pictures, _MOMENTUM)
         loss = self._network.loss(scores, truth, self._positives)
-        self._optimizer.zero_grad()
-        loss.backward()
-        self._optimizer.step()
+        names = [name for name in self._network.weights if name not in self._network.fixed]
+        weights = [self._network.weights[name] for name in names]
+        gradients = self._torch.autograd.grad(loss, weights)
+        self._steps += 1
+        with self._torch.no_grad():
+            for name, weight, gradient in zip(names, weights, gradients, strict=True):
+                self._rule(name, weight, gradient)
         return scores.detach(), float(loss.detach())
 
     def memory(self) -> dict[str, NDArray[np.float32]]:
-        """What the optimizer remembers, by its own names and those of the weights."""
-        state = self._optimizer.state
-        return {
-            f"{key}:{name}": np.array(value.detach().numpy(), dtype=np.float32, ndmin=1)
-            for name in self._names
-            for key, value in state.get(self._network.weights[name], {}).items()
-            if value is not None
-        }
+        """What the optimizer remembers, by the names of the weights."""
+        arrays = {name: np.array(value.numpy(), dtype=np.float32) for name, value in self._memory.items()}
+        return {**arrays, _STEPS: np.array([self._steps], dtype=np.float32)}
 
     def recall(self, memory: Mapping[str, NDArray[Any]]) -> None:
-        """Continue with what another optimizer of the same kind remembered."""
-        for full, array in memory.items():
-            key, _, name = full.partition(":")
-            if name in self._network.weights:
-                weight = self._network.weights[name]
-                value = self._torch.from_numpy(np.array(array, dtype=np.float32))
-                # A count of steps is one number, which torch wants without a dimension.
-                shape = () if key == "step" else tuple(weight.shape)
-                self._optimizer.state[weight][key] = value.reshape(shape)
+        """Continue with what an optimizer of the same kind remembered."""
+        self._memory = {
+            name: self._torch.from_numpy(np.array(array, dtype=np.float32))
+            for name, array in memory.items()
+            if name != _STEPS
+        }
+        self._steps = int(memory[_STEPS][0])
 
+    def _sgd(self, name: str, weight: Tensor, gradient: Tensor) -> None:
+        momentum = self._remembered("momentum", name, weight)
+        momentum.mul_(_or(self._told.momentum, 0.9)).sub_(self._decayed(name, weight, gradient) * self._rate)
+        weight.add_(momentum)
 
-def _optimizer(torch: Any, groups: list[dict[str, Any]], told: Hyperparameters) -> Any:
-    kind = told.optimizer or "sgd"
-    if kind in ("sgd", "nag"):
-        momentum = _or(told.momentum, 0.9)
-        # Without momentum there is nothing to look ahead along.
-        return torch.optim.SGD(groups, momentum=momentum, nesterov=kind == "nag" and momentum > 0)
-    for group in groups:
-        # The built-in knows decay for the other two only.
-        group["weight_decay"] = 0.0
-    eps = _or(told.eps, 1e-8)
-    if kind == "adam":
-        return torch.optim.Adam(groups, betas=(_or(told.beta_1, 0.9), _or(told.beta_2, 0.999)), eps=eps)
-    return torch.optim.RMSprop(groups, alpha=_or(told.gamma, 0.9), eps=eps)
+    def _nag(self, name: str, weight: Tensor, gradient: Tensor) -> None:
+        keep = _or(self._told.momentum, 0.9)
+        step = self._decayed(name, weight, gradient) * self._rate
+        momentum = self._remembered("momentum", name, weight)
+        momentum.mul_(keep).sub_(step)
+        weight.add_(momentum, alpha=keep).sub_(step)
+
+    def _adam(self, name: str, weight: Tensor, gradient: Tensor) -> None:
+        first, second = _or(self._told.beta_1, 0.9), _or(self._told.beta_2, 0.999)
+        mean = self._remembered("mean", name, weight)
+        square = self._remembered("square", name, weight)
+        mean.mul_(first).add_(gradient, alpha=1 - first)
+        square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        rate = self._rate * math.sqrt(1 - second**self._steps) / (1 - first**self._steps)
+        weight.addcdiv_(mean, square.sqrt().add_(_or(self._told.eps, 1e-8)), value=-rate)
+
+    def _rmsprop(self, name: str, weight: Tensor, gradient: Tensor) -> None:
+        keep = _or(self._told.gamma, 0.9)
+        square = self._remembered("square", name, weight)
+        square.mul_(keep).addcmul_(gradient, gradient, value=1 - keep)
+        weight.addcdiv_(gradient, square.add(_or(self._told.eps, 1e-8)).sqrt_(), value=-self._rate)
+
+    def _decayed(self, name: str, weight: Tensor, gradient: Tensor) -> Tensor:
+        decay = _or(self._told.weight_decay, 1e-4) if name.endswith(_DECAYING) else 0.0
+        return gradient.add(weight, alpha=decay)
+
+    def _remembered(self, what: str, name: str, weight: Tensor) -> Tensor:
+        key = f"{what}:{name}"
+        if key not in self._memory:
+            self._memory[key] = self._torch.zeros_like(weight, requires_grad=False)
+        return self._memory[key]
 
 
 def _or(value: float | None, default: float) -> float:

@@ -50,6 +50,7 @@ class TorchNetwork:
     Attributes:
         multi_label: whether each class is decided on its own.
         weights: what is learned, by name (`arg:…`).
+        fixed: the names of those weights that take no part: gammas that count as one.
         moving: the averages that batch normalization keeps (`aux:…`).
 
     Raises:
@@ -65,6 +66,7 @@ class TorchNetwork:
             raise ArtifactError(f"the network ends in {self._output.op}, which cannot be trained further")
         self.multi_label = self._output.op in _SIGMOID
         self.weights: dict[str, Tensor] = {}
+        self.fixed: set[str] = set()
         self.moving: dict[str, Tensor] = {}
         self._params = params
         self._scores = self._output.inputs[0]
@@ -188,6 +190,8 @@ class TorchNetwork:
         gamma, beta = self._weight(node, 1), self._weight(node, 2)
         eps, fixed = node.real("eps", 1e-3), node.flag("fix_gamma", True)
         normalize = self._functions.batch_norm
+        if fixed:
+            self.fixed.add(f"arg:{self._name(node, 1)}")
 
         def run(inputs: Sequence[Tensor], momentum: float | None) -> Tensor:
             # MXNet computes with a gamma of one where it is fixed, whatever the file says.
