@@ -39,7 +39,9 @@ ROLES = {
     "labeling-role": "what the role of labeling jobs may do",
     "streaming-role": "what the role of streaming jobs may do besides",
     "training-role": "what the role of training jobs may do",
-    "sagemaker-trust": "who may take on those two roles",
+    "training-network-role": "what it may do besides, for jobs in a network of one's own",
+    "training-key-role": "what it may do besides, for jobs with a KMS key of one's own",
+    "sagemaker-trust": "who may take on the roles of labeling and of training jobs",
     "device-role": "what devices may do on AWS",
     "device-role-trust": "who may take on the devices' role",
     "device": "the AWS IoT policy of a device's certificate",
@@ -72,6 +74,7 @@ _SHAPES = {
     "group": r"[a-zA-Z0-9:_-]+",
     "stack": r"[a-zA-Z][a-zA-Z0-9-]*",
     "role_alias": r"[\w=,@-]+",
+    "key": r"arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+",
 }
 
 
@@ -80,9 +83,9 @@ def policy_for(command: str, values: Mapping[str, str]) -> dict[str, Any]:
 
     Args:
         command: one of `COMMANDS`, or of `ROLES`.
-        values: `account`, `region`, `bucket`, `team` and `role` (names or ARNs) and `role_alias`, as far as
-            the policy uses them; `prefix` (where the pictures lie), `output` (where labeling jobs write),
-            `dataset`, `component`, `thing`, `group` and `stack` have defaults.
+        values: `account`, `region`, `bucket`, `team` and `role` (names or ARNs), `role_alias` and `key` (an
+            ARN), as far as the policy uses them; `prefix` (where the pictures lie), `output` (where labeling
+            jobs write), `dataset`, `component`, `thing`, `group` and `stack` have defaults.
 
     Raises:
         PolicyError: if there is no such command, a value is missing, or one could mean more than one name.

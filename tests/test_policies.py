@@ -17,7 +17,7 @@ from gtlabel.policies import COMMANDS, ROLES, actions, denial_in, policy_for
 
 @pytest.mark.parametrize("name", [*COMMANDS, *ROLES])
 def test_every_statement_says_why_it_is_there_and_none_allows_a_whole_service(name: str) -> None:
-    document = policy_for(name, {**VALUES, "role_alias": "cameras"})
+    document = policy_for(name, {**VALUES, "role_alias": "cameras", "key": KEY})
     reasons = [statement.get("Sid") for statement in document["Statement"]]
     # AWS IoT's policies have no place for a reason.
     if name != "device":
@@ -33,7 +33,18 @@ def test_every_statement_says_why_it_is_there_and_none_allows_a_whole_service(na
             assert set(listed) <= _ON_EVERYTHING
 
 
+KEY = "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 _ON_EVERYTHING = {
+    # https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, of jobs in a VPC
+    "ec2:CreateNetworkInterface",
+    "ec2:CreateNetworkInterfacePermission",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DeleteNetworkInterfacePermission",
+    "ec2:DescribeDhcpOptions",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcs",
     "sagemaker:ListLabelingJobs",
     "sagemaker:ListTrainingJobs",
     "sagemaker:ListWorkforces",
@@ -73,6 +84,8 @@ _ON_EVERYTHING = {
         ("role", "service-role/*"),
         ("thing", "kitchen-*"),
         ("component", "deeplens/../other"),
+        ("key", "arn:aws:kms:us-east-1:123456789012:key/*"),
+        ("key", "alias/mine"),
         ("colour", "red"),
     ],
 )

@@ -15,8 +15,9 @@ def policy(
         str,
         typer.Argument(
             metavar="COMMAND",
-            help="A command of gtlabel, or labeling-role, training-role, sagemaker-trust, device-role, "
-            "device-role-trust, device.",
+            help="A command of gtlabel, or labeling-role, streaming-role, training-role, "
+            "training-network-role, training-key-role, sagemaker-trust, device-role, device-role-trust, "
+            "device.",
         ),
     ],
     bucket: Annotated[str | None, typer.Option("--bucket", help="The bucket that everything is in.")] = None,
@@ -42,6 +43,7 @@ def policy(
     role_alias: Annotated[
         str | None, typer.Option("--role-alias", help="The alias through which devices take on their role.")
     ] = None,
+    key: Annotated[str | None, typer.Option("--key", help="The KMS key of training jobs, by ARN.")] = None,
     account: Annotated[
         str | None, typer.Option("--account", help="The account. [default: that of the credentials]")
     ] = None,
@@ -74,6 +76,7 @@ def policy(
         "group": group,
         "stack": stack,
         "role_alias": role_alias,
+        "key": key,
         "account": account or aws.account,
         "region": aws.region,
     }
