@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -386,7 +387,8 @@ def test_a_full_disk_fails_the_job_by_the_program_s_word_and_is_empty_again(
 
 def test_a_model_that_fills_the_disk_is_sent_without_room_for_its_archive(small_disk: Path) -> None:
     noise = random.Random(7).randbytes(1 << 20)
-    with executing(small_disk) as start:
+    # The records of jobs are on that disk as well, and cannot be written meanwhile.
+    with closing(Shelf(small_disk / "shelf.sqlite")) as shelf, executing(small_disk, shelf) as start:
         sagemaker = start(
             """
             import random
@@ -394,7 +396,8 @@ def test_a_model_that_fills_the_disk_is_sent_without_room_for_its_archive(small_
             try:
                 (base / "filler").write_bytes(bytes(3 << 20))
             except OSError:
-                print("the disk is full", flush=True)
+                print("Epoch[0] Train-accuracy=0.5: the disk is full", flush=True)
+                time.sleep(0.2)
             print("and the log goes on " * 5000, flush=True)
             """
         )
@@ -402,6 +405,7 @@ def test_a_model_that_fills_the_disk_is_sent_without_room_for_its_archive(small_
         job = sagemaker.wait()
         assert job["TrainingJobStatus"] == "Completed", job["FailureReason"]
         assert artifact(sagemaker)["weights"] == noise
+        assert not (small_disk / "jobs/123456789012/us-east-1/sorter/ml/filler").exists()
 
 
 def test_what_is_downloaded_onto_a_full_disk_fails_the_job(small_disk: Path) -> None:

@@ -127,7 +127,7 @@ def clients_that_nobody_asks_for(_: Context) -> Aws:
 
 
 @contextmanager
-def executing(directory: Path) -> Iterator[Start]:
+def executing(directory: Path, shelf: Shelf | None = None) -> Iterator[Start]:
     """An emulator's executor whose trainer is a program of the test, or the usual one."""
     executors: list[Executor] = []
     with mock_aws():
@@ -135,7 +135,7 @@ def executing(directory: Path) -> Iterator[Start]:
         aws.s3.create_bucket(Bucket="trash")
         for name, content in PICTURES.items():
             aws.s3.put_object(Bucket="trash", Key=f"images/{name}", Body=content)
-        shelf = Shelf()
+        shelf = shelf or Shelf()
 
         def begin(*program: str, **options: Any) -> Sagemaker:
             script = directory / "trainer.py"

@@ -160,10 +160,12 @@ class Container:
 
     def clean(self) -> None:
         """Take away what was only needed while the program ran; its log and its settings stay."""
-        kept = self.config.relative_to(self.base).parts[0]
-        for directory in (self.data, self.scratch, *self.base.glob("*")):
-            if directory.name != kept:
-                shutil.rmtree(directory, ignore_errors=True)
+        inputs = self.config.parent
+        for path in (self.scratch, *self.base.glob("*"), *inputs.glob("*")):
+            if path.is_symlink() or path.is_file():
+                path.unlink(missing_ok=True)
+            elif path not in (inputs, self.config):
+                shutil.rmtree(path, ignore_errors=True)
         for name in ("alive", "pid"):
             (self.directory / name).unlink(missing_ok=True)
 

@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.exc import OperationalError
 
 from gtlabel import storage
 from gtlabel.emulator.checkpoints import Checkpoints
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 
 _POLL = 0.05  # seconds between two looks at a running program
 _HURRY = 3.0  # seconds that a program gets when the emulator itself ends
+_PATIENCE = 1.0  # seconds until the end of a job is written down again that could not be
 _SIGNALED = 128  # exit codes above are signals, as a shell counts
 
 _log = logging.getLogger(__name__)
@@ -136,15 +140,18 @@ class JobRun(threading.Thread):
             outcome = Outcome.failed(f"InternalServerError: {type(error).__name__}: {error}")
         if self.abandoned.is_set():
             outcome = ABANDONED
+        # This makes room, where a full disk is what ended the job.
         self._container.clean()
-        self._record.end(outcome)
+        ended = outcome
+        while not self._noted(lambda: self._record.end(ended)) and not self.abandoned.wait(_PATIENCE):
+            continue
 
     def _job(self) -> Outcome:
         s3, logs = self._clients()
         self._container.prepare(self._work.request)
         outcome = self._attempt(s3, logs)
         while outcome is INTERRUPTED:
-            self._record.enter(INTERRUPTED.secondary, INTERRUPTED.message)
+            self._enter(INTERRUPTED.secondary, INTERRUPTED.message)
             # What is on the machine goes with it; checkpoints are in S3.
             self._container.prepare(self._work.request, again=True)
             outcome = self._wait_for_machine() or self._attempt(s3, logs)
@@ -172,8 +179,22 @@ class JobRun(threading.Thread):
                 return OUT_OF_WAIT
             if self.stop_wanted.wait(min(_POLL, max(0.0, until - monotonic()))):
                 return STOPPED
-        self._record.enter("Starting", "Preparing the instances for training")
+        self._enter("Starting", "Preparing the instances for training")
         return None
+
+    def _enter(self, secondary: str, message: str) -> None:
+        self._noted(lambda: self._record.enter(secondary, message))
+
+    def _noted(self, write: Callable[[], None]) -> bool:
+        """Write something down; a disk that is full for a while does not decide how the job ends."""
+        try:
+            write()
+        except OperationalError as error:
+            _log.warning(
+                "the record of the training job %s cannot be written: %s", self._record.name, error.orig
+            )
+            return False
+        return True
 
     def _must_end(self) -> Outcome | None:
         """How the job ends if it has to end now."""
@@ -199,7 +220,7 @@ class JobRun(threading.Thread):
     def _download(self, s3: S3Client) -> None:
         channels = self._work.channels("File", "FastFile")
         if self._work.channels("File"):
-            self._record.enter("Downloading", "Downloading input data")
+            self._enter("Downloading", "Downloading input data")
         for channel in channels:
             try:
                 download(s3, self._work.request, channel, self._container.data, self._must_end)
@@ -241,9 +262,9 @@ class JobRun(threading.Thread):
                 checkpoints.start()
             # Whatever the program started and left behind goes with it.
             cleanup.callback(self._container.end)
-            self._record.enter("Training", "Training image download completed. Training in progress.")
+            self._enter("Training", "Training image download completed. Training in progress.")
             code, early_end = self._follow(log)
-        self._record.measure(log.metrics)
+        self._noted(lambda: self._record.measure(log.metrics))
         return early_end or self._data_failed() or self._judge(code, log.last_line)
 
     def _feeder(self, s3: S3Client, channel: Mapping[str, Any]) -> Feeder:
@@ -261,7 +282,7 @@ class JobRun(threading.Thread):
         while (code := self._container.wait(_POLL)) is None:
             if log.metrics != measured:
                 measured = dict(log.metrics)
-                self._record.measure(measured)
+                self._noted(partial(self._record.measure, measured))
             wanted = self._must_end()
             if wanted is not None and (outcome is None or (wanted is ABANDONED and outcome is not wanted)):
                 outcome = wanted
@@ -295,7 +316,7 @@ class JobRun(threading.Thread):
             leavings["model.tar.gz"] = self._container.model
         leavings = {name: directory for name, directory in leavings.items() if files_below(directory)}
         if leavings:
-            self._record.enter("Uploading", "Uploading generated training model")
+            self._enter("Uploading", "Uploading generated training model")
         key = self._work.request["OutputDataConfig"].get("KmsKeyId")
         for name, directory in leavings.items():
             try:
