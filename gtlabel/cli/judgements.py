@@ -124,11 +124,10 @@ def with_interval(share: float | None, interval: Interval | None) -> str:
 
 
 def _calibration(evaluation: Evaluation | MultiLabelEvaluation) -> str:
-    from gtlabel.networks.measures import calibration_error
-
-    mass, width = calibration_error(evaluation.equal_mass), calibration_error(evaluation.equal_width)
+    mass, width = evaluation.calibration_errors
+    bins = len(evaluation.equal_mass)
     return (
-        f"expected error {mass:.1%} in {len(evaluation.equal_mass)} bins of equal mass, "
+        f"expected error {mass:.1%} in {bins} bin{'s' if bins != 1 else ''} of equal mass, "
         f"{width:.1%} in {len(evaluation.equal_width)} of equal width"
     )
 
