@@ -132,7 +132,8 @@ def plan_training(
         options: what else can be asked; see `gtlabel.training.plan.TrainingOptions`.
 
     Raises:
-        RequestError: if the service or what trains would refuse the job, or the dataset would spoil it.
+        RequestError: if the service or what trains would refuse the job.
+        TrainingDataError: if the dataset would spoil it.
         TrainingRegionError: in a region without the built-in algorithm.
         TrainingJobNotFoundError: if there is no such earlier job to go on from.
     """

@@ -21,7 +21,7 @@ from gtlabel.aws import Aws
 from gtlabel.datasets.channels import Dataset
 from gtlabel.datasets.consolidate import consolidate
 from gtlabel.emulator.environment import session
-from gtlabel.errors import ArtifactError, RequestError, TrainingError
+from gtlabel.errors import ArtifactError, RequestError, TrainingDataError, TrainingError
 from gtlabel.networks.resnet import resnet
 from gtlabel.storage import write
 from gtlabel.training.data import ChannelData, TrainingData
@@ -108,7 +108,7 @@ def test_a_person_is_told_what_a_program_cannot_decide(aws: Aws, dataset: Datase
     request = gtlabel.plan_training(aws, dataset, role=ROLE, hyperparameters=small)
     (warning,) = request.warnings
     assert "(24x24): training cuts the middle out of them, and prediction squeezes the whole" in warning
-    assert warning.endswith(f"consolidate with --resize 28x20, as in gtlabel consolidate ... --into {INTO}")
+    assert warning.endswith(f"gtlabel consolidate ... --into {INTO} --resize 28x20")
     assert "warnings" not in json.dumps(request.to_boto())
 
 
@@ -221,7 +221,7 @@ def test_hyperparameters_that_tensorflow_would_pass_over_are_refused(
 def test_tensorflow_refuses_a_dataset_without_class_folders_and_tells_how_to_make_them(aws: Aws) -> None:
     plain = gtlabel.read_dataset(aws.s3, S3Uri(f"s3://{BUCKET}/plain/"))
     with pytest.raises(
-        RequestError, match="no class folders at s3://trash-photos/plain/imagefolder/train/.*"
+        TrainingDataError, match="no class folders at s3://trash-photos/plain/imagefolder/train/.*"
     ):
         planned(aws, plain, backend="tensorflow", **TENSORFLOW)
     lacking = f"{INTO}imagefolder/validation/Landfill/"
@@ -233,7 +233,7 @@ def test_tensorflow_refuses_a_dataset_without_class_folders_and_tells_how_to_mak
         aws.s3.delete_object(Bucket=BUCKET, Key=key.key)
     try:
         with pytest.raises(
-            RequestError, match="imagefolder/validation/ has 2 class folders .* has 3 classes"
+            TrainingDataError, match="imagefolder/validation/ has 2 class folders .* has 3 classes"
         ):
             planned(aws, gtlabel.read_dataset(aws.s3, INTO), backend="tensorflow", **TENSORFLOW)
     finally:
@@ -373,12 +373,12 @@ def test_training_goes_on_from_a_job_of_the_same_classes(aws: Aws, dataset: Data
     assert (told["num_layers"], told["image_shape"], told["resize"]) == ("20", "3,24,24", "24")
     model = request["InputDataConfig"][2]["DataSource"]["S3DataSource"]["S3Uri"]
     assert model.endswith("/before/output/model.tar.gz")
-    with pytest.raises(RequestError, match=r"num_layers is 32 and was 20 .*; set num_layers=20"):
+    with pytest.raises(TrainingDataError, match=r"num_layers is 32 and was 20 .*; set num_layers=20"):
         planned(aws, dataset, model="before", hyperparameters={"num_layers": 32})
     # The same names in another order: each label would mean another class.
     write(aws.s3, INTO / "classes.json", json.dumps(BINS[::-1]).encode())
     try:
-        with pytest.raises(RequestError, match="the label 0 is 'Compost' and was 'Recycle' for"):
+        with pytest.raises(TrainingDataError, match="the label 0 is 'Compost' and was 'Recycle' for"):
             planned(aws, dataset, model="before")
     finally:
         write(aws.s3, INTO / "classes.json", json.dumps(BINS).encode())
@@ -387,7 +387,7 @@ def test_training_goes_on_from_a_job_of_the_same_classes(aws: Aws, dataset: Data
 @pytest.mark.parametrize(
     ("documents", "error", "sentence"),
     [
-        (network(classes=4), RequestError, "num_classes is 3 and was 4 .* train from the beginning"),
+        (network(classes=4), TrainingDataError, "num_classes is 3 and was 4 .* train from the beginning"),
         ({}, ArtifactError, "lacks image-classification-symbol.json"),
         ({**network(), "image-classification-symbol.json": b"{"}, ArtifactError, "is no model.tar.gz"),
         ({**network(), "image-classification-symbol.json": {}}, ArtifactError, "not an MXNet graph"),

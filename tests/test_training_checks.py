@@ -18,7 +18,7 @@ from plan_parts import HERE, line, picture, put_data
 
 from gtlabel.aws import Aws
 from gtlabel.emulator.environment import session
-from gtlabel.errors import ObjectNotFoundError, RequestError
+from gtlabel.errors import ObjectNotFoundError, TrainingDataError
 from gtlabel.training.checks import Finding, check_channels, check_regions, refuse_errors
 from gtlabel.training.data import TrainingData
 from gtlabel.uris import S3Uri
@@ -169,8 +169,16 @@ def test_arrays_of_classes_are_read_where_there_are_several(s3: S3Client, data: 
         (picture(20, 24), {}, ("size", "error", "is 20x24, smaller than the 24x24 of the network")),
         (picture(20, 24), {"resize": 24}, ("crop", "warning", "training cuts the middle out of them")),
         (picture(48, 48), {}, ("crop", "warning", "(48x48)")),
-        (picture(64, 48), {"resize": 24}, ("crop", "warning", "consolidate with --resize 24,")),
-        (picture(64, 48), {"shape": (24, 32)}, ("crop", "warning", "consolidate with --resize 24x32,")),
+        (
+            picture(64, 48),
+            {"resize": 24},
+            ("crop", "warning", "--into s3://trash-photos/dataset/ --resize 24"),
+        ),
+        (
+            picture(64, 48),
+            {"shape": (24, 32)},
+            ("crop", "warning", "--into s3://trash-photos/dataset/ --resize 24x32"),
+        ),
         (
             picture()[:200],
             {},
@@ -226,7 +234,7 @@ def test_errors_are_refused_together_and_warnings_handed_on() -> None:
     warning = Finding("classes", "warning", "a class is empty", "label more")
     wrong = [Finding("range", "error", "one", "again"), Finding("count", "error", "two")]
     assert refuse_errors([warning]) == ("a class is empty; label more",)
-    with pytest.raises(RequestError, match="refused: one; again; two") as refused:
+    with pytest.raises(TrainingDataError, match="nonsense: one; again; two") as refused:
         refuse_errors([wrong[0], warning, wrong[1]])
     assert refused.value.problems == ["one; again", "two"]
 

@@ -39,6 +39,7 @@
     ├── TrainingError
     │   ├── ChannelError              what a program is given to read
     │   ├── TrainingRegionError       no built-in algorithm there  (LookupError)
+    │   ├── TrainingDataError         a dataset would spoil the job (ValueError)
     │   ├── TrainingJobNameTakenError
     │   ├── TrainingJobNotFoundError                               (LookupError)
     │   ├── TrainingEndedError        failed, stopped, or not done in time
@@ -173,6 +174,7 @@ from gtlabel.errors.models import (
     PredictionError,
     RecipeError,
     RecordIOError,
+    TrainingDataError,
     TrainingEndedError,
     TrainingError,
     TrainingGoesOnError,
@@ -254,6 +256,7 @@ __all__ = [
     "TeamNotFoundError",
     "TemplateError",
     "TooManyTriesError",
+    "TrainingDataError",
     "TrainingEndedError",
     "TrainingError",
     "TrainingGoesOnError",

@@ -21,6 +21,18 @@ class TrainingRegionError(TrainingError, LookupError):
         self.supported = supported
 
 
+class TrainingDataError(TrainingError, ValueError):
+    """A dataset, or an earlier model, that a training job would fail of or learn nonsense from.
+
+    Attributes:
+        problems: a sentence for each thing that is wrong.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("the job would fail, or learn nonsense: " + "; ".join(problems))
+        self.problems = problems
+
+
 class TrainingJobNameTakenError(TrainingError):
     """The account already has a training job of that name."""
 

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from gtlabel.errors import RequestError
-from gtlabel.training.terms import OPERATION
+from gtlabel.errors import TrainingDataError
 
 Level = Literal["warning", "error"]
 
@@ -40,10 +39,10 @@ def refuse_errors(findings: Iterable[Finding]) -> tuple[str, ...]:
     """The warnings among them, as sentences.
 
     Raises:
-        RequestError: if there are errors, with a sentence for each.
+        TrainingDataError: if there are errors, with a sentence for each.
     """
     listed = list(findings)
     errors = [str(finding) for finding in listed if finding.level == "error"]
     if errors:
-        raise RequestError(OPERATION, errors)
+        raise TrainingDataError(errors)
     return tuple(str(finding) for finding in listed)

@@ -67,6 +67,8 @@ def unfit_for_builtin(instance_type: str) -> str | None:
         return unknown_type(instance_type)
     if family in _GONE:
         return f"{_GONE[family]} and {instance_type!r} with them; {remedy}"
+    if family == "p3":
+        return f"nobody knows whether AWS still rents P3 machines such as {instance_type!r}; {remedy}"
     if not family.startswith(_ACCELERATED):
         return f"the built-in image classification needs a GPU, and {instance_type!r} has none; {remedy}"
     return (

@@ -93,7 +93,7 @@ def _sizes(
 ) -> Iterator[Finding]:
     height, width = shape
     spelled = str(height) if height == width else f"{height}x{width}"
-    fix = f"consolidate with --resize {spelled}, as in gtlabel consolidate ... --into {data.uri}"
+    fix = f"run gtlabel consolidate ... --into {data.uri} --resize {spelled}"
     small = [each for each in seen if each[1].height < height or each[1].width < width]
     if small and resize is None:
         picture, facts = small[0]

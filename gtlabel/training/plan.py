@@ -92,7 +92,8 @@ def plan_job(
     """The request of a job that trains on a dataset; see `gtlabel.journey.plan_training`.
 
     Raises:
-        RequestError: with one sentence for each thing that would fail.
+        RequestError: if what is asked for cannot be, with a sentence for each reason.
+        TrainingDataError: if the dataset or an earlier model would spoil it, in the same way.
     """
     # Of these, None means as little as leaving it out, but for a seed it means not to shuffle.
     given: dict[str, Any] = {
@@ -223,7 +224,8 @@ def _folder_findings(aws: Aws, data: TrainingData, places: Iterable[S3Uri]) -> I
                 f"there are no class folders at {place}, and tensorflow reads nothing else",
                 f"run gtlabel consolidate ... --into {data.uri} --format imagefolder",
             )
-        elif len(found) != len(data.classes):
+            return
+        if len(found) != len(data.classes):
             yield Finding(
                 "folders",
                 "error",
