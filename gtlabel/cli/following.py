@@ -129,6 +129,12 @@ class Watch:
         assert self.job is not None
         return described(self.job, self.heard, cost(self.job, self._price))
 
+    @property
+    def cost(self) -> str:
+        """What the job costs, as far as it was seen."""
+        assert self.job is not None
+        return cost_in_words(self.job, cost(self.job, self._price))
+
     def put(self, output: Format) -> None:
         """Print the job as it was last seen."""
         assert self.job is not None
@@ -143,7 +149,7 @@ class Watch:
                 "artifact": self.job.artifact or "none",
                 **self.job.metrics,
                 **({} if best is None else {"best epoch": best.epoch}),
-                "cost": cost_in_words(self.job, cost(self.job, self._price)),
+                "cost": self.cost,
             }
         )
 

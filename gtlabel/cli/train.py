@@ -196,8 +196,10 @@ def _follow(
     watch = Watch(aws, name, hourly_price=given)
     try:
         watch.follow(timeout=timeout, poll=poll)
-    except TrainingEndedError:
+    except TrainingEndedError as end:
         if output is Format.JSON:
             watch.put(output)
+        elif not end.timed_out:
+            say(f"cost: {watch.cost}")
         raise
     watch.put(output)
