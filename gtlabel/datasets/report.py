@@ -122,7 +122,7 @@ def _rendered(report: Report) -> str:
     return rendered("report.html", values, package=package)
 
 
-def _described(evaluation: Evaluation | None) -> Callable[..., tuple[str, str, float]] | None:
+def _described(evaluation: Evaluation | None) -> Callable[..., tuple[str, str, str]] | None:
     if evaluation is None:
         return None
     # It needs numpy, which the labels of a dataset can do without.

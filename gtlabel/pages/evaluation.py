@@ -10,7 +10,7 @@ from gtlabel.errors import StorageError
 from gtlabel.networks.evaluation import Evaluation, ScoredImage
 from gtlabel.networks.multilabel import MultiLabelEvaluation, ScoredLabels
 from gtlabel.pages import charts
-from gtlabel.pages.page import embedded, policy, rendered, style, write_whole
+from gtlabel.pages.page import embedded, percent, policy, rendered, style, write_whole
 
 MISTAKES_SHOWN = 24
 _BROKEN_SHOWN = 50
@@ -82,20 +82,20 @@ def write_evaluation(page: EvaluationPage, path: Path, picture: Callable[[str], 
 
 def described(
     evaluation: Evaluation | MultiLabelEvaluation,
-) -> Callable[[ScoredImage | ScoredLabels], tuple[str, str, float]]:
-    """What a picture is, what it was taken for, and how sure the network was of its worst error."""
+) -> Callable[[ScoredImage | ScoredLabels], tuple[str, str, str]]:
+    """What a picture is, what it was taken for, and how sure the network was of that, or how far off."""
 
-    def describe(image: ScoredImage | ScoredLabels) -> tuple[str, str, float]:
+    def describe(image: ScoredImage | ScoredLabels) -> tuple[str, str, str]:
         if isinstance(image, ScoredLabels):
             assert isinstance(evaluation, MultiLabelEvaluation)
             said = ", ".join(evaluation.predicted(image))
             error = max(
-                (1 - share if name in image.truth else share, share)
+                abs((name in image.truth) - share)
                 for name, share in zip(evaluation.classes, image.probabilities, strict=True)
             )
-            return ", ".join(image.truth) or "nothing", said or "nothing", error[0]
+            return ", ".join(image.truth) or "nothing", said or "nothing", f"off by {percent(error, 0)}"
         assert isinstance(evaluation, Evaluation)
-        return image.truth, evaluation.predicted(image), max(image.probabilities)
+        return image.truth, evaluation.predicted(image), percent(max(image.probabilities), 0)
 
     return describe
 
