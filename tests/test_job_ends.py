@@ -157,6 +157,38 @@ def test_a_channel_that_cannot_be_fed_fails_the_job_by_line(
     assert "Contents" not in sagemaker.aws.s3.list_objects_v2(Bucket="trash", Prefix="models/")
 
 
+@pytest.mark.parametrize("seed", [None, 7])
+def test_a_record_that_a_program_cannot_use_is_told_by_line_and_address(
+    start: Start, seed: int | None
+) -> None:
+    sagemaker = start(
+        """
+        names = [record[:1] for record in epoch("train", 0)[0::2]]
+        bad = 2 * names.index(bytes([5]))
+        (output / "failure").write_text(f"ClientError: record {bad} of the train channel: it is not a picture")
+        sys.exit(1)
+        """
+    )
+    lines = ["", *(line(number) for number in range(1, 9))]
+    sagemaker("CreateTrainingJob", **request(sagemaker, lines, shuffle_seed=seed))
+    assert (
+        sagemaker.wait()["FailureReason"]
+        == (
+            "ClientError: record 8 of the train channel: it is not a picture "
+            if seed is None
+            else sagemaker.describe()["FailureReason"].partition("(")[0]
+        )
+        + "(s3://trash/train.manifest, line 6: s3://trash/images/5.jpg), exit code: 1"
+    )
+
+
+def test_a_record_that_nobody_sent_explains_nothing(start: Start) -> None:
+    sagemaker = start("epoch('train', 0); sys.exit('record 99 of the train channel: what?')")
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    reason = sagemaker.wait()["FailureReason"]
+    assert reason == "AlgorithmError: record 99 of the train channel: what?, exit code: 1"
+
+
 def test_closing_ends_the_programs_and_their_jobs(start: Start, tmp_path: Path) -> None:
     sagemaker = start(f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))", SLEEPS)
     sagemaker("CreateTrainingJob", **request(sagemaker))

@@ -9,7 +9,6 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_S3DataSource.html
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import stat
 from collections import deque
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gtlabel import storage
 from gtlabel.emulator.container import input_mode, place_below
 from gtlabel.emulator.pipe import PipeChannel
+from gtlabel.emulator.shuffle import order
 from gtlabel.errors import GtlabelError, ManifestError, ObjectNotFoundError, StorageError
 from gtlabel.uris import S3Uri
 
@@ -149,14 +149,10 @@ class Objects:
         Raises:
             GtlabelError: when the turn comes of one that cannot be read.
         """
-        order = self._uris
-        if self._channel.seed is not None:
-            order = order.copy()
-            random.Random(f"{self._channel.seed}:{epoch}").shuffle(order)  # noqa: S311 - an order, not a secret
         ahead: deque[Future[bytes]] = deque()
         try:
-            for uri in order:
-                ahead.append(self._pool.submit(storage.read, self._s3, uri))
+            for place in order(len(self._uris), self._channel.seed, epoch):
+                ahead.append(self._pool.submit(storage.read, self._s3, self._uris[place]))
                 if len(ahead) == _PREFETCHED:
                     yield ahead.popleft().result()
             while ahead:

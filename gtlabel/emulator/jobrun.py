@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import OperationalError
 
 from gtlabel import storage
+from gtlabel.emulator.blame import line_meant
 from gtlabel.emulator.checkpoints import Checkpoints
 from gtlabel.emulator.container import HOST, Container, files_below, input_mode, packed, pipe_channel
 from gtlabel.emulator.inputs import Objects, download
@@ -265,7 +266,7 @@ class JobRun(threading.Thread):
             self._enter("Training", "Training image download completed. Training in progress.")
             code, early_end = self._follow(log)
         self._noted(lambda: self._record.measure(log.metrics))
-        return early_end or self._data_failed() or self._judge(code, log.last_line)
+        return early_end or self._data_failed() or self._judge(s3, code, log.last_line)
 
     def _feeder(self, s3: S3Client, channel: Mapping[str, Any]) -> Feeder:
         known = pipe_channel(channel)
@@ -292,7 +293,7 @@ class JobRun(threading.Thread):
                 self._container.signal(signal.SIGKILL)
         return code, outcome
 
-    def _judge(self, code: int, last_line: str) -> Outcome:
+    def _judge(self, s3: S3Client, code: int, last_line: str) -> Outcome:
         """How a job ended whose program ended by itself."""
         if code == 0:
             if files_below(self._container.model):
@@ -305,6 +306,9 @@ class JobRun(threading.Thread):
         text = self._container.failure() or _killed(code, last_line) or "the program gave no reason"
         if not text.startswith(("AlgorithmError:", "ClientError:")):
             text = f"AlgorithmError: {text}"
+        meant = line_meant(s3, self._work.channels("Pipe"), text)
+        if meant:
+            text = f"{text} ({meant})"
         return Outcome.failed_with(text, code)
 
     def _upload(self, s3: S3Client, outcome: Outcome) -> Outcome:

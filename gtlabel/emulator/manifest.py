@@ -7,16 +7,16 @@ in `-ref`, the text of any other (contract/training.md §4.3).
 from __future__ import annotations
 
 import json
-import random
 from array import array
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gtlabel.emulator.pictures import Pending, Pictures
+from gtlabel.emulator.shuffle import order
 from gtlabel.errors import GtlabelError, ManifestError, ManifestLineError
 
 if TYPE_CHECKING:
@@ -116,14 +116,11 @@ class Manifest:
                     _drop(begun)
 
     def _lines(self, epoch: int) -> Generator[tuple[int, bytes]]:
-        order: Sequence[int] = range(len(self._offsets))
         with self._copy.open("rb") as copy:
             if self._channel.seed is None:
                 yield from zip(self._numbers, copy, strict=True)
                 return
-            order = list(order)
-            random.Random(f"{self._channel.seed}:{epoch}").shuffle(order)  # noqa: S311 - an order, not a secret
-            for position in order:
+            for position in order(len(self._offsets), self._channel.seed, epoch):
                 copy.seek(self._offsets[position])
                 yield self._numbers[position], copy.readline()
 
