@@ -217,6 +217,15 @@ class _Converter:
         self.multi_label = True
         return self._emit("Sigmoid", [self._input(node)], node.name)
 
+    def _square_root(self, node: Node) -> str:
+        return self._emit("Sqrt", [self._input(node)], node.name)
+
+    def _square(self, node: Node) -> str:
+        return self._emit("Mul", [self._input(node), self._input(node)], node.name)
+
+    def _exponential(self, node: Node) -> str:
+        return self._emit("Exp", [self._input(node)], node.name)
+
     def _cast(self, node: Node) -> str:
         kind = node.attributes.get("dtype", "")
         if kind not in _FLOATS:
@@ -260,6 +269,9 @@ _OPERATORS: dict[str, Callable[[_Converter, Node], str]] = {
     "elemwise_add": _Converter._add,
     "_Plus": _Converter._add,
     "_plus": _Converter._add,
+    "sqrt": _Converter._square_root,
+    "square": _Converter._square,
+    "exp": _Converter._exponential,
     "SoftmaxOutput": _Converter._softmax,
     "Softmax": _Converter._softmax,
     "softmax": _Converter._softmax,

@@ -136,12 +136,21 @@ class SymbolWriter:
         return [_node(node) for node in self._nodes]
 
     def finish(self, head: int) -> dict[str, Any]:
-        """The graph whose output is `head`, ready for JSON."""
+        """The graph whose output is `head`, ready for JSON; what the head does not depend on is left out."""
+        needed = {head}
+        for index in range(head, -1, -1):
+            if index in needed:
+                needed.update(source for source, _, _ in self._nodes[index]["inputs"])
+        places = {index: place for place, index in enumerate(sorted(needed))}
+        nodes = [
+            {**self._nodes[index], "inputs": [[places[s], 0, 0] for s, _, _ in self._nodes[index]["inputs"]]}
+            for index in places
+        ]
         return {
-            "nodes": self._nodes,
-            "arg_nodes": [index for index, node in enumerate(self._nodes) if node["op"] == "null"],
-            "node_row_ptr": list(range(len(self._nodes) + 1)),
-            "heads": [[head, 0, 0]],
+            "nodes": nodes,
+            "arg_nodes": [index for index, node in enumerate(nodes) if node["op"] == "null"],
+            "node_row_ptr": list(range(len(nodes) + 1)),
+            "heads": [[places[head], 0, 0]],
             "attrs": {"mxnet_version": ["int", _MXNET_VERSION]},
         }
 
