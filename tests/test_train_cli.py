@@ -14,7 +14,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -31,10 +31,13 @@ from typer.main import get_command
 import gtlabel
 from gtlabel.aws import Aws
 from gtlabel.cli.train import app
+from gtlabel.emulator.actors import Served
 from gtlabel.emulator.child import running
+from gtlabel.emulator.spot import Spot
 from gtlabel.errors import SettingsError, TrainingEndedError, TrainingError, TrainingJobNameTakenError
 from gtlabel.storage import write, write_lines
 from gtlabel.training.cost import ceiling, cost_of, hourly_price, in_words
+from gtlabel.training.follow import LogLine, follow_training_job
 from gtlabel.training.jobs import TrainingJob
 from gtlabel.uris import S3Uri
 
@@ -60,6 +63,16 @@ FAILS = (
     "print('ClientError: Got empty batch from pipe.', flush=True); "
     "failure.write_text('ClientError: the image_shape is too small'); sys.exit(1)"
 )
+INTERRUPTED = """
+mark = model.parent / "checkpoints/seen"
+if mark.exists():
+    epoch(1, 0.5, 0.75)
+    (model / "weights").write_text("1")
+else:
+    mark.write_text("1")
+    epoch(0, 0.25, 0.5)
+    time.sleep(60)
+"""
 STEERS = r"print('\x1b[2J[red]\ttabs, \u00e4'); (model / 'weights').write_text('1')"
 
 
@@ -67,7 +80,6 @@ NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 # A job's name, and the command that started it.
 Followed = tuple[str, subprocess.CompletedProcess[str]]
-Look = Callable[..., str]
 
 
 @dataclass
@@ -141,18 +153,31 @@ def learned(account: Account) -> Followed:
     return account.train(LEARNS, "--wait")
 
 
+class Look:
+    """Runs `gtlabel train ...` in this process, where it takes less long, and gives what stands on stdout.
+
+    Attributes:
+        said: what the last one said on stderr.
+    """
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.said = ""
+        self._capsys = capsys
+
+    def __call__(self, *words: str) -> str:
+        self._capsys.readouterr()
+        _command().main([*words], "gtlabel train", standalone_mode=False)
+        seen = self._capsys.readouterr()
+        self.said = seen.err
+        return seen.out
+
+
 @pytest.fixture
 def look(account: Account, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Look:
-    """Runs `gtlabel train ...` in this process, and gives what stands on stdout: a process takes longer."""
+    """Commands in this process, on the account."""
     for name, value in account.environ.items():
         monkeypatch.setenv(name, value)
-
-    def run(*words: str) -> str:
-        capsys.readouterr()
-        _command().main([*words], "gtlabel train", standalone_mode=False)
-        return capsys.readouterr().out
-
-    return run
+    return Look(capsys)
 
 
 @cache
@@ -233,6 +258,36 @@ class TestFollowing:
         assert look(DATASET, "--name", name, "--env", f"WHAT={STEERS}") == f"{name}\n"
         account.until(name, "Completed")
         assert look("logs", name) == "#033[2J[red]    tabs, ä\n"
+
+    def test_a_job_whose_spot_machine_was_taken_away_is_followed_to_the_next_one(
+        self, account: Account, look: Look
+    ) -> None:
+        name = f"sorter-{next(account.names)}"
+        look(DATASET, "--name", name, "--spot", "--env", f"WHAT={INTERRUPTED}")
+        lines: list[LogLine] = []
+        steps: list[str] = []
+
+        def hear(line: LogLine) -> None:
+            lines.append(line)
+            if line.text == "Epoch[0] Validation-accuracy=0.5":
+                Spot(lambda: Served(account.environ["AWS_ENDPOINT_URL"])).interrupt(name, seconds=0.5)
+
+        follow_training_job(
+            account.aws.sagemaker,
+            account.aws.logs,
+            name,
+            on_line=hear,
+            on_change=lambda job: steps.append(job.secondary_status),
+            poll=0.05,
+            timeout=40,
+        )
+        assert [line.text[:8] for line in lines] == ["Epoch[0]"] * 4 + ["Epoch[1]"] * 4
+        assert [step for step in steps if step in ("Interrupted", "Completed")] == [
+            "Interrupted",
+            "Completed",
+        ]
+        shown = json.loads(look("show", name, "--output", "json"))
+        assert (shown["spot"], [point["validation"] for point in shown["curve"]]) == (True, [0.5, 0.75])
 
     def test_who_has_seen_enough_leaves_the_job_running_and_knows_how_to_stop_it(
         self, account: Account, look: Look
@@ -329,18 +384,17 @@ class TestStarting:
         self, account: Account, learned: Followed, look: Look
     ) -> None:
         words = ["--spot", "--max-runtime", "7200", "--tag", "team=bins", "--seed", "0", "--dry-run"]
-        name, run = account.train("pass", *words, "--set", "epochs=3", "--instance-type", "ml.g5.2xlarge")
-        assert run.returncode == 0, run.stderr
-        request = json.loads(run.stdout)
+        words += ["--set", "epochs=3", "--instance-type", "ml.g5.2xlarge", "--env", "WHAT=pass"]
+        request = json.loads(look(DATASET, "--name", "planned", *words))
         assert request["EnableManagedSpotTraining"] is True
         assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 7200, "MaxWaitTimeInSeconds": 14400}
         assert {"Key": "team", "Value": "bins"} in request["Tags"]
         assert request["InputDataConfig"][0]["ShuffleConfig"] == {"Seed": 0}
         assert request["Environment"] == {"WHAT": "pass"}
         assert request["HyperParameters"]["epochs"] == "3"
-        assert "it would cost at most $3.03: $1.515 an hour for ml.g5.2xlarge in us-east-1" in run.stderr
+        assert "it would cost at most $3.03: $1.515 an hour for ml.g5.2xlarge in us-east-1" in look.said
         with pytest.raises(account.aws.sagemaker.exceptions.ClientError, match="not found"):
-            account.aws.sagemaker.describe_training_job(TrainingJobName=name)
+            account.aws.sagemaker.describe_training_job(TrainingJobName="planned")
         with pytest.raises(TrainingJobNameTakenError, match="pick another with --name"):
             look(DATASET, "--name", learned[0], "--dry-run")
 
