@@ -191,123 +191,123 @@ def fields(text: str) -> dict[str, str]:
     return {line[0]: line[1] for line in found if len(line) == 2}
 
 
-class TestFollowing:
-    """`gtlabel train --wait`."""
+# `gtlabel train --wait`.
 
-    def test_lines_steps_and_the_curve_pass_on_stderr_and_the_result_stands_on_stdout(
-        self, learned: Followed
-    ) -> None:
-        name, run = learned
-        assert run.returncode == 0, run.stderr
-        shown = fields(run.stdout)
-        assert shown["status"] == "Completed"
-        assert shown["artifact"] == f"{DATASET}models/{name}/output/model.tar.gz"
-        assert (shown["train:accuracy"], shown["best epoch"]) == ("0.7", "0")
-        assert re.fullmatch(r"less than \$0.01 for \d+ seconds", shown["cost"])
-        said = run.stderr.splitlines()
-        assert said.index(f"{name}: Completed") > said.index("Epoch[2] Validation-accuracy=0.5")
-        assert "Epoch[0] Batch [20]     Speed: 155.4 samples/sec        accuracy=0.5" in said
-        # A file is no terminal: nothing is drawn that it could not hold.
-        assert "     +------" in said
-        assert said[-1] == "      epochs 0 to 2   . train 70.0%   * validation 50.0%"
-        assert run.stderr.isascii()
 
-    def test_the_aws_command_line_reads_the_same_lines(
-        self, account: Account, learned: Followed, look: Look
-    ) -> None:
-        name, _ = learned
-        group = "/aws/sagemaker/TrainingJobs"
-        found = account.aws.logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")
-        (stream,) = [each["logStreamName"] for each in found["logStreams"]]
-        words = ["logs", "get-log-events", "--log-group-name", group, "--log-stream-name", stream]
-        run = subprocess.run(
-            [BIN / "aws", *words, "--start-from-head", "--output", "json"],
-            env=account.environ,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert run.returncode == 0, run.stderr
-        theirs = [event["message"].replace("#011", "\t") for event in json.loads(run.stdout)["events"]]
-        assert len(theirs) == 12
-        ours = [json.loads(line) for line in look("logs", name, "--output", "json").splitlines()]
-        assert [line["text"] for line in ours] == theirs
-        assert {line["host"] for line in ours} == {"algo-1"}
+def test_lines_steps_and_the_curve_pass_on_stderr_and_the_result_stands_on_stdout(learned: Followed) -> None:
+    name, run = learned
+    assert run.returncode == 0, run.stderr
+    shown = fields(run.stdout)
+    assert shown["status"] == "Completed"
+    assert shown["artifact"] == f"{DATASET}models/{name}/output/model.tar.gz"
+    assert (shown["train:accuracy"], shown["best epoch"]) == ("0.7", "0")
+    assert re.fullmatch(r"(less than )?\$0\.0\d for \d+ seconds", shown["cost"])
+    said = run.stderr.splitlines()
+    assert said.index(f"{name}: Completed") > said.index("Epoch[2] Validation-accuracy=0.5")
+    assert "Epoch[0] Batch [20]     Speed: 155.4 samples/sec        accuracy=0.5" in said
+    # A file is no terminal: nothing is drawn that it could not hold.
+    assert "     +------" in said
+    assert said[-1] == "      epochs 0 to 2   . train 70.0%   * validation 50.0%"
+    assert run.stderr.isascii()
 
-    def test_a_job_that_has_ended_is_followed_from_its_first_line(
-        self, learned: Followed, look: Look
-    ) -> None:
-        name, _ = learned
-        assert look("logs", name, "--follow", "--poll", "0.01") == look("logs", name) != ""
 
-    def test_a_failure_is_explained_and_has_its_own_exit_code(self, account: Account, look: Look) -> None:
-        name, run = account.train(FAILS, "--wait", "--output", "json")
-        assert run.returncode == 3
-        assert f"gtlabel: the training job '{name}' ended as Failed: ClientError: the image" in run.stderr
-        found = json.loads(run.stdout)
-        assert (found["status"], found["artifact"], found["curve"]) == ("Failed", None, [])
-        (meaning,) = found["explained"]
-        assert "name source-ref first and the label attribute as the lines spell it" in meaning
-        assert f"what that means: {meaning}" in run.stderr
-        shown = look("show", name)
-        assert fields(shown)["failure reason"] == "ClientError: the image_shape is too small, exit code: 1"
-        assert f"what that means: {meaning}" in shown
+def test_the_aws_command_line_reads_the_same_lines(account: Account, learned: Followed, look: Look) -> None:
+    name, _ = learned
+    group = "/aws/sagemaker/TrainingJobs"
+    found = account.aws.logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")
+    (stream,) = [each["logStreamName"] for each in found["logStreams"]]
+    words = ["logs", "get-log-events", "--log-group-name", group, "--log-stream-name", stream]
+    run = subprocess.run(
+        [BIN / "aws", *words, "--start-from-head", "--output", "json"],
+        env=account.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == 0, run.stderr
+    theirs = [event["message"].replace("#011", "\t") for event in json.loads(run.stdout)["events"]]
+    assert len(theirs) == 12
+    ours = [json.loads(line) for line in look("logs", name, "--output", "json").splitlines()]
+    assert [line["text"] for line in ours] == theirs
+    assert {line["host"] for line in ours} == {"algo-1"}
 
-    def test_a_program_s_lines_cannot_steer_the_terminal(self, account: Account, look: Look) -> None:
-        name = f"sorter-{next(account.names)}"
-        assert look(DATASET, "--name", name, "--env", f"WHAT={STEERS}") == f"{name}\n"
-        account.until(name, "Completed")
-        assert look("logs", name) == "#033[2J[red]    tabs, ä\n"
 
-    def test_a_job_whose_spot_machine_was_taken_away_is_followed_to_the_next_one(
-        self, account: Account, look: Look
-    ) -> None:
-        name = f"sorter-{next(account.names)}"
-        look(DATASET, "--name", name, "--spot", "--env", f"WHAT={INTERRUPTED}")
-        lines: list[LogLine] = []
-        steps: list[str] = []
+def test_a_job_that_has_ended_is_followed_from_its_first_line(learned: Followed, look: Look) -> None:
+    name, _ = learned
+    assert look("logs", name, "--follow", "--poll", "0.01") == look("logs", name) != ""
 
-        def hear(line: LogLine) -> None:
-            lines.append(line)
-            if line.text == "Epoch[0] Validation-accuracy=0.5":
-                Spot(lambda: Served(account.environ["AWS_ENDPOINT_URL"])).interrupt(name, seconds=0.5)
 
-        follow_training_job(
-            account.aws.sagemaker,
-            account.aws.logs,
-            name,
-            on_line=hear,
-            on_change=lambda job: steps.append(job.secondary_status),
-            poll=0.05,
-            timeout=40,
-        )
-        assert [line.text[:8] for line in lines] == ["Epoch[0]"] * 4 + ["Epoch[1]"] * 4
-        assert [step for step in steps if step in ("Interrupted", "Completed")] == [
-            "Interrupted",
-            "Completed",
-        ]
-        shown = json.loads(look("show", name, "--output", "json"))
-        assert (shown["spot"], [point["validation"] for point in shown["curve"]]) == (True, [0.5, 0.75])
+def test_a_failure_is_explained_and_has_its_own_exit_code(account: Account, look: Look) -> None:
+    name, run = account.train(FAILS, "--wait", "--output", "json")
+    assert run.returncode == 3
+    assert f"gtlabel: the training job '{name}' ended as Failed: ClientError: the image" in run.stderr
+    found = json.loads(run.stdout)
+    assert (found["status"], found["artifact"], found["curve"]) == ("Failed", None, [])
+    (meaning,) = found["explained"]
+    assert "name source-ref first and the label attribute as the lines spell it" in meaning
+    assert f"what that means: {meaning}" in run.stderr
+    shown = look("show", name)
+    assert fields(shown)["failure reason"] == "ClientError: the image_shape is too small, exit code: 1"
+    assert f"what that means: {meaning}" in shown
 
-    def test_who_has_seen_enough_leaves_the_job_running_and_knows_how_to_stop_it(
-        self, account: Account, look: Look
-    ) -> None:
-        name = f"sorter-{next(account.names)}"
-        words = ["train", DATASET, "--name", name, "--env", f"WHAT={LASTS}", "--wait", "--poll", "0.1"]
-        seen, code = _in_a_terminal(account, words, leave_at=f"{name}: Training   0:".encode())
-        assert code == 130
-        assert "● validation 50.0%" in seen
-        assert "at most $0.74" in seen
-        assert f"stop it: gtlabel train stop {name}" in " ".join(seen.split())
-        assert account.until(name, "Training")["TrainingJobStatus"] == "InProgress"
 
-        with pytest.raises(TrainingEndedError, match="it goes on") as late:
-            look("logs", name, "--follow", "--timeout", "0.1", "--poll", "0.05")
-        assert late.value.timed_out
-        result = json.loads(look("stop", name, "--wait", "--poll", "0.1", "--output", "json"))
-        assert (result["status"], [point["train"] for point in result["curve"]]) == ("Stopped", [0.25, 0.5])
-        with pytest.raises(TrainingError, match="has already ended as Stopped"):
-            look("stop", name)
+def test_a_program_s_lines_cannot_steer_the_terminal(account: Account, look: Look) -> None:
+    name = f"sorter-{next(account.names)}"
+    assert look(DATASET, "--name", name, "--env", f"WHAT={STEERS}") == f"{name}\n"
+    account.until(name, "Completed")
+    assert look("logs", name) == "#033[2J[red]    tabs, ä\n"
+
+
+def test_a_job_whose_spot_machine_was_taken_away_is_followed_to_the_next_one(
+    account: Account, look: Look
+) -> None:
+    name = f"sorter-{next(account.names)}"
+    look(DATASET, "--name", name, "--spot", "--env", f"WHAT={INTERRUPTED}")
+    lines: list[LogLine] = []
+    steps: list[str] = []
+
+    def hear(line: LogLine) -> None:
+        lines.append(line)
+        if line.text == "Epoch[0] Validation-accuracy=0.5":
+            Spot(lambda: Served(account.environ["AWS_ENDPOINT_URL"])).interrupt(name, seconds=0.5)
+
+    follow_training_job(
+        account.aws.sagemaker,
+        account.aws.logs,
+        name,
+        on_line=hear,
+        on_change=lambda job: steps.append(job.secondary_status),
+        poll=0.05,
+        timeout=40,
+    )
+    assert [line.text[:8] for line in lines] == ["Epoch[0]"] * 4 + ["Epoch[1]"] * 4
+    assert [step for step in steps if step in ("Interrupted", "Completed")] == [
+        "Interrupted",
+        "Completed",
+    ]
+    shown = json.loads(look("show", name, "--output", "json"))
+    assert (shown["spot"], [point["validation"] for point in shown["curve"]]) == (True, [0.5, 0.75])
+
+
+def test_who_has_seen_enough_leaves_the_job_running_and_knows_how_to_stop_it(
+    account: Account, look: Look
+) -> None:
+    name = f"sorter-{next(account.names)}"
+    words = ["train", DATASET, "--name", name, "--env", f"WHAT={LASTS}", "--wait", "--poll", "0.1"]
+    seen, code = _in_a_terminal(account, words, leave_at=f"{name}: Training   0:".encode())
+    assert code == 130
+    assert "● validation 50.0%" in seen
+    assert "at most $0.74" in seen
+    assert f"stop it: gtlabel train stop {name}" in " ".join(seen.split())
+    assert account.until(name, "Training")["TrainingJobStatus"] == "InProgress"
+
+    with pytest.raises(TrainingEndedError, match="it goes on") as late:
+        look("logs", name, "--follow", "--timeout", "0.1", "--poll", "0.05")
+    assert late.value.timed_out
+    result = json.loads(look("stop", name, "--wait", "--poll", "0.1", "--output", "json"))
+    assert (result["status"], [point["train"] for point in result["curve"]]) == ("Stopped", [0.25, 0.5])
+    with pytest.raises(TrainingError, match="has already ended as Stopped"):
+        look("stop", name)
 
 
 def _in_a_terminal(account: Account, words: list[str], leave_at: bytes) -> tuple[str, int]:
@@ -337,74 +337,77 @@ def _in_a_terminal(account: Account, words: list[str], leave_at: bytes) -> tuple
     return seen.decode(), code
 
 
-class TestLookingAround:
-    """`gtlabel train list`, `show` and `failures`."""
-
-    def test_a_job_is_shown_with_its_steps_its_cost_and_what_it_learned_from(
-        self, learned: Followed, look: Look
-    ) -> None:
-        name, _ = learned
-        shown = look("show", name, "--hourly-price", "3600")
-        assert fields(shown)["machines"] == "1 x ml.g4dn.xlarge"
-        assert fields(shown)["train channel"] == f"{DATASET}train.manifest"
-        assert fields(shown)["tag gtlabel:dataset"] == DATASET
-        assert re.fullmatch(r"\$(\d+)\.00 for \1 seconds", fields(shown)["cost"])
-        steps = re.findall(r"^([A-Z]\w+) +\d{4}-\d\d-\d\dT", shown, re.MULTILINE)
-        assert steps == ["Starting", "Training", "Uploading", "Completed"]
-        assert shown.endswith("epochs 0 to 2   . train 70.0%   * validation 50.0%\n")
-        found = json.loads(look("show", name, "--output", "json"))
-        assert found["curve"][1] == {"epoch": 1, "train": 0.6, "validation": 0.5, "seconds": 0.5}
-        assert found["tags"]["gtlabel:dataset"] == DATASET
-        paid = 0.7364 * found["billable_seconds"] / 3600
-        assert found["cost"]["so_far"] == found["cost"]["at_most"] == pytest.approx(paid, abs=1e-4)
-
-    def test_jobs_are_listed_by_what_is_asked_for(self, learned: Followed, look: Look) -> None:
-        name, _ = learned
-        words = ["list", "--name-contains", name, "--since", "2026-01-01", "--sort", "name"]
-        found = {job["name"]: job["status"] for job in json.loads(look(*words, "--output", "json"))}
-        assert found[name] == "Completed"
-        assert look(*words, "--limit", "1").splitlines()[0].split() == ["name", "status", "created", "ended"]
-        assert look("list", "--until", "2026-01-01") == ""
-        with pytest.raises(TrainingError, match="their statuses are InProgress, Completed, Failed"):
-            look("list", "--status", "Done")
-
-    def test_failures_are_a_table_and_each_is_explained(self, look: Look) -> None:
-        rows = json.loads(look("failures", "--output", "json"))
-        assert [row["number"] for row in rows] == list(range(1, 24))
-        told = look("failures", f"AlgorithmError: {rows[4]['message']}")
-        assert told.startswith(f"{rows[4]['cause']}; {rows[4]['remedy']}\n")
-        with pytest.raises(TrainingError, match="knows nothing about that message"):
-            look("failures", "the dog ate it")
+# `gtlabel train list`, `show` and `failures`.
 
 
-class TestStarting:
-    """`gtlabel train DATASET`."""
+def test_a_job_is_shown_with_its_steps_its_cost_and_what_it_learned_from(
+    learned: Followed, look: Look
+) -> None:
+    name, _ = learned
+    shown = look("show", name, "--hourly-price", "3600")
+    assert fields(shown)["machines"] == "1 x ml.g4dn.xlarge"
+    assert fields(shown)["train channel"] == f"{DATASET}train.manifest"
+    assert fields(shown)["tag gtlabel:dataset"] == DATASET
+    assert re.fullmatch(r"\$(\d+)\.00 for \1 seconds", fields(shown)["cost"])
+    steps = re.findall(r"^([A-Z]\w+) +\d{4}-\d\d-\d\dT", shown, re.MULTILINE)
+    assert steps == ["Starting", "Training", "Uploading", "Completed"]
+    assert shown.endswith("epochs 0 to 2   . train 70.0%   * validation 50.0%\n")
+    found = json.loads(look("show", name, "--output", "json"))
+    assert found["curve"][1] == {"epoch": 1, "train": 0.6, "validation": 0.5, "seconds": 0.5}
+    assert found["tags"]["gtlabel:dataset"] == DATASET
+    paid = 0.7364 * found["billable_seconds"] / 3600
+    assert found["cost"]["so_far"] == found["cost"]["at_most"] == pytest.approx(paid, abs=1e-4)
 
-    def test_a_dry_run_says_what_it_would_cost_and_sends_nothing(
-        self, account: Account, learned: Followed, look: Look
-    ) -> None:
-        words = ["--spot", "--max-runtime", "7200", "--tag", "team=bins", "--seed", "0", "--dry-run"]
-        words += ["--set", "epochs=3", "--instance-type", "ml.g5.2xlarge", "--env", "WHAT=pass"]
-        request = json.loads(look(DATASET, "--name", "planned", *words))
-        assert request["EnableManagedSpotTraining"] is True
-        assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 7200, "MaxWaitTimeInSeconds": 14400}
-        assert {"Key": "team", "Value": "bins"} in request["Tags"]
-        assert request["InputDataConfig"][0]["ShuffleConfig"] == {"Seed": 0}
-        assert request["Environment"] == {"WHAT": "pass"}
-        assert request["HyperParameters"]["epochs"] == "3"
-        assert "it would cost at most $3.03: $1.515 an hour for ml.g5.2xlarge in us-east-1" in look.said
-        with pytest.raises(account.aws.sagemaker.exceptions.ClientError, match="not found"):
-            account.aws.sagemaker.describe_training_job(TrainingJobName="planned")
-        with pytest.raises(TrainingJobNameTakenError, match="pick another with --name"):
-            look(DATASET, "--name", learned[0], "--dry-run")
 
-    def test_help_shows_what_a_start_takes_and_the_other_commands(self, look: Look) -> None:
-        shown = look("--help")
-        assert "| COMMAND [ARGS]..." in shown
-        assert "--spot" in shown
-        assert "failures" in shown
-        assert "Example: gtlabel train" in shown
-        assert look("start", "--help").count("--spot") == shown.count("--spot")
+def test_jobs_are_listed_by_what_is_asked_for(learned: Followed, look: Look) -> None:
+    name, _ = learned
+    words = ["list", "--name-contains", name, "--since", "2026-01-01", "--sort", "name"]
+    found = {job["name"]: job["status"] for job in json.loads(look(*words, "--output", "json"))}
+    assert found[name] == "Completed"
+    assert look(*words, "--limit", "1").splitlines()[0].split() == ["name", "status", "created", "ended"]
+    assert look("list", "--until", "2026-01-01") == ""
+    with pytest.raises(TrainingError, match="their statuses are InProgress, Completed, Failed"):
+        look("list", "--status", "Done")
+
+
+def test_failures_are_a_table_and_each_is_explained(look: Look) -> None:
+    rows = json.loads(look("failures", "--output", "json"))
+    assert [row["number"] for row in rows] == list(range(1, 24))
+    told = look("failures", f"AlgorithmError: {rows[4]['message']}")
+    assert told.startswith(f"{rows[4]['cause']}; {rows[4]['remedy']}\n")
+    with pytest.raises(TrainingError, match="knows nothing about that message"):
+        look("failures", "the dog ate it")
+
+
+# `gtlabel train DATASET`.
+
+
+def test_a_dry_run_says_what_it_would_cost_and_sends_nothing(
+    account: Account, learned: Followed, look: Look
+) -> None:
+    words = ["--spot", "--max-runtime", "7200", "--tag", "team=bins", "--seed", "0", "--dry-run"]
+    words += ["--set", "epochs=3", "--instance-type", "ml.g5.2xlarge", "--env", "WHAT=pass"]
+    request = json.loads(look(DATASET, "--name", "planned", *words))
+    assert request["EnableManagedSpotTraining"] is True
+    assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 7200, "MaxWaitTimeInSeconds": 14400}
+    assert {"Key": "team", "Value": "bins"} in request["Tags"]
+    assert request["InputDataConfig"][0]["ShuffleConfig"] == {"Seed": 0}
+    assert request["Environment"] == {"WHAT": "pass"}
+    assert request["HyperParameters"]["epochs"] == "3"
+    assert "it would cost at most $3.03: $1.515 an hour for ml.g5.2xlarge in us-east-1" in look.said
+    with pytest.raises(account.aws.sagemaker.exceptions.ClientError, match="not found"):
+        account.aws.sagemaker.describe_training_job(TrainingJobName="planned")
+    with pytest.raises(TrainingJobNameTakenError, match="pick another with --name"):
+        look(DATASET, "--name", learned[0], "--dry-run")
+
+
+def test_help_shows_what_a_start_takes_and_the_other_commands(look: Look) -> None:
+    shown = look("--help")
+    assert "| COMMAND [ARGS]..." in shown
+    assert "--spot" in shown
+    assert "failures" in shown
+    assert "Example: gtlabel train" in shown
+    assert look("start", "--help").count("--spot") == shown.count("--spot")
 
 
 class TestCost:
