@@ -51,6 +51,8 @@ def aws(request: pytest.FixtureRequest) -> Aws:
         "raw_url",
         "spelling of header names",
         "moto.iam.urls.url_paths['{0}/$']",
+        "moto.logs.urls.url_paths['{0}/$']",
+        "moto.logs.models.LogsBackend has groups",
         "moto.settings.INITIAL_NO_AUTH_ACTION_COUNT",
         "moto.iam.access_control has create_access_key(",
         "IAMRequest(...).check_signature()",

@@ -186,6 +186,31 @@ def test_log_lines_can_be_read_while_the_program_runs_and_by_pages(served: Aws) 
     assert (after["events"], after["nextForwardToken"]) == ([], page["nextForwardToken"])
 
 
+def test_the_lines_of_one_job_are_found_by_the_beginning_of_its_streams(aws: Aws) -> None:
+    for name in ("apple", "apples"):
+        program = f"""
+            print("the first of {name}", flush=True)
+            print("the last of {name}", flush=True)
+            (model / "weights").write_text("1")
+        """
+        aws.sagemaker.create_training_job(**own(program, name))
+    for name in ("apple", "apples"):
+        wait(aws, name)
+
+    def found(prefix: str, **more: Any) -> list[str]:
+        pages = aws.logs.get_paginator("filter_log_events").paginate(
+            logGroupName=LOG_GROUP, logStreamNamePrefix=prefix, PaginationConfig={"PageSize": 1}, **more
+        )
+        return [event["message"] for page in pages for event in page["events"]]
+
+    assert found("apple/") == ["the first of apple", "the last of apple"]
+    assert found("apples/", filterPattern="last") == ["the last of apples"]
+    assert len(found("apple")) == 4
+    assert found("pear") == []
+    with pytest.raises(aws.logs.exceptions.ResourceNotFoundException):
+        aws.logs.filter_log_events(logGroupName="/nowhere", logStreamNamePrefix="apple/")
+
+
 def _stream(aws: Aws) -> str:
     found = aws.logs.describe_log_streams(logGroupName=LOG_GROUP, logStreamNamePrefix="sorter/")
     return found["logStreams"][0]["logStreamName"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from gtlabel.emulator import greengrass, groundtruth, stacks, training
+from gtlabel.emulator import greengrass, groundtruth, logs, stacks, training
 from gtlabel.emulator.api import Context, Operation, Operations
 from gtlabel.emulator.clock import Clock
 from gtlabel.emulator.environment import session
@@ -199,6 +199,7 @@ class Emulator:
         }
         services = {
             "sagemaker": {**labeling, **trainings, **tags},
+            "logs": logs.operations(),
             "greengrassv2": greengrass.operations(self.shelf, lambda context: self.aws(context).s3),
         }
         return {

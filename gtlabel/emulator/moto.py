@@ -20,6 +20,8 @@ from xml.sax.saxutils import escape
 import moto.backend_index
 import moto.greengrass.urls
 import moto.iam.urls
+import moto.logs.models
+import moto.logs.urls
 import moto.s3.models
 import moto.s3.responses
 import moto.s3.utils
@@ -39,6 +41,7 @@ Handler = Callable[[Any, str, Any], Triple]
 
 _SAGEMAKER_PATH = "{0}/$"
 _IAM_PATH = "{0}/$"
+_LOGS_PATH = "{0}/$"
 # Greengrass V2 shares host and signing name with V1, which moto has; these are V2's paths alone, and tags.
 _GREENGRASS_PATHS = (
     "{0}/greengrass/v2/(?P<rest>.+)$",
@@ -97,10 +100,12 @@ def install(
     with _seam.lock:
         _seam.operations_of = operations_of
         _seam.on_reset = on_reset
-        _seam.wires = {name: Wire(name, strict=strict) for name in ("sagemaker", "greengrassv2")}
+        _seam.wires = {name: Wire(name, strict=strict) for name in ("sagemaker", "greengrassv2", "logs")}
         if not _seam.plugged:
             sagemaker = moto.sagemaker.urls.url_paths
             sagemaker[_SAGEMAKER_PATH] = _in_front_of(sagemaker[_SAGEMAKER_PATH], "sagemaker")
+            logs = moto.logs.urls.url_paths
+            logs[_LOGS_PATH] = _in_front_of(logs[_LOGS_PATH], "logs")
             for path in _GREENGRASS_PATHS:
                 moto.greengrass.urls.url_paths[path] = _in_front_of(_not_implemented, "greengrassv2")
             iam = moto.iam.urls.url_paths
@@ -224,6 +229,13 @@ def _assumptions() -> Iterator[tuple[str, bool]]:
     yield from _stack_assumptions()
     yield from _server_assumptions()
     yield "moto.iam.urls.url_paths['{0}/$'] is a handler", _handles(moto.iam.urls, _IAM_PATH)
+    yield "moto.logs.urls.url_paths['{0}/$'] is a handler", _handles(moto.logs.urls, _LOGS_PATH)
+    filtering = getattr(moto.logs.models.LogsBackend, "filter_log_events", None)
+    yield (
+        "moto.logs.models.LogsBackend has groups of streams, and filter_log_events(log_stream_names, ...)",
+        _takes(filtering, "log_group_name", "log_stream_names", "next_token", "interleaved")
+        and "groups" in vars(_backends("logs")["123456789012"]["us-east-1"]),
+    )
     yield from identities.assumptions()
 
 
