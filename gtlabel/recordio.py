@@ -88,7 +88,7 @@ def decode(buffer: ReadableBuffer) -> Iterator[memoryview]:
         RecordIOError: at the first record that is not one, or that the buffer ends in.
     """
     view = memoryview(buffer).cast("B").toreadonly()
-    return _records(view, len(view), lambda _: 0)
+    return _records(view, len(view), 0, lambda _: 0)
 
 
 def read_views(stream: BinaryIO, chunk: int = _CHUNK) -> Iterator[memoryview]:
@@ -104,7 +104,7 @@ def read_views(stream: BinaryIO, chunk: int = _CHUNK) -> Iterator[memoryview]:
     Raises:
         RecordIOError: at the first record that is not one, or that the stream ends in.
     """
-    return _records(memoryview(bytearray(chunk)), 0, _filling(stream))
+    return _records(memoryview(bytearray(chunk)), 0, chunk, _filling(stream))
 
 
 def read_records(stream: BinaryIO) -> Iterator[bytes]:
@@ -116,9 +116,8 @@ def read_records(stream: BinaryIO) -> Iterator[bytes]:
     return map(bytes, read_views(stream))
 
 
-def _records(room: memoryview, end: int, fill: _Fill) -> Iterator[memoryview]:
-    """Yield the payloads of the first `end` bytes of a room, and of all that it is filled with after them."""
-    chunk = len(room)
+def _records(room: memoryview, end: int, chunk: int, fill: _Fill) -> Iterator[memoryview]:
+    """Yield the payloads of the first `end` bytes of a room, and of all that fills it and more after them."""
     views = room.toreadonly()
     start = number = 0
     parts: list[bytes] = []

@@ -1,4 +1,4 @@
-"""`gtlabel local pipe`: a training program of one's own under the conditions of a job, and what that shows."""
+"""`gtlabel local pipe`: a training program of one's own under the conditions of a job, and what it shows."""
 
 from __future__ import annotations
 

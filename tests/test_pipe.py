@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -36,6 +37,7 @@ class Bucket:
     def __init__(self, objects: dict[str, bytes], delay: float = 0.0) -> None:
         self.objects = objects
         self.delay = delay
+        self.meta = SimpleNamespace(config=SimpleNamespace(max_pool_connections=16))
         self.asked: list[str] = []
 
     def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803, ARG002 - as boto3
@@ -325,7 +327,7 @@ def test_a_copy_of_a_dataset_is_asked_for_its_own_files_only(tmp_path: Path) -> 
         assert epoch(directory, 0)[::2] == [b"one", b"two"]
     copies = Copies(tmp_path, root)
     with pytest.raises(StorageError, match="has no copy"):
-        copies(S3Uri(f"{root}elsewhere/1.jpg"))
+        copies.find(S3Uri(f"{root}elsewhere/1.jpg"))
 
 
 def test_it_is_known_how_much_of_each_epoch_was_read(tmp_path: Path) -> None:
@@ -334,7 +336,9 @@ def test_it_is_known_how_much_of_each_epoch_was_read(tmp_path: Path) -> None:
         wait_until((directory / "train_1").exists)
         with reading(directory, 1) as stream:
             # A picture and its label are two frames of 12 bytes; 5 of them, and a part of the sixth.
-            assert len(stream.read(5 * 24 + 7)) == 5 * 24 + 7
+            left = 5 * 24 + 7
+            while left:
+                left -= len(stream.read(left) or b"")
         epoch(directory, 2)
         wait_until((directory / "train_3").exists)
     first, second, third = feeder.epochs

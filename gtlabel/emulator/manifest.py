@@ -103,8 +103,10 @@ class Manifest:
                 number, begun = ahead.popleft()
                 if isinstance(begun, ManifestLineError):
                     raise begun
-                if not all(isinstance(value, bytes) or value.done() for value in begun):
-                    yield None
+                for value in begun:
+                    if not isinstance(value, bytes) and not value.done():
+                        yield None
+                        break
                 values = self._results(number, begun)
                 yield from values
                 largest = max(largest, sum(map(len, values)))
@@ -150,13 +152,13 @@ class Manifest:
         return msgspec.json.decode(text, type=str).encode() if text.startswith(b'"') else text
 
     def _results(self, number: int, begun: _Begun) -> list[bytes]:
-        values = []
-        for place, value in enumerate(begun):
-            try:
-                values.append(value if isinstance(value, bytes) else value.result())
-            except GtlabelError as error:
-                _drop(begun[place + 1 :])
-                raise self._error(number, str(error)) from error
+        values: list[bytes] = []
+        try:
+            for value in begun:
+                values.append(value if isinstance(value, bytes) else value.result())  # noqa: PERF401
+        except GtlabelError as error:
+            _drop(begun[len(values) + 1 :])
+            raise self._error(number, str(error)) from error
         return values
 
     def _error(self, number: int, reason: str) -> ManifestLineError:
