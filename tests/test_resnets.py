@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden_mxnet import CASES, CLASSES, RECORDED, Case, pictures, weights
+from golden_mxnet import CASES, CLASSES, RECORDED, RULES, STEPS, Case, pictures, truth, weights
 from programs import need
 
 from gtlabel.errors import ArtifactError
@@ -122,18 +122,28 @@ def test_a_seed_draws_the_same_weights_whatever_else_there_is() -> None:
 # --- torch
 
 ASK_TORCH = """
+import json
 import sys
 import numpy as np
 from pathlib import Path
 from gtlabel.networks.artifact import read_artifact
+from gtlabel.training.hyperparameters import Hyperparameters
 from gtlabel.training.torchdoor import load_torch
+from gtlabel.training.torchlearning import Learner
 from gtlabel.training.torchnetwork import TorchNetwork
 torch = load_torch(1)
 for folder in map(Path, sys.argv[1:]):
     artifact = read_artifact(folder)
+    asked = json.loads((folder / "asked.json").read_text())
     network = TorchNetwork(torch, artifact.symbol, artifact.params)
     batch = torch.from_numpy(np.load(folder / "x.npy"))
     np.save(folder / "y.npy", network.probabilities(batch).numpy())
+    for rule, told in asked["rules"].items():
+        network.load(artifact.params)
+        learner = Learner(torch, network, Hyperparameters(**told))
+        learner.begin_epoch(0)
+        said = [learner.learn(batch, torch.tensor(asked["truth"]))[0] for _ in range(asked["steps"])]
+        np.save(folder / f"{rule}.npy", torch.stack(said).numpy())
 """
 
 
@@ -153,15 +163,52 @@ def ask_torch(folders: Sequence[Path]) -> None:
     )
 
 
-def test_torch_runs_the_graphs_as_mxnet_does(tmp_path: Path) -> None:
-    cases = [*ANSWERED, next(case for case in CASES if case.half)]
+LEARNING = (CASES[0], CASES[2])
+
+
+@pytest.fixture(scope="module")
+def torch_said(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What torch says of the pictures, and while it learns them, in a folder for each network."""
+    root = tmp_path_factory.mktemp("torch")
+    cases = [case for case in CASES if case in ANSWERED or case.half]
     for case in cases:
-        write_artifact(tmp_path / case.name, filled(case))
-        np.save(tmp_path / case.name / "x.npy", pictures(case.shape))
-    ask_torch([tmp_path / case.name for case in cases])
-    for case in ANSWERED:
-        answers = np.load(tmp_path / case.name / "y.npy")
-        np.testing.assert_allclose(answers, facts(case)["answers"], rtol=0, atol=1e-5)
-    half = np.load(tmp_path / cases[-1].name / "y.npy")
-    converted = Network(to_onnx(filled(cases[-1]), NAMES)).probabilities(pictures(cases[-1].shape))
-    np.testing.assert_allclose(half, converted, rtol=0, atol=1e-5)
+        folder = root / case.name
+        write_artifact(folder, filled(case))
+        np.save(folder / "x.npy", pictures(case.shape))
+        told = {
+            "num_classes": CLASSES,
+            "num_training_samples": 99,
+            "num_layers": case.layers,
+            "image_shape": case.shape,
+        }
+        rows = np.eye(CLASSES)[truth(case).astype(int)] if truth(case).ndim == 1 else truth(case)
+        rules = {rule: {**told, "optimizer": rule, **settings} for rule, (settings, _) in RULES.items()}
+        asked = {"truth": rows.tolist(), "steps": STEPS, "rules": rules if case in LEARNING else {}}
+        (folder / "asked.json").write_text(json.dumps(asked))
+    ask_torch([root / case.name for case in cases])
+    return root
+
+
+@pytest.mark.parametrize("case", ANSWERED, ids=named)
+def test_torch_runs_the_graphs_as_mxnet_does(case: Case, torch_said: Path) -> None:
+    answers = np.load(torch_said / case.name / "y.npy")
+    np.testing.assert_allclose(answers, facts(case)["answers"], rtol=0, atol=1e-5)
+
+
+def test_torch_runs_weights_of_16_bits_as_their_conversion_runs(torch_said: Path) -> None:
+    half = next(case for case in CASES if case.half)
+    converted = Network(to_onnx(filled(half), NAMES)).probabilities(pictures(half.shape))
+    np.testing.assert_allclose(np.load(torch_said / half.name / "y.npy"), converted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("case", LEARNING, ids=named)
+def test_torch_learns_step_by_step_what_mxnet_learned(case: Case, rule: str, torch_said: Path) -> None:
+    scores = np.load(torch_said / case.name / f"{rule}.npy").astype(np.float64)
+    powers = np.exp(scores)
+    said = powers / (1 + powers) if case.multi_label else powers / powers.sum(axis=2, keepdims=True)
+    learned = np.array(facts(case)["learned"][rule])
+    # It did learn; and each step multiplies what rounding left of the one before.
+    assert np.abs(learned[-1] - learned[0]).max() > 0.2
+    for step, tolerance in enumerate((1e-5, 1e-4, 2e-3, 1e-2)):
+        np.testing.assert_allclose(said[step], learned[step], rtol=0, atol=tolerance)
