@@ -26,7 +26,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from browser import DESKTOP
+from browser import DESKTOP, NO_SUGGESTIONS
 from playwright.sync_api import Browser, BrowserContext, Error, Page, Request
 from portal_parts import BUCKET, CLASSES, Ear, Premises, join
 
@@ -292,6 +292,7 @@ def _undriven(attacker: Attacker, name: str, side: str) -> Outcome:
         command = [shutil.which("chromium") or "chromium", "--headless", "--no-sandbox", "--disable-gpu"]
         command += [
             "--enable-logging=stderr",
+            f"--disable-features={NO_SUGGESTIONS}",
             f"--user-data-dir={folder}/profile",
             "--remote-debugging-port=0",
         ]

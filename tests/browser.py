@@ -24,7 +24,18 @@ from programs import need
 DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 412, "height": 860}
 
+# Each window brings a page of its own for what the address bar suggests, even where no window is shown: that
+# page takes three times the CPU of ours.
+NO_SUGGESTIONS = "WebUIOmniboxPopup,WebUIOmniboxAimPopup,WebUIOmniboxFullPopup"
+# Of two such lists the last one counts, so this begins with what Playwright switches off.
+_FEATURES = (
+    "AvoidUnnecessaryBeforeUnloadCheckSync,DestroyProfileOnBrowserClose,HttpsUpgrades,"
+    "HttpsFirstBalancedModeAutoEnable,LensOverlay,MediaRouter,PaintHolding,ThirdPartyStoragePartitioning,"
+    "AvoidCorsURLLoaderRestartOnRedirect,OptimizationHints,NetworkTimeServiceQuerying,AimEnabled,"
+    f"PreconnectToSearch,{NO_SUGGESTIONS}"
+)
 _ARGUMENTS = [
+    f"--disable-features={_FEATURES}",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
