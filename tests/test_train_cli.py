@@ -200,7 +200,7 @@ def test_lines_steps_and_the_curve_pass_on_stderr_and_the_result_stands_on_stdou
     shown = fields(run.stdout)
     assert shown["status"] == "Completed"
     assert shown["artifact"] == f"{DATASET}models/{name}/output/model.tar.gz"
-    assert (shown["train:accuracy"], shown["best epoch"]) == ("0.7", "0")
+    assert (shown["train:accuracy"], shown["best validation"]) == ("0.7", "50.0%, in epoch 0")
     assert re.fullmatch(r"(less than )?\$0\.0\d for \d+ seconds", shown["cost"])
     said = run.stderr.splitlines()
     assert said.index(f"{name}: Completed") > said.index("Epoch[2] Validation-accuracy=0.5")

@@ -141,14 +141,13 @@ class Watch:
         if output is Format.JSON:
             put_json(self.result())
             return
-        best = self.heard.curve.best
         put_fields(
             {
                 "name": self.job.name,
                 "status": self.job.status,
                 "artifact": self.job.artifact or "none",
                 **self.job.metrics,
-                **({} if best is None else {"best epoch": best.epoch}),
+                **best(self.heard.curve),
                 "cost": self.cost,
             }
         )
@@ -189,6 +188,14 @@ def drawn(curve: Curve, *, fine: bool) -> list[str]:
     if len(curve.points) < 2:
         return []
     return draw(curve.points, width=min(width(), 100) - 1, height=_ROWS, fine=fine)
+
+
+def best(curve: Curve) -> dict[str, str]:
+    """The field on the best epoch, if there is one."""
+    found = curve.best
+    if found is None or found.validation is None:
+        return {}
+    return {"best validation": f"{found.validation:.1%}, in epoch {found.epoch}"}
 
 
 def readable(line: LogLine, *, with_host: bool) -> str:

@@ -246,7 +246,7 @@ def _heard(aws: Aws, job: str) -> Heard:
 
 
 def _put_job(job: TrainingJob, heard: Heard, tags: dict[str, str], paid: TrainingCost) -> None:
-    from gtlabel.cli.following import cost_in_words, drawn
+    from gtlabel.cli.following import best, cost_in_words, drawn
 
     machines = f"{job.instance_count} x {job.instance_type}" if job.instance_type else "a mixed cluster"
     fields: dict[str, Any] = {
@@ -270,8 +270,7 @@ def _put_job(job: TrainingJob, heard: Heard, tags: dict[str, str], paid: Trainin
     if job.checkpoints:
         fields["checkpoints"] = job.checkpoints
     fields.update(job.metrics)
-    if heard.curve.best is not None:
-        fields["best epoch"] = heard.curve.best.epoch
+    fields.update(best(heard.curve))
     fields.update({f"tag {name}": value for name, value in tags.items()})
     if job.failure_reason:
         fields["failure reason"] = job.failure_reason

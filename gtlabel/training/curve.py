@@ -119,7 +119,7 @@ class Curve:
 
     @property
     def best(self) -> Point | None:
-        """The first epoch of those with the best validation accuracy, whose model the algorithm keeps."""
+        """The first epoch of those with the best validation accuracy."""
         judged = [point for point in self.points if point.validation is not None]
         return max(judged, key=lambda point: point.validation or 0.0, default=None)
 
