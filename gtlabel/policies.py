@@ -33,6 +33,7 @@ COMMANDS = (
     "consolidate-move",  # with --mode move, which deletes pictures
     "dataset",
     "train",
+    "evaluate",  # and predict
     "deploy",
 )
 ROLES = {

@@ -55,6 +55,7 @@ from gtlabel.training.jobs import (
     wait_for_training_job,
 )
 from gtlabel.training.plan import TrainingOptions
+from gtlabel.training.predict import pictures
 from gtlabel.uris import S3Uri
 
 USER, BUCKET, THING, GROUP = "ann", "trash-photos", "kitchen-camera", "kitchen"
@@ -214,6 +215,12 @@ def train(stage: Stage, aws: Aws) -> None:
         raise
 
 
+def evaluate(_stage: Stage, aws: Aws) -> None:
+    """`gtlabel evaluate` of a job, and `predict` on a prefix."""
+    gtlabel.evaluate_model(aws, "bins")
+    assert list(pictures([PHOTOS], lambda: aws.s3))
+
+
 def fetch(_stage: Stage, aws: Aws) -> None:
     """The first half of `gtlabel deploy`."""
     gtlabel.fetch_model(aws, "bins")
@@ -257,6 +264,7 @@ ACTS: dict[str, Sequence[Act]] = {
     "consolidate-move": [move],
     "dataset": [look],
     "train": [train],
+    "evaluate": [evaluate],
     "deploy": [fetch, deploy, deploy_new, deploy_to_group],
 }
 # Actions that the command does without here: only AWS asks for them, or nothing but tidiness does.
