@@ -6,6 +6,8 @@ import io
 import json
 import os
 import select
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -362,3 +364,16 @@ def test_after_as_many_epochs_as_were_asked_for_there_is_nothing(tmp_path: Path)
             # Neither data nor the end, as if the pictures took their time.
             assert select.select([stream], [], [], 0.05)[0] == []
         assert len(feeder.epochs) == 2
+
+
+@pytest.mark.parametrize(
+    ("program", "sizes"),
+    [("recordio.py", ("--megabytes", "2")), ("pipes.py", ("--pictures", "40", "--objects", "20"))],
+)
+def test_what_is_measured_against_its_peers_runs(program: str, sizes: tuple[str, ...]) -> None:
+    path = Path(__file__).parent / "benchmarks" / program
+    run = subprocess.run(
+        [sys.executable, str(path), "--runs", "1", *sizes], capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 0, run.stderr
+    assert "bar" in run.stdout

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -362,3 +364,13 @@ def test_a_program_learns_that_it_is_to_end() -> None:
         assert stop.wait(5)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_the_reader_needs_nothing_that_the_base_install_lacks_and_loads_little() -> None:
+    statement = (
+        "import sys, gtlabel.training.reader as reader; "
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)))"
+    )
+    run = subprocess.run([sys.executable, "-c", statement], capture_output=True, text=True, check=True)
+    loaded = {name for name in run.stdout.split() if not name.startswith("_")}
+    assert loaded <= {"gtlabel", "sitecustomize", "usercustomize"}

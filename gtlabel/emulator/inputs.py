@@ -143,8 +143,8 @@ class Objects:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def values(self, epoch: int) -> Generator[bytes]:
-        """Yield the objects of an epoch, while those ahead are being fetched.
+    def values(self, epoch: int) -> Generator[bytes | None]:
+        """Yield the objects of an epoch, while those ahead are being fetched; None before a wait.
 
         Raises:
             GtlabelError: when the turn comes of one that cannot be read.
@@ -153,9 +153,14 @@ class Objects:
         try:
             for place in order(len(self._uris), self._channel.seed, epoch):
                 ahead.append(self._pool.submit(storage.read, self._s3, self._uris[place]))
-                if len(ahead) == _PREFETCHED:
-                    yield ahead.popleft().result()
+                if len(ahead) < _PREFETCHED:
+                    continue
+                if not ahead[0].done():
+                    yield None
+                yield ahead.popleft().result()
             while ahead:
+                if not ahead[0].done():
+                    yield None
                 yield ahead.popleft().result()
         finally:
             for future in ahead:
