@@ -54,7 +54,7 @@ def pipe(
         ),
     ],
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="-- COMMAND...", help="The program and its words.")
+        list[str] | None, typer.Argument(metavar="-- COMMAND", help="The program and its words.")
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter.")
@@ -69,7 +69,7 @@ def pipe(
     model_dir: Annotated[
         Path | None,
         typer.Option(
-            "--model-dir", file_okay=False, help="Leave the model in this folder. [default: model.tar.gz]"
+            "--model-dir", file_okay=False, help="Leave the model in this folder. (default: model.tar.gz)"
         ),
     ] = None,
     metric: Annotated[
@@ -106,7 +106,7 @@ def pipe(
             "--validation",
             metavar="SHARE|PATH",
             help="The share of the images for validation, where nothing divides them, or where those are. "
-            "[default: 0.2]",
+            "(default: 0.2)",
             rich_help_panel="Data",
         ),
     ] = None,
@@ -131,8 +131,9 @@ def pipe(
 ) -> None:
     """Try a training program here under SageMaker's conditions, and tell how it read and what it left.
 
-    It gets the folders, the hyperparameters and a FIFO for each channel and epoch, as in Pipe mode; Ctrl-C
-    sends it SIGTERM. Exits with 3 if it failed, 4 if it was stopped, 5 if the time was up.
+    It gets the folders, the hyperparameters and a FIFO for each channel and epoch, as in Pipe mode.
+    Ctrl-C sends it SIGTERM, and a second one ends it. Exits with 3 if it failed, 4 if it was
+    stopped, 5 if the time was up.
 
     Example: gtlabel local pipe pictures/ --set epochs=3 -- python train.py
     """
