@@ -200,4 +200,16 @@ def test_the_aws_cli_finds_the_jobs_of_the_demo_when_its_state_is_opened_again(
         training = aws("describe-training-job", "--training-job-name", "trash-bins")
         assert training["TrainingJobStatus"] == "Completed"
         assert [step["Status"] for step in training["SecondaryStatusTransitions"]][-1] == "Completed"
-        assert training["FinalMetricDataList"]
+        metrics = {each["MetricName"]: each["Value"] for each in training["FinalMetricDataList"]}
+
+        # What the trainer said of its own pictures, the command says of the very same.
+        judging = subprocess.run(
+            [*DEMO[:-1], "evaluate", "trash-bins", "--output", "json"],
+            env={**os.environ, **address.environ, "XDG_CACHE_HOME": str(folder / "cache")},
+            capture_output=True,
+            text=True,
+        )
+        assert judging.returncode == 0, judging.stderr
+        judged = json.loads(judging.stdout)
+        assert judged["pictures"].endswith("/validation.manifest")
+        assert judged["accuracy"] == pytest.approx(metrics["validation:accuracy"], abs=1e-6)
