@@ -216,7 +216,9 @@ def failures(
             put_json(rows)
             return
         for row in rows:
-            put(f"{row['number']:>2}  {row['message']}\n    {row['cause']}; {row['remedy']}\n")
+            here = row["prevented"] or "told when it happens: only AWS can know before"
+            put(f"{row['number']:>2}  {row['message']}\n    {row['cause']}; {row['remedy']}")
+            put(f"    here: {here}\n")
         return
     found = explain(text)
     if found is None:

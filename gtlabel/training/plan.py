@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from gtlabel.errors import RequestError
-from gtlabel.storage import list_objects
+from gtlabel.storage import explained
 from gtlabel.training.backends import Backend, InputMode
 from gtlabel.training.checks import Finding, check_channels, check_regions, refuse_errors
 from gtlabel.training.data import TrainingData
@@ -212,11 +212,7 @@ def _tensorflow(
 def _folder_findings(aws: Aws, data: TrainingData, places: Iterable[S3Uri]) -> Iterator[Finding]:
     """Whether there is a folder with pictures for each class in each channel."""
     for place in places:
-        found: set[str] = set()
-        for item in list_objects(aws.s3, place):
-            folder, slash, _ = item.uri.key.removeprefix(place.key).partition("/")
-            if slash:
-                found.add(folder)
+        found = _folders(aws, place)
         if not found:
             yield Finding(
                 "folders",
@@ -233,6 +229,15 @@ def _folder_findings(aws: Aws, data: TrainingData, places: Iterable[S3Uri]) -> I
                 "both channels need a picture of each, or labels would not fit each other",
                 "label more of the rare classes, or remove them with gtlabel consolidate --vocabulary",
             )
+
+
+def _folders(aws: Aws, place: S3Uri) -> list[str]:
+    """The folders right below a prefix, without a look at what is in them."""
+    pages = aws.s3.get_paginator("list_objects_v2").paginate(
+        Bucket=place.bucket, Prefix=place.key, Delimiter="/"
+    )
+    with explained("s3:ListBucket", place):
+        return [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ())]
 
 
 def _container(
@@ -280,4 +285,5 @@ def _container(
             "environment": {**told, **fields.get("environment", {})},
         },
     )
-    return request, check_channels(aws.s3, data)
+    several = request.hyperparameters.get("multi_label", "0").lower() in ("1", "true")
+    return request, check_channels(aws.s3, data, multi_label=several)
