@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_parts import MODEL_AT_ONCE, PICTURES, Start, artifact, executing, request
+from training_parts import MODEL_AT_ONCE, PICTURES, ROLE, Start, artifact, executing, request
 
 from gtlabel.recordio import encode
+from gtlabel.training.backends.container import ContainerRequest
+from gtlabel.training.backends.tensorflow import TensorFlowRequest
+from gtlabel.training.terms import TrainingRequest
+from gtlabel.uris import S3Uri
 
 # What a program finds in File mode, in its artifact.
 LISTS_ITS_FILES = """
@@ -146,6 +150,54 @@ def test_several_labels_are_a_json_array_in_the_stream(start: Start) -> None:
     sagemaker("CreateTrainingJob", **request(sagemaker, lines))
     assert sagemaker.wait()["TrainingJobStatus"] == "Completed"
     assert json.loads(artifact(sagemaker)["labels"]) == [[0, 2], [], [1]]
+
+
+def test_what_the_library_asks_for_elsewhere_than_of_the_built_in_is_run_too(start: Start) -> None:
+    usual = {"role": ROLE, "output": S3Uri("s3://trash/models"), "instance_type": "ml.m5.large"}
+    registry = "763104351884.dkr.ecr.us-east-1.amazonaws.com"
+    manifests = {
+        "train": S3Uri("s3://trash/train.manifest"),
+        "validation": S3Uri("s3://trash/train.manifest"),
+    }
+    jobs: list[tuple[TrainingRequest, set[str]]] = [
+        (
+            TensorFlowRequest(
+                name="tensorflow",
+                image=f"{registry}/tensorflow-training:2.19-cpu",
+                training=S3Uri("s3://trash/classes/train/"),
+                validation=S3Uri("s3://trash/classes/validation/"),
+                source=S3Uri("s3://trash/sourcedir.tar.gz"),
+                pretrained=S3Uri("s3://trash/network.tar.gz"),
+                classes=2,
+                **usual,
+            ),
+            {"training/Compost/1.jpg", "validation/Landfill/2.jpg", "model/network.tar.gz"},
+        ),
+        (
+            ContainerRequest(
+                name="files",
+                image=f"{registry}/pytorch-training:2.10-cpu",
+                input_mode="FastFile",
+                images=S3Uri("s3://trash/classes/"),
+                label_attribute="label",
+                **manifests,
+                **usual,
+            ),
+            {
+                *("train/train.manifest", "validation/train.manifest"),
+                *("images/train/Compost/1.jpg", "images/validation/Landfill/2.jpg"),
+            },
+        ),
+    ]
+    sagemaker = start(LISTS_ITS_FILES, image=("tensorflow-training", "pytorch-training"))
+    for key in ("classes/train/Compost/1.jpg", "classes/validation/Landfill/2.jpg", "network.tar.gz"):
+        sagemaker.aws.s3.put_object(Bucket="trash", Key=key, Body=b"1")
+    request(sagemaker)
+    for asked, files in jobs:
+        sagemaker("CreateTrainingJob", **asked.to_boto())
+        job = sagemaker.wait(asked.name)
+        assert job["TrainingJobStatus"] == "Completed", job["FailureReason"]
+        assert set(json.loads(artifact(sagemaker, job=asked.name)["found"])) == files
 
 
 FORM = '[{"prefix": "s3://BUCKET/FOLDER/"}, "KEY", ...]'

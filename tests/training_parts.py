@@ -10,7 +10,7 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -137,10 +137,12 @@ def executing(directory: Path, shelf: Shelf | None = None) -> Iterator[Start]:
             aws.s3.put_object(Bucket="trash", Key=f"images/{name}", Body=content)
         shelf = shelf or Shelf()
 
-        def begin(*program: str, **options: Any) -> Sagemaker:
+        def begin(
+            *program: str, image: Sequence[str] = ("image-classification",), **options: Any
+        ) -> Sagemaker:
             script = directory / "trainer.py"
             script.write_text(PRELUDE + "".join(dedent(part) + "\n" for part in program))
-            trainers = {"image-classification": [sys.executable, str(script)]} if program else TRAINERS
+            trainers = dict.fromkeys(image, (sys.executable, str(script))) if program else TRAINERS
             options = {"trainers": trainers, **options}
             executor = Executor(lambda _: aws, directory / "jobs", shelf, **options)
             executors.append(executor)

@@ -19,7 +19,7 @@ from time import sleep
 from typing import IO, Any
 
 from gtlabel.emulator.pipe import PipeChannel
-from gtlabel.errors import StorageError
+from gtlabel.errors import EmulatorError, StorageError
 from gtlabel.uris import S3Uri
 
 HOST = "algo-1"
@@ -96,7 +96,13 @@ class Container:
 
         Raises:
             OSError: if it cannot be started.
+            EmulatorError: on Windows.
         """
+        if os.name == "nt":
+            raise EmulatorError(
+                "a training program needs a process group that can be told to end, which Windows does not "
+                "have; run the emulator on Linux, on macOS or in WSL"
+            )
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         # boto3 in the program finds no credentials of the person whose machine this is.
         nobody = {

@@ -115,7 +115,8 @@ class Executor:
     def interrupt(self, context: Context, name: str, away: float = 0) -> None:
         """Take away the spot machine of a job, as AWS does whenever somebody pays more for it.
 
-        Its program gets SIGTERM, and the job goes on from its checkpoints on the next machine.
+        Its program gets SIGTERM, and the job goes on from its checkpoints on the next machine. One whose
+        program has ended by then only has its artifact left to send, and does.
 
         Args:
             context: where the job is.
