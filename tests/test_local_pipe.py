@@ -147,7 +147,7 @@ def test_class_folders_are_divided_and_shuffled_and_come_with_their_labels(
         assert everything == [[str(number), number % 2] for number in range(10)]
     assert validation[0] == validation[1] == validation[2]
     assert train[0] != train[1] != train[2]
-    assert found["classes"] == ["0", "1"]
+    assert found["classes"] == ["Glass", "Paper"]
     (train_report, _) = report.channels
     assert (train_report.whole, train_report.read) == (3, 3 * len(train[0]))
     assert report.warnings() == []

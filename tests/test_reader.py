@@ -30,8 +30,8 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("input/config", "input/data"):
         (base / folder).mkdir(parents=True)
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(base))
-    for name in ("GTLABEL_NUM_CLASSES", "GTLABEL_LABEL_ATTRIBUTE", "GTLABEL_IMAGES"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("NUM_CLASSES", "CLASS_NAMES", "LABEL_ATTRIBUTE", "IMAGES"):
+        monkeypatch.delenv(f"GTLABEL_{name}", raising=False)
     return base
 
 
@@ -338,6 +338,8 @@ def test_the_number_of_classes_is_told_by_the_job_where_the_channel_cannot(
     assert reader.class_names() == ("0", "1")
     monkeypatch.setenv("GTLABEL_NUM_CLASSES", "3")
     assert reader.class_names() == ("0", "1", "2")
+    monkeypatch.setenv("GTLABEL_CLASS_NAMES", '["Glass", "Papier mâché"]')
+    assert reader.class_names() == ("Glass", "Papier mâché")
 
 
 def test_what_a_program_leaves_lies_where_the_platform_looks(base: Path) -> None:

@@ -34,6 +34,7 @@ from gtlabel.training.backends.container import (
     CLASSES_VARIABLE,
     IMAGES_VARIABLE,
     SAMPLES_VARIABLE,
+    told_names,
 )
 
 Mode = Literal["Pipe", "File", "FastFile"]
@@ -269,6 +270,7 @@ class _Trial:
             CLASSES_VARIABLE: str(len(data.classes)),
             SAMPLES_VARIABLE: str(data.channels[0].images),
             ATTRIBUTE_VARIABLE: data.channels[0].attributes[-1],
+            **told_names(data.classes),
         }
         if options.mode == "Pipe":
             for channel in data.channels:

@@ -249,6 +249,7 @@ def _container(
         IMAGES_VARIABLE,
         SAMPLES_VARIABLE,
         ContainerRequest,
+        told_names,
     )
 
     if "image" not in fields:
@@ -257,6 +258,7 @@ def _container(
         ATTRIBUTE_VARIABLE: data.attribute,
         CLASSES_VARIABLE: str(len(data.classes)),
         SAMPLES_VARIABLE: str(data.train.images),
+        **told_names(data.classes),
     }
     if fields.get("input_mode", "Pipe") == "Pipe":
         fields = {"shuffle_seed": _SHUFFLE_SEED, **fields}

@@ -139,13 +139,18 @@ def channels(base: Path | None = None) -> dict[str, str]:
 
 
 def class_names(name: str = "train", base: Path | None = None) -> tuple[str, ...]:
-    """The names of the classes, by their labels; where nothing tells them, as in Pipe mode, the numbers.
+    """The names of the classes, by their labels; numbers where nothing tells the names.
 
-    How many there are say the class folders, `GTLABEL_NUM_CLASSES`, or the hyperparameter `num_classes`.
+    They are in `GTLABEL_CLASS_NAMES`, which gtlabel gives to the programs that it starts, in the class
+    folders, or in the manifest. How many there are may also be said by `GTLABEL_NUM_CLASSES`, or by the
+    hyperparameter `num_classes`.
 
     Raises:
         TrainingError: if nothing says how many classes there are.
     """
+    listed = os.environ.get("GTLABEL_CLASS_NAMES")
+    if listed:
+        return tuple(json.loads(listed))
     told = os.environ.get("GTLABEL_NUM_CLASSES")
     count = int(told) if told else hyperparameters(base).integer("num_classes", 0)
     known = {} if _is_pipe(name, base) else class_names_of(_data(base), name)

@@ -114,7 +114,7 @@ def save(model: nn.Module, names: tuple[str, ...], side: int) -> None:
     """Leave what a device or an endpoint needs."""
     folder = reader.model_directory()
     torch.save(model.state_dict(), folder / "model.pt")
-    (folder / "classes.json").write_text(json.dumps({"classes": names, "side": side}), encoding="utf-8")
+    (folder / "classes.json").write_text(json.dumps(names), encoding="utf-8")
     if find_spec("onnx") is not None:
         # The exporter without this warning wants one package more.
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -13,7 +13,7 @@ to the script as options, which one that does not know them would refuse.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -37,13 +37,23 @@ IMAGES_VARIABLE = "GTLABEL_IMAGES"
 ATTRIBUTE_VARIABLE = "GTLABEL_LABEL_ATTRIBUTE"
 CLASSES_VARIABLE = "GTLABEL_NUM_CLASSES"
 SAMPLES_VARIABLE = "GTLABEL_NUM_TRAINING_SAMPLES"
+# Their names as a JSON array, which no channel in Pipe mode tells.
+NAMES_VARIABLE = "GTLABEL_CLASS_NAMES"
 
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
+_LONGEST_VARIABLE = 512
 _JSON_LINES = "application/jsonlines"
 # The lines of the built-in algorithm (contract/training.md §1.7); who logs alike is followed alike.
 METRICS = {
     "train:accuracy": r"Train-accuracy=([0-9.]+)",
     "validation:accuracy": r"Validation-accuracy=([0-9.]+)",
 }
+
+
+def told_names(names: Sequence[str]) -> dict[str, str]:
+    """The variable with the names of the classes; nothing where they are too long for one."""
+    text = json.dumps(list(names))
+    return {NAMES_VARIABLE: text} if len(text) <= _LONGEST_VARIABLE else {}
 
 
 class ContainerRequest(TrainingRequest):
