@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from training_parts import (
     request,
 )
 
+from gtlabel.emulator.clock import Clock
 from gtlabel.networks.artifact import read_artifact
 
 
@@ -140,6 +142,16 @@ def test_what_the_program_prints_is_in_cloudwatch_and_beside_the_job(start: Star
     assert "no end of line" in messages
     kept = (tmp_path / "jobs/123456789012/us-east-1/sorter/log.txt").read_text()
     assert "Epoch[0] Batch [20]\tSpeed: 155.4 samples/sec\n\n" in kept
+
+
+@pytest.mark.parametrize("days", [-30, 3])
+def test_lines_are_kept_on_whatever_day_the_account_believes_to_be(start: Start, days: int) -> None:
+    clock = Clock(lambda: datetime.now(UTC) + timedelta(days=days))
+    sagemaker = start("print('one line', flush=True)", MODEL_AT_ONCE, clock=clock)
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    sagemaker.wait()
+    events = sagemaker.aws.logs.filter_log_events(logGroupName="/aws/sagemaker/TrainingJobs")["events"]
+    assert [event["message"] for event in events] == ["one line"]
 
 
 def test_a_manifest_that_is_not_there_fails_the_job(start: Start) -> None:

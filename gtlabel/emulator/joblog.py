@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import IO, TYPE_CHECKING, Any
 
 from gtlabel.training.curve import read_metric
@@ -36,6 +36,8 @@ _MOST_EVENTS = 10_000
 _MOST_BYTES = 1_048_576
 _EVENT_OVERHEAD = 26
 _LONGEST_EVENT = 250_000
+# Lines that are older or newer are refused; in milliseconds from now, with a little to spare.
+_OLDEST, _NEWEST = 13 * 86_400_000, 7_000_000
 _BETWEEN_BATCHES = 0.5  # seconds
 # What one job may have there: the emulator keeps it in memory, as CloudWatch need not.
 _MOST_SENT = 64 << 20
@@ -60,6 +62,7 @@ class CloudLog:
         self._made = False
         self._broken = False
         self._sent = 0
+        self._latest = 0
 
     def put(self, events: list[InputLogEventTypeDef]) -> None:
         """Send lines, oldest first."""
@@ -79,12 +82,14 @@ class CloudLog:
         for event in events:
             if self._sent >= self._most:
                 return
+            # Whoever moves the clock back does not move lines before those that are there.
+            self._latest = max(self._latest, _acceptable(event["timestamp"]))
             self._sent += _weight(event)
             if self._sent >= self._most:
                 said = f"gtlabel: {self._most:,} bytes of this log are here; the rest is in its file only"
-                yield {"timestamp": event["timestamp"], "message": said}
+                yield {"timestamp": self._latest, "message": said}
                 return
-            yield event
+            yield {"timestamp": self._latest, "message": event["message"]}
 
     def _make(self) -> None:
         if self._made:
@@ -267,6 +272,12 @@ def _batches(events: Iterable[InputLogEventTypeDef]) -> list[list[InputLogEventT
         batches[-1].append(event)
         size += weight
     return [batch for batch in batches if batch]
+
+
+def _acceptable(timestamp: int) -> int:
+    """The time of a line, or the nearest that CloudWatch takes: the clock of an account may be far off."""
+    now = int(time() * 1000)
+    return max(now - _OLDEST, min(timestamp, now + _NEWEST))
 
 
 def _weight(event: InputLogEventTypeDef) -> int:
