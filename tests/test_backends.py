@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -133,7 +134,11 @@ def test_tensorflow_gets_the_class_folders_of_each_channel(aws: Aws, dataset: Da
         "sagemaker_program": "transfer_learning.py",
         "sagemaker_submit_directory": TENSORFLOW["source"],
     }
-    assert request["AlgorithmSpecification"]["TrainingInputMode"] == "File"
+    algorithm = request["AlgorithmSpecification"]
+    assert algorithm["TrainingInputMode"] == "File"
+    lines = "4/4 - 3s - loss: 0.61 - accuracy: 0.75 - val_loss: 0.59 - val_accuracy: 0.8125"
+    told = {item["Name"]: re.findall(item["Regex"], lines) for item in algorithm["MetricDefinitions"]}
+    assert told == {"train:accuracy": ["0.75"], "validation:accuracy": ["0.8125"]}
 
 
 def test_a_container_gets_both_manifests_as_streams(aws: Aws, dataset: Dataset) -> None:

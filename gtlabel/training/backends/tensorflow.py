@@ -31,6 +31,11 @@ ASK = (
     "model_id='tensorflow-ic-imagenet-mobilenet-v2-100-224-classification-4' and scope 'training'"
 )
 PROGRAM = "transfer_learning.py"
+# What Keras prints at the end of an epoch.
+METRICS = {
+    "train:accuracy": r"- accuracy: ([0-9.]+)",
+    "validation:accuracy": r"val_accuracy: ([0-9.]+)",
+}
 
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Turn = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
@@ -82,6 +87,7 @@ class TensorFlowHyperparameters(BaseModel):
     regularizers_l2: _Share | None = None
     reinitialize_top_layer: Literal["Auto", "True", "False"] | None = None
     rho: _Share | None = None
+    # Some of AWS's pages call it train_only_on_top_layer, which the script does not know.
     train_only_top_layer: bool | None = None
 
     def problems(self) -> Iterator[str]:
@@ -150,7 +156,11 @@ class TensorFlowRequest(TrainingRequest):
             yield "the script trains on one machine, with as many GPUs as it has; set instance_count=1"
 
     def _algorithm(self) -> AlgorithmSpecificationTypeDef:
-        return {"TrainingImage": self.image, "TrainingInputMode": "File"}
+        return {
+            "TrainingImage": self.image,
+            "TrainingInputMode": "File",
+            "MetricDefinitions": [{"Name": name, "Regex": pattern} for name, pattern in METRICS.items()],
+        }
 
     def _spelled_hyperparameters(self) -> dict[str, str]:
         return {
