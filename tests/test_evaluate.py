@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from browser import DESKTOP, PHONE, flaws
-from judging_parts import CLASSES, COLORS, class_folders, color_network, gtlabel, nobody, picture
+from judging_parts import CLASSES, COLORS, class_folders, color_network, gtlabel, here, nobody, picture
 from looking_parts import Row, make_dataset
 from playwright.sync_api import Browser, ViewportSize
 from test_report import Page
@@ -250,19 +250,24 @@ def test_the_command_prints_tables_and_leaves_a_page_and_every_answer(model: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.jsonl", "held", "new"]
 
 
-def test_the_command_prints_json_with_the_surest_mistakes(model: Path, tmp_path: Path) -> None:
+def test_the_command_prints_json_with_the_surest_mistakes(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = class_folders(tmp_path / "held", each=1)
-    told = json.loads(gtlabel("evaluate", model, folder, "--bins", "3", "--output", "json").stdout)
+    _, out, _ = here(capsys, "evaluate", model, folder, "--bins", "3", "--output", "json")
+    told = json.loads(out)
     assert told["accuracy"] == 1
     assert told["pictures"] == str(folder)
     assert [each["name"] for each in told["per_class"]] == list(CLASSES)
     assert told["broken_images"] == 1
     assert told["mistakes"] == []
     assert {step["threshold"] for step in told["thresholds"]} >= {0.0, 0.5, 0.9}
-    strict = gtlabel("evaluate", model, folder, "--strict", "--predictions", tmp_path / "answers.jsonl")
-    assert strict.returncode == 1
-    assert strict.stderr.startswith(f"gtlabel: {folder}/Blue/cut.png cannot be used for evaluation")
-    assert not (tmp_path / "answers.jsonl").exists()
+    code, out, err = here(
+        capsys, "evaluate", model, folder, "--strict", "--predictions", tmp_path / "all.jsonl"
+    )
+    assert (code, out) == (1, "")
+    assert err.startswith(f"gtlabel: {folder}/Blue/cut.png cannot be used for evaluation")
+    assert [path.name for path in tmp_path.iterdir()] == ["held"]
 
 
 # --- the page

@@ -61,7 +61,7 @@ def judged_several(classes: tuple[str, ...], truth: NDArray[np.bool_], rows: Flo
     return MultiLabelEvaluation(classes, scores)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(answers())
 def test_shares_of_right_answers_are_those_of_scikit_learn(case: Any) -> None:
     classes, truth, rows = case
@@ -83,7 +83,7 @@ def test_shares_of_right_answers_are_those_of_scikit_learn(case: Any) -> None:
         )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(answers())
 def test_losses_are_those_of_scikit_learn(case: Any) -> None:
     classes, truth, rows = case
@@ -100,7 +100,7 @@ def test_losses_are_those_of_scikit_learn(case: Any) -> None:
         assert share == pytest.approx(theirs)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(answers(), st.integers(2, 12))
 def test_the_calibration_curve_is_that_of_scikit_learn(case: Any, bins: int) -> None:
     _, truth, rows = case
@@ -113,6 +113,7 @@ def test_the_calibration_curve_is_that_of_scikit_learn(case: Any, bins: int) -> 
     assert measures.calibration_error(found) == pytest.approx(error)
 
 
+@settings(max_examples=40, deadline=None)
 @given(answers(), st.integers(2, 12))
 def test_bins_of_equal_mass_differ_by_one_answer_at_most(case: Any, bins: int) -> None:
     _, truth, rows = case
@@ -133,7 +134,7 @@ def test_bins_of_equal_mass_differ_by_one_answer_at_most(case: Any, bins: int) -
         assert each.interval[0] <= each.accuracy <= each.interval[1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(several())
 def test_answers_of_several_classes_are_measured_as_scikit_learn_does(case: Any) -> None:
     classes, truth, rows = case
@@ -154,6 +155,7 @@ def test_answers_of_several_classes_are_measured_as_scikit_learn_does(case: Any)
     assert found.brier == pytest.approx(((rows - truth) ** 2).mean())
 
 
+@settings(max_examples=40, deadline=None)
 @given(answers(), st.floats(0, 1))
 def test_a_threshold_keeps_the_answers_that_are_at_least_as_sure(case: Any, threshold: float) -> None:
     _, truth, rows = case
@@ -170,6 +172,7 @@ def test_a_threshold_keeps_the_answers_that_are_at_least_as_sure(case: Any, thre
     assert best == (max(good, key=lambda step: step.answered) if good else None)
 
 
+@settings(max_examples=40, deadline=None)
 @given(answers(), st.randoms(use_true_random=False))
 def test_the_order_of_the_pictures_does_not_matter(case: Any, random: Any) -> None:
     classes, truth, rows = case
@@ -187,6 +190,7 @@ def test_the_order_of_the_pictures_does_not_matter(case: Any, random: Any) -> No
     assert first == second
 
 
+@settings(max_examples=40, deadline=None)
 @given(answers())
 def test_a_million_pictures_are_kept_in_little_room_and_come_out_as_they_went_in(case: Any) -> None:
     classes, truth, rows = case

@@ -21,6 +21,7 @@ from judging_parts import (
     color_artifact,
     color_network,
     gtlabel,
+    here,
     no_aws,
     nobody,
     picture,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 BUCKET = "trash-photos"
+BENCHMARK = Path(__file__).parent / "benchmarks" / "predicting.py"
 PACKAGE = Path(sys.modules["gtlabel"].__file__ or "").parent
 
 
@@ -111,12 +113,12 @@ def test_every_picture_of_a_folder_gets_a_line_and_the_broken_one_a_sentence(
 
 
 def test_json_is_a_line_for_each_picture_with_the_keys_that_a_device_prints(
-    model: Path, photos: Path
+    model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = gtlabel(
-        "predict", model, f"{photos}/*.png", "--output", "json", "--top-k", "2", "--threshold", "0.9995"
-    )
-    good, broken = map(json.loads, run.stdout.splitlines())
+    options = ("--output", "json", "--top-k", "2", "--threshold", "0.9995")
+    code, out, _ = here(capsys, "predict", model, f"{photos}/*.png", *options)
+    assert code == 1
+    good, broken = map(json.loads, out.splitlines())
     assert list(good) == ["image", "label", "confidence", "top"]
     assert good["label"] is None
     sure = 1 / (1 + 2 * math.exp(-0.03 * 255))
@@ -157,19 +159,12 @@ def test_what_is_not_there_is_said_in_one_sentence(
     sentence: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from gtlabel.cli.main import main
-
     (tmp_path / "EMPTY").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        sys, "argv", ["gtlabel", "predict", *(a.replace("MODEL", str(model)) for a in arguments)]
-    )
-    with pytest.raises(SystemExit, match="^1$"):
-        main()
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert sentence in captured.err
-    assert captured.err.count("\n") == 1
+    code, out, err = here(capsys, "predict", *(each.replace("MODEL", str(model)) for each in arguments))
+    assert (code, out) == (1, "")
+    assert sentence in err
+    assert err.count("\n") == 1
 
 
 # --- the pictures
@@ -204,7 +199,9 @@ def test_addresses_prefixes_and_patterns_name_pictures_in_s3(s3: S3Client, model
         list(pictures([f"s3://{BUCKET}/old/"], lambda: s3))
 
 
-def test_a_network_of_several_classes_says_all_that_are_sure_enough(tmp_path: Path) -> None:
+def test_a_network_of_several_classes_says_all_that_are_sure_enough(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "several.onnx"
     path.write_bytes(color_network(several=True, sharp=0.1))
     yellow, gray = tmp_path / "yellow.png", tmp_path / "black.png"
@@ -216,8 +213,8 @@ def test_a_network_of_several_classes_says_all_that_are_sure_enough(tmp_path: Pa
     assert list(both.to_json(multi_label=True)) == ["image", "labels", "confidence", "top"]
     (sure,) = said(path, yellow, threshold=0.99999999)
     assert sure.labels == ()
-    run = gtlabel("predict", path, yellow, gray)
-    assert [line.split("  ")[0] for line in run.stdout.splitlines()] == ["Red, Green", "-"]
+    _, out, _ = here(capsys, "predict", path, yellow, gray)
+    assert [line.split("  ")[0] for line in out.splitlines()] == ["Red, Green", "-"]
 
 
 # --- the networks
@@ -421,3 +418,22 @@ def test_no_other_module_opens_a_picture_for_a_network() -> None:
         if "Image.open(" in path.read_text()
     }
     assert opening == {"networks/preprocess.py"}
+
+
+def test_the_benchmark_runs() -> None:
+    command = [
+        sys.executable,
+        str(BENCHMARK),
+        "--pictures",
+        "6",
+        "--runs",
+        "1",
+        "--layers",
+        "20",
+        "--side",
+        "28",
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    # So few pictures measure nothing; a bar may be missed.
+    assert run.stderr == ""
+    assert [line.split()[0] for line in run.stdout.splitlines()] == ["6", "ours", "bare", "ours", "memory,"]

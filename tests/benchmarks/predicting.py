@@ -18,7 +18,6 @@ import argparse
 import io
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -35,15 +34,15 @@ PHOTOS = Path(__file__).parents[2] / "samples" / "trash" / "images"
 CLASSES = ("Compost", "Landfill", "Recycle")
 
 
-def network(path: Path) -> None:
-    """Write the built-in's ResNet-18 as ONNX."""
+def network(path: Path, layers: int, side: int) -> None:
+    """Write one of the built-in's networks as ONNX."""
     from gtlabel.networks.artifact import Artifact
     from gtlabel.networks.onnx import to_onnx
     from gtlabel.networks.resnet import initial_weights, resnet
 
-    design = resnet(18, len(CLASSES), (3, 64, 64))
+    design = resnet(layers, len(CLASSES), (3, side, side))
     weights = initial_weights(design.shapes, seed=7)
-    path.write_bytes(to_onnx(Artifact(design.symbol, weights, (BATCH, 3, 64, 64)), CLASSES))
+    path.write_bytes(to_onnx(Artifact(design.symbol, weights, (BATCH, 3, side, side)), CLASSES))
 
 
 def pictures(folder: Path, count: int) -> None:
@@ -73,12 +72,13 @@ def bare(model: Path, folder: Path, count: int, sink: io.TextIOBase) -> None:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = DECODERS
     session = runtime.InferenceSession(model.read_bytes(), options, providers=["CPUExecutionProvider"])
+    side = session.get_inputs()[0].shape[3]
     paths = sorted(folder.iterdir())[:count]
     for first in range(0, count, BATCH):
-        batch = np.empty((len(paths[first : first + BATCH]), 3, 64, 64), np.float32)
+        batch = np.empty((len(paths[first : first + BATCH]), 3, side, side), np.float32)
         for place, path in enumerate(paths[first : first + BATCH]):
             with Image.open(path) as image:
-                small = image.convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
+                small = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
             batch[place] = np.asarray(small).transpose(2, 0, 1)
         best = session.run(None, {"data": batch})[0].argmax(axis=1)
         sink.writelines(f"{row}\n" for row in best)
@@ -95,8 +95,13 @@ def child(kind: str, model: Path, folder: Path, count: int) -> None:
         work(model, folder, min(count, 2 * BATCH), sink)
         cpu, wall = time.process_time(), time.perf_counter()
         work(model, folder, count, sink)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps([time.process_time() - cpu, time.perf_counter() - wall, peak]))
+    print(json.dumps([time.process_time() - cpu, time.perf_counter() - wall, largest_megabytes()]))
+
+
+def largest_megabytes() -> float:
+    """The largest resident set of this program; `ru_maxrss` begins with that of the one that started it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def measured(kind: str, model: Path, folder: Path, count: int) -> tuple[float, float, float]:
@@ -110,6 +115,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--layers", type=int, default=18, help="of the network")
+    parser.add_argument("--side", type=int, default=64, help="of its pictures, in pixels")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -120,7 +127,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         model, folder = Path(scratch) / "network.onnx", Path(scratch) / "photos"
         folder.mkdir()
-        network(model)
+        network(model, arguments.layers, arguments.side)
         pictures(folder, 4 * many)
         runs: dict[str, list[tuple[float, float, float]]] = {"ours": [], "bare": []}
         for _ in range(arguments.runs):
