@@ -9,7 +9,8 @@ Run:
     OMP_NUM_THREADS=1 /opt/mx/bin/python tests/golden_mxnet.py record
     OMP_NUM_THREADS=1 /opt/mx/bin/python tests/golden_mxnet.py answers FOLDER...
 
-The second writes `mxnet.npz` into folders that hold what a trainer left: pictures and MXNet's answers.
+The second writes `mxnet.npz` into folders that hold what a trainer left: MXNet's answers to the pictures in
+`x.npy`, and these.
 """
 
 from __future__ import annotations
@@ -262,15 +263,14 @@ def _spread_answers(mx: Any, case: Case, symbol: Any, shapes: Mapping[str, Seque
 
 def answers_for(mx: Any, folder: Path) -> None:
     """Ask MXNet about what a trainer left."""
-    shape = json.loads((folder / "model-shapes.json").read_text())[0]["shape"]
     prefix = str(next(folder.glob("*-symbol.json"))).removesuffix("-symbol.json")
     epoch = int(next(folder.glob("*.params")).stem.rpartition("-")[2])
     symbol, args, aux = mx.model.load_checkpoint(prefix, epoch)
     params = {f"arg:{name}": array.asnumpy() for name, array in args.items()}
     params |= {f"aux:{name}": array.asnumpy() for name, array in aux.items()}
-    batch = pictures(shape[1:])
-    answers = answer(mx, symbol, params, batch)
-    np.savez_compressed(folder / "mxnet.npz", x=batch.astype(np.uint8), y=answers)
+    batch = np.load(folder / "x.npy")
+    answers = answer(mx, symbol, params, batch.astype(np.float32))
+    np.savez_compressed(folder / "mxnet.npz", x=batch, y=answers)
     print(folder, answers.tolist())
 
 

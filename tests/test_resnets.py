@@ -16,6 +16,7 @@ from golden_mxnet import CASES, CLASSES, RECORDED, RULES, STEPS, Case, pictures,
 from programs import need
 
 from gtlabel.errors import ArtifactError
+from gtlabel.networks import interpreter
 from gtlabel.networks.artifact import Artifact, read_artifact, write_artifact
 from gtlabel.networks.onnx import to_onnx
 from gtlabel.networks.resnet import Design, initial_weights, resnet
@@ -163,6 +164,28 @@ def ask_torch(folders: Sequence[Path]) -> None:
     )
 
 
+# --- what trainers left
+
+TRAINED = RECORDED.with_name("mxnet-trained")
+
+
+@pytest.mark.parametrize("name", ["embedded-one", "embedded-several", "torch-several"])
+def test_what_a_trainer_left_answers_after_conversion_as_in_mxnet(name: str) -> None:
+    network = Network(to_onnx(read_artifact(TRAINED / name / "model.tar.gz"), NAMES[:3]))
+    mxnet = np.load(TRAINED / name / "mxnet.npz")
+    answers = network.probabilities(mxnet["x"].astype(np.float32))
+    np.testing.assert_allclose(answers, mxnet["y"], rtol=0, atol=1e-5)
+    assert network.multi_label == name.endswith("several")
+
+
+@pytest.mark.parametrize("name", ["embedded-one", "embedded-several"])
+def test_numpy_runs_what_the_embedded_trainer_left_as_mxnet_does(name: str) -> None:
+    artifact = read_artifact(TRAINED / name / "model.tar.gz")
+    mxnet = np.load(TRAINED / name / "mxnet.npz")
+    answers = interpreter.run(artifact.symbol, artifact.params, mxnet["x"].astype(np.float32))
+    np.testing.assert_allclose(answers, mxnet["y"], rtol=0, atol=1e-5)
+
+
 LEARNING = (CASES[0], CASES[2])
 
 
@@ -185,8 +208,17 @@ def torch_said(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rules = {rule: {**told, "optimizer": rule, **settings} for rule, (settings, _) in RULES.items()}
         asked = {"truth": rows.tolist(), "steps": STEPS, "rules": rules if case in LEARNING else {}}
         (folder / "asked.json").write_text(json.dumps(asked))
-    ask_torch([root / case.name for case in cases])
+    trained = root / "trained"
+    write_artifact(trained, read_artifact(TRAINED / "torch-several" / "model.tar.gz"))
+    np.save(trained / "x.npy", np.load(TRAINED / "torch-several" / "mxnet.npz")["x"].astype(np.float32))
+    (trained / "asked.json").write_text('{"rules": {}}')
+    ask_torch([*(root / case.name for case in cases), trained])
     return root
+
+
+def test_torch_reads_what_it_left_as_mxnet_does(torch_said: Path) -> None:
+    mxnet = np.load(TRAINED / "torch-several" / "mxnet.npz")
+    np.testing.assert_allclose(np.load(torch_said / "trained" / "y.npy"), mxnet["y"], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", ANSWERED, ids=named)
