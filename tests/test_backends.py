@@ -344,6 +344,15 @@ def network(layers: int = 20, classes: int = 3, side: int = 24) -> dict[str, Any
     }
 
 
+def without_a_layer() -> dict[str, Any]:
+    """A network that has as many layers as the built-in never makes."""
+    documents = network()
+    nodes = documents["image-classification-symbol.json"]["nodes"]
+    last = max(place for place, node in enumerate(nodes) if node["op"] == "Convolution")
+    nodes[last] = {**nodes[last], "op": "_copy"}
+    return documents
+
+
 def test_training_goes_on_from_an_artifact_whose_network_is_taken_over(aws: Aws, dataset: Dataset) -> None:
     artifact = put_artifact(aws.s3, "good", **network())
     request = planned(aws, dataset, model=artifact)
@@ -397,6 +406,7 @@ def test_training_goes_on_from_a_job_of_the_same_classes(aws: Aws, dataset: Data
         ({**network(), "image-classification-symbol.json": b"{"}, ArtifactError, "is no model.tar.gz"),
         ({**network(), "image-classification-symbol.json": {}}, ArtifactError, "not an MXNet graph"),
         ({**network(), "model-shapes.json": []}, ArtifactError, "holds no ResNet"),
+        (without_a_layer(), ArtifactError, "holds no ResNet of the built-in"),
     ],
 )
 def test_an_artifact_that_does_not_fit_is_refused(

@@ -17,7 +17,13 @@ from gtlabel.errors import ArtifactError, ObjectNotFoundError, TrainingError
 from gtlabel.networks.symbol import read_nodes
 from gtlabel.storage import explained, read
 from gtlabel.training.findings import Finding
-from gtlabel.training.hyperparameters import DEFAULT_LAYERS, DEFAULT_SHAPE, Hyperparameters
+from gtlabel.training.hyperparameters import (
+    DEFAULT_LAYERS,
+    DEFAULT_SHAPE,
+    LARGE_LAYERS,
+    SMALL_LAYERS,
+    Hyperparameters,
+)
 from gtlabel.training.jobs import describe_training_job
 from gtlabel.uris import S3Uri
 
@@ -75,7 +81,7 @@ def check_earlier(earlier: EarlierModel, told: Hyperparameters, names: tuple[str
                 "equal network",
                 f"set {name}={before}"
                 if name != "num_classes"
-                else "train from the beginning, without model",
+                else "train from the beginning, without model (--from)",
             )
     if earlier.names and len(earlier.names) == len(names) and earlier.names != names:
         label = next(
@@ -86,7 +92,7 @@ def check_earlier(earlier: EarlierModel, told: Hyperparameters, names: tuple[str
             "error",
             f"the label {label} is {names[label]!r} and was {earlier.names[label]!r} for {earlier.artifact}, "
             "so the network would have learned another class for it",
-            "consolidate with the classes in the earlier order, or train without model",
+            "consolidate with the classes in the earlier order, or train without model (--from)",
         )
 
 
@@ -124,10 +130,10 @@ def _at(aws: Aws, artifact: S3Uri) -> EarlierModel:
     convolutions = [node for node in nodes if node.op == "Convolution"]
     dense = [node for node in nodes if node.op == "FullyConnected"]
     taken = next((item["shape"] for item in shapes if item["name"] == "data"), None)
-    if not convolutions or not dense or taken is None:
-        raise ArtifactError(f"{artifact} holds no ResNet of the built-in image classification to go on from")
     # Shortcuts are not counted as layers; the last layer is the one that is not a convolution.
     layers = sum(not node.name.endswith("_sc") for node in convolutions) + 1
+    if layers not in (*SMALL_LAYERS, *LARGE_LAYERS) or not dense or taken is None:
+        raise ArtifactError(f"{artifact} holds no ResNet of the built-in image classification to go on from")
     return EarlierModel(artifact, layers, _shape(taken[1:]), dense[-1].number("num_hidden", 0))
 
 

@@ -83,7 +83,7 @@ class TrainingJobRequest(TrainingRequest):
         if not self.model.key.endswith(".tar.gz"):
             yield f"{self.model} is no model.tar.gz; give the artifact that an earlier training job left"
         if self.hyperparameters.use_pretrained_model:
-            yield "a job begins with one network; leave out model, or set use_pretrained_model=0"
+            yield "a job begins with one network; leave out model (--from), or set use_pretrained_model=0"
 
     def _algorithm(self) -> AlgorithmSpecificationTypeDef:
         return {"TrainingImage": self.image, "TrainingInputMode": "Pipe"}

@@ -107,7 +107,8 @@ class TrainingRequest(BaseModel):
         if self.volume_key and has_local_disk(self.instance_type):
             yield (
                 f"{self.instance_type} keeps its data on a disk of its own, which encrypts itself, and AWS "
-                "takes no volume_key for it; leave it out (output_key encrypts the artifact)"
+                "takes no volume_key for it (--volume-kms-key); leave it out, and encrypt the artifact with "
+                "output_key (--kms-key)"
             )
         if bool(self.subnets) != bool(self.security_groups):
             lacking = "security_groups" if self.subnets else "subnets"
