@@ -56,6 +56,7 @@ def aws(request: pytest.FixtureRequest) -> Aws:
         "moto.settings.INITIAL_NO_AUTH_ACTION_COUNT",
         "moto.iam.access_control has create_access_key(",
         "IAMRequest(...).check_signature()",
+        "moto.cognitoidp.models.jwk.RSAKey.import_key(",
         "moto.iam.models.IAMBackend",
     ],
 )

@@ -3,8 +3,8 @@
 moto finds the code for a request in dictionaries of its modules, `url_paths`, which its in-process mock and
 its server read alike. `install` puts a handler of ours in front of one entry and adds a few more; what our
 operations do not know goes on to the handler that was there. No function of moto is replaced
-(contract/moto.md section 1, "thin"). What the two servers need beyond that stands here as well, because
-`broken_assumptions` has to name everything in moto that a new release could take away.
+(contract/moto.md section 1, "thin") but one that is slow, in `identities`. What the two servers need beyond that stands here as
+well, because `broken_assumptions` has to name everything in moto that a new release could take away.
 """
 
 from __future__ import annotations
@@ -110,6 +110,7 @@ def install(
                 moto.greengrass.urls.url_paths[path] = _in_front_of(_not_implemented, "greengrassv2")
             iam = moto.iam.urls.url_paths
             iam[_IAM_PATH] = _simulating(iam[_IAM_PATH])
+            identities.read_the_key_of_pools_once()
             _seam.plugged = True
 
 
