@@ -3,8 +3,9 @@
 moto finds the code for a request in dictionaries of its modules, `url_paths`, which its in-process mock and
 its server read alike. `install` puts a handler of ours in front of one entry and adds a few more; what our
 operations do not know goes on to the handler that was there. No function of moto is replaced
-(contract/moto.md section 1, "thin") but one that is slow, in `identities`. What the two servers need beyond that stands here as
-well, because `broken_assumptions` has to name everything in moto that a new release could take away.
+(contract/moto.md section 1, "thin") but one that is slow, in `identities`. What the two servers need beyond
+that stands here as well, because `broken_assumptions` has to name everything in moto that a new release
+could take away.
 """
 
 from __future__ import annotations
