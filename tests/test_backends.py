@@ -15,7 +15,6 @@ from botocore.stub import Stubber
 from dataset_parts import BINS, BUCKET, INTO, line, put_job, said
 from moto import mock_aws
 from PIL import Image
-from plan_parts import made
 
 import gtlabel
 from gtlabel.aws import Aws
@@ -283,44 +282,10 @@ def test_a_job_can_be_rented_on_any_terms(aws: Aws, dataset: Dataset) -> None:
     assert "ShuffleConfig" not in request["InputDataConfig"][0]
     tags = {tag["Key"]: tag["Value"] for tag in request["Tags"]}
     assert (tags["team"], tags["gtlabel:version"]) == ("waste", "mine")
+    elsewhere = planned(aws, dataset, hyperparameters=SMALL, output="s3://nobody-knows-where/")
+    assert elsewhere["OutputDataConfig"] == {"S3OutputPath": "s3://nobody-knows-where/"}
     warm = planned(aws, dataset, hyperparameters=SMALL, keep_alive=600)
     assert warm["ResourceConfig"]["KeepAlivePeriodInSeconds"] == 600
-
-
-@pytest.mark.parametrize(
-    ("asked", "sentence"),
-    [
-        ({"max_wait": 9000}, "max_wait is about spare machines"),
-        ({"spot": True, "max_wait": 60}, "is at least the max_runtime of 3600"),
-        ({"spot": True, "keep_alive": 60}, "spare machines cannot be kept"),
-        ({"volume_key": "alias/disks"}, "keeps its data on a disk of its own, which encrypts itself"),
-        ({"subnets": ("subnet-1",)}, "give security_groups as well"),
-        ({"security_groups": ("sg-1",)}, "give subnets as well"),
-        ({"encrypt_traffic": True}, "encrypt_traffic is about several machines"),
-        ({"max_runtime": 29 * 86_400}, "max_runtime: Input should be less than or equal to 2419200"),
-        ({"keep_alive": 30_000}, "keepAlivePeriodInSeconds"),
-        ({"instance_type": "ml.g5.48xlarge", "batch": 4}, "leaves some of the 8 GPUs of ml.g5.48xlarge"),
-        (
-            {"hyperparameters": {**SMALL, "kv_store": "dist_sync"}},
-            "kv_store dist_sync is about several machines",
-        ),
-        ({"tags": {"aws:team": "x"}}, "the tag 'aws:team' begins with 'aws:'"),
-        ({"tags": {str(number): "" for number in range(50)}}, "56 tags are more than the 50"),
-        ({"environment": {"not-a-name": "x"}}, "environment"),
-        ({"output": "s3://somewhere-else/"}, ""),
-    ],
-)
-def test_terms_that_the_service_would_refuse_one_by_one_are_refused_at_once(
-    aws: Aws, dataset: Dataset, asked: dict[str, Any], sentence: str
-) -> None:
-    told = {"mini_batch_size": asked.pop("batch")} if "batch" in asked else {}
-    asked = {"hyperparameters": {**SMALL, **told}, **asked}
-    if not sentence:
-        assert planned(aws, dataset, **asked)["OutputDataConfig"]["S3OutputPath"] == "s3://somewhere-else/"
-        return
-    with pytest.raises(RequestError) as refused:
-        planned(aws, dataset, **asked)
-    assert sentence in str(refused.value)
 
 
 def put_artifact(s3: S3Client, name: str, **documents: Any) -> S3Uri:
@@ -440,16 +405,6 @@ def test_a_job_that_runs_left_nothing_to_go_on_from(aws: Aws, dataset: Dataset) 
         stubber.add_response("describe_training_job", running)
         with pytest.raises(TrainingError, match="'running' is InProgress and left no model to go on from"):
             planned(clients, dataset, model="running")
-
-
-def test_a_spot_job_without_checkpoints_waits_an_hour_at_most() -> None:
-    layers = {"num_layers": 18}
-    with pytest.raises(RequestError, match="give checkpoints, an s3:// prefix"):
-        made(spot=True, hyperparameters=layers)
-    assert made(spot=True, max_runtime=1800, hyperparameters=layers).to_boto()["StoppingCondition"] == {
-        "MaxRuntimeInSeconds": 1800,
-        "MaxWaitTimeInSeconds": 3600,
-    }
 
 
 def test_tags_tell_as_many_classes_as_there_is_room_for() -> None:
