@@ -21,7 +21,7 @@ from gtlabel.datasets.channels import ChannelFile, ClassFolder, Dataset, publish
 from gtlabel.emulator.trial import TrialOptions, try_program
 from gtlabel.emulator.trialdata import Wishes, open_data
 from gtlabel.emulator.trialreport import TrialReport
-from gtlabel.errors import EmulatorError, GtlabelError, SettingsError
+from gtlabel.errors import EmulatorError, GtlabelError, SettingsError, StorageError
 from gtlabel.uris import S3Uri
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -293,7 +293,7 @@ list(reader.read_channel("train", 1))
 print("loss: 0.25")
 (reader.output_directory().parent / "failure").write_text("it was not meant so")
 """,
-        hyperparameters={"epochs": "3", "num_training_samples": "99"},
+        hyperparameters={"epochs": "3", "num_training_samples": "99", "num_classes": "1"},
         metrics={"loss": r"loss: ([0-9.]+)", "f1": "F1: (.+)"},
     )
     images = report.channels[0].images
@@ -303,6 +303,8 @@ print("loss: 0.25")
         "epochs is 3, and it read train 2 times",
         "it never opened validation",
         f"num_training_samples is 99, and train has {images} images",
+        "num_classes is 1, and there are 2 classes: labels beyond it fail in no trainer of AWS, and teach it "
+        "nonsense",
         "no line that was printed holds the metric f1; check its regular expression",
         "it wrote a failure file and ended with 0, which SageMaker calls Completed: it was not meant so",
         "it left no model; what is to be uploaded belongs into model/ below SAGEMAKER_BASE_DIR",
@@ -404,6 +406,27 @@ stop.wait(30)
     assert (tmp_path / "saved" / "half").read_text() == "way"
 
 
+def test_nobody_who_looks_on_holds_the_program_up(tmp_path: Path, pictures: Path) -> None:
+    program = "print('x' * 100 + chr(10)); print(('y' * 100 + chr(10)) * 20_000)"
+    words = [*COMMAND, str(pictures), "--", sys.executable, "-c", program]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"x" * 100 + b"\n"
+        child.stdout.close()
+        child.wait(timeout=20)
+
+
+def test_a_model_that_has_no_place_is_told(tmp_path: Path, attempt: Attempt) -> None:
+    (tmp_path / "file").write_text("")
+    saves = "open(os.environ['SM_MODEL_DIR'] + '/model', 'w').write('1')"
+    for place in (
+        {"model": tmp_path / "file"},
+        {"model": None, "archive": tmp_path / "file" / "model.tar.gz"},
+    ):
+        with pytest.raises(StorageError, match="the model cannot be written to .*file"):
+            attempt(saves, **place)
+
+
 def test_a_few_epochs_may_be_enough(tmp_path: Path, attempt: Attempt) -> None:
     report = attempt(READS, hyperparameters={"epochs": "100"}, epochs=2)
     assert (report.status, report.reason) == ("Completed", "")
@@ -415,59 +438,6 @@ def test_without_a_program_it_tells_how(tmp_path: Path) -> None:
     run = gtlabel("pictures/", cwd=tmp_path)
     assert run.returncode == 2
     assert "gtlabel local pipe pictures/ -- python train.py" in run.stdout
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "wishes", "sentence"),
-    [
-        (
-            "nowhere",
-            None,
-            Wishes(),
-            "there is no .*nowhere; give s3://BUCKET/DATASET/, a folder or a manifest",
-        ),
-        ("empty", {}, Wishes(), "empty is no dataset: it has neither dataset.json, nor train.manifest, nor"),
-        ("flat", {"1.jpg": ""}, Wishes(), "flat is no dataset"),
-        ("few", {"Glass/1.jpg": ""}, Wishes(), "1 groups of pictures are too few for the channels"),
-        ("torn", {"dataset.json": "{}"}, Wishes(), "dataset.json is of no finished dataset"),
-        ("bare", {"train.manifest": ""}, Wishes(), "train.manifest has no line"),
-        ("odd", {"train.manifest": "[1]"}, Wishes(), "train.manifest, line 1: it is not a record"),
-        (
-            "many",
-            {"train.manifest": '{"source-ref": "a", "x": 1, "x-metadata": {}, "y": 1, "y-metadata": {}}'},
-            Wishes(),
-            "line 1: which attribute is the label.*--attribute; those it has: source-ref, x,",
-        ),
-        (
-            "lacks",
-            {"train.manifest": '{"source-ref": "a", "label": 1}\n\n{"source-ref": "b"}'},
-            Wishes(),
-            "line 3: it has no attribute 'label'; those it has: source-ref",
-        ),
-        (
-            "other",
-            {"train.manifest": '{"source-ref": "a", "label": 1}'},
-            Wishes(attribute="bin"),
-            "line 1: it has no attribute 'bin'",
-        ),
-        (
-            "share",
-            {"A/1.jpg": "", "A/2.jpg": ""},
-            Wishes(validation=1.5),
-            "between 0 and 1, and 1.5 does not",
-        ),
-    ],
-)
-def test_data_that_cannot_be_trained_on_is_told_before_the_program_starts(
-    tmp_path: Path, name: str, content: dict[str, str] | None, wishes: Wishes, sentence: str
-) -> None:
-    for file, text in (content or {}).items():
-        (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name / file).write_text(text)
-    if content == {}:
-        (tmp_path / name).mkdir()
-    with pytest.raises(GtlabelError, match=sentence):
-        open_data(str(tmp_path / name), wishes, tmp_path, _nobody)
 
 
 def test_where_there_are_no_fifos_it_says_so(

@@ -28,7 +28,7 @@ from gtlabel.emulator.trialdata import TRAIN, TrialChannel, TrialData
 from gtlabel.emulator.trialfiles import lay_out
 from gtlabel.emulator.trialprinted import Printed
 from gtlabel.emulator.trialreport import ChannelReport, TrialReport
-from gtlabel.errors import EmulatorError, SettingsError
+from gtlabel.errors import EmulatorError, SettingsError, StorageError
 from gtlabel.training.backends.container import (
     ATTRIBUTE_VARIABLE,
     CLASSES_VARIABLE,
@@ -80,14 +80,25 @@ class TrialOptions:
 
 
 class Stop:
-    """Asks a trial to end: the first time with SIGTERM, the second time at once."""
+    """Asks a trial to end: the first time with SIGTERM, the second time at once.
+
+    Attributes:
+        running: whether there is a program to end.
+    """
 
     def __init__(self) -> None:
         self.asked = threading.Event()
         self.now = threading.Event()
+        self.running = False
 
     def ask(self) -> None:
-        """Ask for the end."""
+        """Ask for the end.
+
+        Raises:
+            KeyboardInterrupt: while the data are still made ready.
+        """
+        if not self.running:
+            raise KeyboardInterrupt
         (self.now if self.asked.is_set() else self.asked).set()
 
 
@@ -164,6 +175,7 @@ class _Trial:
             variables = self._variables(cleanup)
             printed = Printed(self._patterns(), self._on_output)
             started = monotonic()
+            self._stop.running = True
             try:
                 stream = container.start(words, variables, (), Path.cwd())
             except OSError as error:
@@ -189,6 +201,7 @@ class _Trial:
             metrics=dict(printed.metrics),
             unmatched=tuple(sorted(set(options.metrics) - set(printed.metrics))),
             hyperparameters=dict(options.hyperparameters),
+            classes=len(self._data.classes),
             files=len(files_below(container.model)),
             bytes=sum(path.stat().st_size for path in files_below(container.model)),
         )
@@ -241,11 +254,16 @@ class _Trial:
         options, model = self._options, self._container.model
         if not report.files:
             return report
-        if options.model is None:
-            pack(model, options.archive)
-            return report.with_model(options.archive)
-        shutil.copytree(model, options.model, dirs_exist_ok=True)
-        return report.with_model(options.model)
+        place = options.model or options.archive
+        try:
+            if options.model is None:
+                pack(model, options.archive)
+            else:
+                shutil.copytree(model, options.model, dirs_exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StorageError(f"the model cannot be written to {place}: {reason}") from error
+        return report.with_model(place)
 
     def _request(self) -> dict[str, Any]:
         """The job as CreateTrainingJob would have it, as far as the program is told of it."""

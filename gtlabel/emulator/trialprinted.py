@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import select
@@ -11,9 +12,15 @@ from typing import IO
 
 from gtlabel.emulator.joblog import Patterns
 
+_log = logging.getLogger(__name__)
+
 _LONGEST_LINE = 250_000
 _READ = 1 << 16
 _POLL = 50  # milliseconds
+
+
+def _nobody(_: bytes) -> None:
+    """Where output goes that nobody reads."""
 
 
 class Printed:
@@ -61,12 +68,20 @@ class Printed:
                 piece = os.read(stream.fileno(), _READ)
                 if not piece:
                     break
-                self._on_output(piece)
+                self._hand_on(piece)
                 *lines, rest = (rest + piece).split(b"\n")
                 for line in lines:
                     self._take(line)
                 rest = rest[-_LONGEST_LINE:]
         self._take(rest)
+
+    def _hand_on(self, piece: bytes) -> None:
+        try:
+            self._on_output(piece)
+        except OSError as error:
+            # Whoever looked on has turned away; the program must not be held up by that.
+            _log.debug("nobody reads what the program prints: %s", error)
+            self._on_output = _nobody
 
     def _take(self, raw: bytes) -> None:
         line = raw.decode(errors="replace").strip()

@@ -87,6 +87,7 @@ class TrialReport:
         metrics: the last value of each.
         unmatched: metrics that were asked for and never printed.
         hyperparameters: what it was told.
+        classes: how many the data have.
         files: how many files it left as its model.
         bytes: how many bytes they have.
         model: where the model is.
@@ -102,6 +103,7 @@ class TrialReport:
     metrics: Mapping[str, float]
     unmatched: tuple[str, ...]
     hyperparameters: Mapping[str, str]
+    classes: int
     files: int
     bytes: int
     model: Path | None = None
@@ -156,6 +158,12 @@ class TrialReport:
         train = next(channel.images for channel in self.channels if channel.name == TRAIN)
         if samples is not None and samples != str(train):
             yield f"num_training_samples is {samples}, and train has {train} images"
+        told = self.hyperparameters.get("num_classes", "")
+        if told.isdigit() and int(told) < self.classes:
+            yield (
+                f"num_classes is {told}, and there are {self.classes} classes: labels beyond it fail in no "
+                "trainer of AWS, and teach it nonsense"
+            )
         for name in self.unmatched:
             yield f"no line that was printed holds the metric {name}; check its regular expression"
         if self.failure and self.code == 0:

@@ -1,0 +1,92 @@
+"""What a program may be tried on, and what is told of data that cannot be trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gtlabel.emulator.trialdata import Wishes, open_data
+from gtlabel.errors import GtlabelError
+
+
+def _nobody() -> Any:
+    raise AssertionError("no S3 is needed for files of this machine")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "wishes", "sentence"),
+    [
+        (
+            "nowhere",
+            None,
+            Wishes(),
+            "there is no .*nowhere; give s3://BUCKET/DATASET/, a folder or a manifest",
+        ),
+        ("empty", {}, Wishes(), "empty is no dataset: it has neither dataset.json, nor train.manifest, nor"),
+        ("flat", {"1.jpg": ""}, Wishes(), "flat is no dataset"),
+        ("few", {"Glass/1.jpg": ""}, Wishes(), "1 groups of pictures are too few for the channels"),
+        ("torn", {"dataset.json": "{}"}, Wishes(), "dataset.json is of no finished dataset"),
+        ("bare", {"train.manifest": ""}, Wishes(), "train.manifest has no line"),
+        ("odd", {"train.manifest": "[1]"}, Wishes(), "train.manifest, line 1: it is not a record"),
+        (
+            "many",
+            {"train.manifest": '{"source-ref": "a", "x": 1, "x-metadata": {}, "y": 1, "y-metadata": {}}'},
+            Wishes(),
+            "line 1: which attribute is the label.*--attribute; those it has: source-ref, x,",
+        ),
+        (
+            "lacks",
+            {"train.manifest": '{"source-ref": "a", "label": 1}\n\n{"source-ref": "b"}'},
+            Wishes(),
+            "line 3: it has no attribute 'label'; those it has: source-ref",
+        ),
+        (
+            "other",
+            {"train.manifest": '{"source-ref": "a", "label": 1}'},
+            Wishes(attribute="bin"),
+            "line 1: it has no attribute 'bin'",
+        ),
+        (
+            "share",
+            {"A/1.jpg": "", "A/2.jpg": ""},
+            Wishes(validation=1.5),
+            "between 0 and 1, and 1.5 does not",
+        ),
+    ],
+)
+def test_data_that_cannot_be_trained_on_is_told_before_the_program_starts(
+    tmp_path: Path, name: str, content: dict[str, str] | None, wishes: Wishes, sentence: str
+) -> None:
+    for file, text in (content or {}).items():
+        (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / file).write_text(text)
+    if content == {}:
+        (tmp_path / name).mkdir()
+    with pytest.raises(GtlabelError, match=sentence):
+        open_data(str(tmp_path / name), wishes, tmp_path, _nobody)
+
+
+def test_names_of_classes_become_numbers_and_a_manifest_of_one_channel_is_divided(tmp_path: Path) -> None:
+    lines = [f'{{"source-ref": "{number}.jpg", "class": "{"BA"[number % 2]}"}}' for number in range(40)]
+    (tmp_path / "all.jsonl").write_text("\n".join(lines))
+    data = open_data(str(tmp_path / "all.jsonl"), Wishes(validation=0.25), tmp_path, _nobody)
+    train, validation = data.channels
+    assert data.classes == ("A", "B")
+    assert train.images + validation.images == 40
+    assert 2 <= validation.images <= 20
+    made = Path(train.manifest).read_text() + Path(validation.manifest).read_text()
+    assert made.count('"label": 0') == made.count('"label": 1') == 20
+    assert '{"source-ref": "7.jpg", "label": 0}' in made
+    again = open_data(str(tmp_path / "all.jsonl"), Wishes(validation=0.25), tmp_path, _nobody)
+    assert again.channels == data.channels
+
+
+def test_another_folder_may_be_the_validation_channel(tmp_path: Path) -> None:
+    for name in ("a/Glass/1.jpg", "a/Paper/2.jpg", "b/Paper/3.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    data = open_data(str(tmp_path / "a"), Wishes(validation=tmp_path / "b"), tmp_path, _nobody)
+    assert [(channel.name, channel.images) for channel in data.channels] == [("train", 2), ("validation", 1)]
+    assert '"label": 1' in Path(data.channels[1].manifest).read_text()
