@@ -107,7 +107,7 @@ class ChannelReader:
             # AWS's pages show labels as numbers and lists, and both as text in quotes.
             if isinstance(value, str):
                 value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         classes = self._several(value) if self._many else self._one(value)
         if classes is None:
