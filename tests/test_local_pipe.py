@@ -427,6 +427,24 @@ def test_a_model_that_has_no_place_is_told(tmp_path: Path, attempt: Attempt) -> 
             attempt(saves, **place)
 
 
+def test_a_program_that_is_slower_than_its_pictures_is_told_so(tmp_path: Path, attempt: Attempt) -> None:
+    for number in range(4):
+        (tmp_path / "large" / "Glass").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "large" / "Glass" / f"{number}.jpg").write_bytes(bytes(2 << 20))
+    report = attempt(
+        """
+import time
+with open(os.environ["SM_CHANNEL_TRAIN"] + "_0", "rb") as fifo:
+    time.sleep(0.2)
+    fifo.read()
+""",
+        tmp_path / "large",
+    )
+    told = report.to_json()["channels"][0]
+    assert told["pipe_full"] >= 0.1
+    assert told["first_picture_after"] < told["pipe_full"]
+
+
 def test_a_few_epochs_may_be_enough(tmp_path: Path, attempt: Attempt) -> None:
     report = attempt(READS, hyperparameters={"epochs": "100"}, epochs=2)
     assert (report.status, report.reason) == ("Completed", "")

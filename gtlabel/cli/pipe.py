@@ -186,7 +186,7 @@ def pipe(
 def _show(report: TrialReport) -> None:
     put("")
     if report.piped:
-        columns = ("channel", "images", "epochs", "read", "MB", "MB/s", "first picture after")
+        columns = ("channel", "images", "epochs", "read", "MB", "MB/s", "first picture after", "pipe full")
         rows = [
             (
                 channel.name,
@@ -196,6 +196,7 @@ def _show(report: TrialReport) -> None:
                 f"{channel.bytes / 1e6:.1f}",
                 f"{channel.rate:.0f}",
                 f"{channel.waited:.2f} s",
+                f"{channel.full:.2f} s",
             )
             for channel in report.channels
         ]

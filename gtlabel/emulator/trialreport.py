@@ -57,6 +57,11 @@ class ChannelReport:
         waits = [epoch.first - epoch.opened for epoch in self.epochs if epoch.first is not None]
         return max(waits, default=0.0)
 
+    @property
+    def full(self) -> float:
+        """How long the pipe was full: pictures were there, and the program was busy with others."""
+        return sum(epoch.waited for epoch in self.epochs)
+
     def to_json(self) -> dict[str, Any]:
         """For programs."""
         return {
@@ -68,6 +73,7 @@ class ChannelReport:
             "bytes": self.bytes,
             "megabytes_per_second": round(self.rate, 1),
             "first_picture_after": round(self.waited, 3),
+            "pipe_full": round(self.full, 3),
         }
 
 
