@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from gtlabel.datasets.channels import Dataset, read_channel, read_dataset
 from gtlabel.datasets.consolidate import JobOutput, Options, consolidate
@@ -33,7 +33,7 @@ from gtlabel.training.backends import Backend
 from gtlabel.training.data import ChannelData, TrainingData
 from gtlabel.training.jobs import TrainingJob, describe_training_job
 from gtlabel.training.plan import TrainingOptions, plan_job
-from gtlabel.training.request import DEFAULT_INSTANCE_TYPE
+from gtlabel.training.request import DEFAULT_INSTANCE_TYPE, TrainingJobRequest
 from gtlabel.training.terms import TrainingRequest
 from gtlabel.uris import S3Uri
 
@@ -101,6 +101,32 @@ def consolidate_jobs(
     return consolidate(aws.s3, outputs, into, **options)
 
 
+@overload
+def plan_training(
+    aws: Aws,
+    dataset: Dataset,
+    *,
+    role: str,
+    name: str | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
+    instance_type: str = DEFAULT_INSTANCE_TYPE,
+    backend: Literal["builtin"] = "builtin",
+    now: Callable[[], datetime] = ...,
+    **options: Unpack[TrainingOptions],
+) -> TrainingJobRequest: ...
+@overload
+def plan_training(
+    aws: Aws,
+    dataset: Dataset,
+    *,
+    role: str,
+    backend: Backend,
+    name: str | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
+    instance_type: str = DEFAULT_INSTANCE_TYPE,
+    now: Callable[[], datetime] = ...,
+    **options: Unpack[TrainingOptions],
+) -> TrainingRequest: ...
 def plan_training(
     aws: Aws,
     dataset: Dataset,
