@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gtlabel.cli.demo import show
+from gtlabel.cli.walk import Step, Summary
 from gtlabel.networks.preprocess import load_image
 from gtlabel.networks.runtime import Network
 
@@ -71,6 +73,22 @@ def test_every_step_is_told_with_what_came_of_it(walked: tuple[Path, dict[str, A
     assert all(step["seconds"] > 0 for step in printed["steps"])
     assert "broken-off.jpg is a JPEG that is cut off" in steps["label"]["outcome"]
     assert all(step["outcome"] in said for step in printed["steps"])
+
+
+def test_the_demo_ends_as_the_readme_shows(
+    walked: tuple[Path, dict[str, Any], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, printed, _ = walked
+    show(Summary(**{**printed, "steps": tuple(Step(**step) for step in printed["steps"])}))
+    readme = (TRASH.parent.parent / "README.md").read_text()
+    shown = re.findall(r"```text\n(.*?)\n```", readme.split("\n## Two commands\n", 1)[1], re.DOTALL)[0]
+    ended = capsys.readouterr().out.replace(str(folder), "/home/you/gtlabel-demo")
+    assert without_numbers(ended) == without_numbers(shown)
+
+
+def without_numbers(text: str) -> str:
+    """A text in which every number, and the room it takes, is the same."""
+    return re.sub(r"\s+", " ", re.sub(r"[\d.,]*\d%?", "N", text)).strip()
 
 
 def test_the_accuracy_can_be_computed_again_from_the_model_and_the_pictures(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gtlabel.cli.options import Output
 from gtlabel.cli.output import Format, progress, put, put_json, put_table, say
+
+if TYPE_CHECKING:
+    from gtlabel.cli.walk import Summary
 
 
 def demo(
@@ -34,6 +37,11 @@ def demo(
     if output is Format.JSON:
         put_json(summary.to_json())
         return
+    show(summary)
+
+
+def show(summary: Summary) -> None:
+    """Print what came of a demo, for people."""
     put_table(
         ("step", "what happened", "seconds"),
         [(step.name, step.outcome, f"{step.seconds:.1f}") for step in summary.steps],
