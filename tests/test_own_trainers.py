@@ -21,7 +21,7 @@ from gtlabel.emulator.joblog import LOG_GROUP
 from gtlabel.emulator.shelf import Shelf
 from gtlabel.emulator.spot import Spot
 from gtlabel.emulator.trainers import TRAINERS, read_trainers, written
-from gtlabel.errors import SettingsError
+from gtlabel.errors import EmulatorError, SettingsError
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/my-trainer:2"
 
@@ -226,7 +226,7 @@ def _messages(aws: Aws, limit: int) -> list[str]:
         return []
 
 
-def test_a_test_can_take_a_spot_machine_away(aws: Aws, gtlabel_spot: Spot) -> None:
+def test_a_test_can_take_a_spot_machine_away(served: Aws, gtlabel_spot: Spot) -> None:
     program = """
         saved = base / "checkpoints/saved"
         if saved.exists():
@@ -242,16 +242,20 @@ def test_a_test_can_take_a_spot_machine_away(aws: Aws, gtlabel_spot: Spot) -> No
         StoppingCondition={"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60},
         CheckpointConfig={"S3Uri": "s3://trash/checkpoints"},
     )
-    aws.sagemaker.create_training_job(**whole)
+    served.sagemaker.create_training_job(**whole)
     limit = time.monotonic() + 20
-    while "Contents" not in aws.s3.list_objects_v2(Bucket="trash", Prefix="checkpoints/"):
+    while "Contents" not in served.s3.list_objects_v2(Bucket="trash", Prefix="checkpoints/"):
         assert time.monotonic() < limit
         time.sleep(0.05)
     gtlabel_spot.interrupt("sorter")
-    job = wait(aws)
+    job = wait(served)
     assert job["TrainingJobStatus"] == "Completed", job
     assert "Interrupted" in [step["Status"] for step in job["SecondaryStatusTransitions"]]
-    assert artifact_of(aws.s3) == {"weights": b"from the first machine"}
+    assert artifact_of(served.s3) == {"weights": b"from the first machine"}
+    with pytest.raises(EmulatorError, match="no training job named 'sorter' is in progress"):
+        gtlabel_spot.interrupt("sorter")
+    with pytest.raises(EmulatorError, match="-1 is no number of seconds without a machine"):
+        gtlabel_spot.interrupt("sorter", seconds=-1)
 
 
 def test_a_program_is_named_as_a_shell_would_and_found_from_anywhere(
