@@ -139,7 +139,8 @@ class JobRun(threading.Thread):
         except Exception as error:  # noqa: BLE001 - a thread that dies in silence leaves a job that never ends
             _log.exception("the training job %s", self._record.name)
             outcome = Outcome.failed(f"InternalServerError: {type(error).__name__}: {error}")
-        if self.abandoned.is_set():
+        if self.abandoned.is_set() and outcome.status == "Failed":
+            # Whatever went wrong then did because nobody answers any more.
             outcome = ABANDONED
         # This makes room, where a full disk is what ended the job.
         self._container.clean()
