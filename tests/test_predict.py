@@ -38,6 +38,8 @@ from gtlabel.training.batches import Look
 from gtlabel.training.evaluate import judge
 from gtlabel.training.image import image_uri
 from gtlabel.training.jobs import create_training_job
+from gtlabel.training.lineage import CLASSES as LISTED
+from gtlabel.training.lineage import CLASSES_DIGEST, classes_digest
 from gtlabel.training.model import Model, open_model, read_classes
 from gtlabel.training.predict import Prediction, pictures, predict
 from gtlabel.training.request import request_for_dataset
@@ -288,7 +290,7 @@ def test_a_training_job_is_found_with_its_network_and_its_classes(s3: S3Client, 
         output=S3Uri.of(BUCKET, "bins/models/"),
         hyperparameters={"num_layers": 18, "image_shape": "3,48,64"},
     )
-    create_training_job(aws.sagemaker, request)
+    arn = create_training_job(aws.sagemaker, request)
     path = archive(color_artifact(tmp_path / "model", several=True), tmp_path / "model.tar.gz")
     key = "bins/models/colors/output/model.tar.gz"
     s3.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
@@ -305,6 +307,16 @@ def test_a_training_job_is_found_with_its_network_and_its_classes(s3: S3Client, 
     s3.put_object(Bucket=BUCKET, Key=key, Body=b"no archive")
     with pytest.raises(ArtifactError, match=f"^s3://{BUCKET}/{key} is not a readable model.tar.gz"):
         open_model("colors", lambda: aws)
+    # Names that would be those of another dataset are refused; those in the job's tags are its own.
+    s3.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
+    s3.put_object(Bucket=BUCKET, Key="bins/classes.json", Body=json.dumps(CLASSES[::-1]).encode())
+    aws.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": CLASSES_DIGEST, "Value": classes_digest(CLASSES)}])
+    with pytest.raises(ArtifactError, match=r"bins/classes\.json is not the class list that 'colors' was"):
+        open_model("colors", lambda: aws)
+    assert open_model("colors", lambda: aws, classes=CLASSES).classes == CLASSES
+    spelled = "0=Red 1=Green 2=Blue"
+    aws.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": LISTED, "Value": spelled}])
+    assert open_model("colors", lambda: aws).classes == CLASSES
 
 
 def test_classes_are_read_from_names_or_from_files(tmp_path: Path) -> None:

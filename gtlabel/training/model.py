@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from gtlabel.errors import (
     TrainingError,
 )
 from gtlabel.storage import read, stat
+from gtlabel.training import lineage
 from gtlabel.training.conversions import converted
-from gtlabel.training.jobs import TrainingJob, describe_training_job
+from gtlabel.training.jobs import TrainingJob, describe_training_job, read_tags
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -59,7 +61,8 @@ def open_model(name: str, connect: Connect, *, classes: Sequence[str] | None = N
     """Find a network, convert it if it is an artifact, and make it ready to answer.
 
     The names of its classes are those given, else those in the `.onnx` file, else those of the
-    `classes.json` beside the job's train manifest, beside the artifact or of its dataset.
+    `classes.json` of the dataset that the job read, as far as the job's tags agree, or of the tags, else of
+    the one beside the artifact, or of the dataset that the artifact lies in.
 
     Args:
         name: a training job, or the s3:// address or path of a `model.tar.gz` or an `.onnx` file.
@@ -197,25 +200,60 @@ def _convert(path: Path, classes: Sequence[str]) -> bytes:
 
 def _found_classes(where: S3Uri | Path, connect: Connect, job: TrainingJob | None) -> tuple[str, ...]:
     """The class names that lie beside what the network was trained on, or beside the network."""
+    if job is not None and (named := _classes_of_job(job, connect)):
+        return named
     folders: list[S3Uri | Path] = []
-    if job is not None and "train" in job.channels:
-        folders.append(job.channels["train"].folder)
     if isinstance(where, S3Uri):
-        folders.append(where.folder)
         above = where.folder
+        folders.append(above)
         for _ in range(_FOLDERS_UP_TO_THE_DATASET):
             above = above.at(above.key.rstrip("/").rpartition("/")[0] + "/")
         folders.append(above)
     else:
         folders.append(where if where.is_dir() else where.parent)
-    for folder in dict.fromkeys(folders):
-        file = folder / CLASSES
-        try:
-            document = read(connect().s3, file) if isinstance(file, S3Uri) else file.read_bytes()
-        except (ObjectNotFoundError, FileNotFoundError):
-            continue
-        return class_names(document, str(file))
+    for folder in folders:
+        if names := _listed(folder, connect):
+            return names
     raise ArtifactError(
         f"nothing says what the classes of {where} are called; give --classes NAME,NAME,... "
         f"or the {CLASSES} of the dataset it was trained on"
     )
+
+
+def _classes_of_job(job: TrainingJob, connect: Connect) -> tuple[str, ...]:
+    """The class names that a job was trained with; none if nothing says.
+
+    The dataset may have been made anew since, with other classes or in another order: the job's own tags
+    tell, where gtlabel started it.
+    """
+    tags = read_tags(connect().sagemaker, job.arn)
+    digest = tags.get(lineage.CLASSES_DIGEST)
+    folders = [S3Uri(tags[lineage.DATASET])] if tags.get(lineage.DATASET, "").startswith("s3://") else []
+    folders += [job.channels["train"].folder] if "train" in job.channels else []
+    other: S3Uri | None = None
+    for folder in dict.fromkeys(folders):
+        names = _listed(folder, connect)
+        if names and digest in (None, lineage.classes_digest(names)):
+            return names
+        other = folder / CLASSES if names else other
+    # `0=Compost 1=Landfill`; names that a tag cannot hold are changed in it, which the digest shows.
+    spelled = re.split(r" (?=\d+=)", tags.get(lineage.CLASSES, ""))
+    names = tuple(each.partition("=")[2] for each in spelled)
+    if digest == lineage.classes_digest(names):
+        return names
+    if other is not None:
+        raise ArtifactError(
+            f"{other} is not the class list that {job.name!r} was trained with; the dataset was made anew "
+            "since: give the names of then with --classes"
+        )
+    return ()
+
+
+def _listed(folder: S3Uri | Path, connect: Connect) -> tuple[str, ...]:
+    """The names in the `classes.json` of a folder; none if there is no such file."""
+    file = folder / CLASSES
+    try:
+        document = read(connect().s3, file) if isinstance(file, S3Uri) else file.read_bytes()
+    except (ObjectNotFoundError, FileNotFoundError):
+        return ()
+    return class_names(document, str(file))
