@@ -244,10 +244,11 @@ def results(
 
 
 def _make_buckets(url: str, names: list[str] | None) -> None:
-    from gtlabel.labeling.preflight import let_browsers_in
-
     if not names:
         return
+    # Nobody who names no bucket waits for this.
+    from gtlabel.labeling.preflight import let_browsers_in
+
     s3 = aws_at(url).s3
     there = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
     for name in names:
