@@ -17,8 +17,9 @@ from typing import Any
 from gtlabel.datasets.folders import class_of
 from gtlabel.datasets.places import Place
 from gtlabel.datasets.survey import open_dataset
-from gtlabel.errors import ClassListError, DatasetError, ManifestError, ObjectNotFoundError
+from gtlabel.errors import DatasetError, ManifestError, ObjectNotFoundError
 from gtlabel.images.decoding import ENDINGS
+from gtlabel.manifests.classes import class_names
 from gtlabel.manifests.lines import read_records
 from gtlabel.manifests.records import SOURCE_REF, ManifestRecord
 from gtlabel.manifests.split import Channel
@@ -174,16 +175,9 @@ def _classes_beside(folder: Place) -> tuple[str, ...]:
     """The class list beside a manifest; nothing where there is none."""
     where = folder.at("classes.json")
     try:
-        said = json.loads(where.read())
+        return class_names(where.read(), str(where))
     except ObjectNotFoundError:
         return ()
-    except ValueError as error:
-        raise ClassListError(f"{where} is not JSON: {error}") from error
-    if isinstance(said, dict):
-        said = [item.get("label") if isinstance(item, dict) else None for item in said.get("labels", ())]
-    if not isinstance(said, list) or not all(isinstance(name, str) for name in said):
-        raise ClassListError(f"{where} is no list of class names")
-    return tuple(said)
 
 
 def _folders(place: Place, names: Sequence[str]) -> Truth:

@@ -71,6 +71,23 @@ class ClassList(Sequence[str]):
         return check_classes([name for name in names if isinstance(name, str)], where)
 
 
+def class_names(document: bytes, where: str) -> tuple[str, ...]:
+    """The names of a `classes.json`: a list of them, or a label category file.
+
+    Raises:
+        ClassListError: if it is neither.
+    """
+    try:
+        said: Any = json.loads(document)
+    except ValueError as error:
+        raise ClassListError(f"{where} is not JSON: {error}") from error
+    if isinstance(said, dict):
+        said = [item.get("label") if isinstance(item, dict) else None for item in said.get("labels", [None])]
+    if not isinstance(said, list) or not all(isinstance(name, str) for name in said):
+        raise ClassListError(f'{where} is no list of classes; write ["Compost", "Landfill"]')
+    return tuple(said)
+
+
 def check_classes(names: Iterable[str], where: str = "the class list") -> ClassList:
     """The classes as a list that Ground Truth and a person can both work with.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
@@ -10,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gtlabel.errors import (
     ArtifactError,
@@ -19,6 +18,7 @@ from gtlabel.errors import (
     ObjectNotFoundError,
     TrainingError,
 )
+from gtlabel.manifests.classes import class_names
 from gtlabel.storage import read, stat
 from gtlabel.training import lineage
 from gtlabel.training.conversions import converted
@@ -109,23 +109,6 @@ def read_classes(text: str) -> tuple[str, ...]:
         return tuple(line.strip() for line in content.decode().splitlines() if line.strip())
     except UnicodeDecodeError as error:
         raise ClassListError(f"{text} is no list of classes: it is not UTF-8") from error
-
-
-def class_names(document: bytes, where: str) -> tuple[str, ...]:
-    """The names of a `classes.json`: a list of them, or a label category file.
-
-    Raises:
-        ClassListError: if it is neither.
-    """
-    try:
-        said: Any = json.loads(document)
-    except ValueError as error:
-        raise ClassListError(f"{where} is not JSON: {error}") from error
-    if isinstance(said, dict):
-        said = [item.get("label") if isinstance(item, dict) else None for item in said.get("labels", [None])]
-    if not isinstance(said, list) or not all(isinstance(name, str) for name in said):
-        raise ClassListError(f'{where} is no list of classes; write ["Compost", "Landfill"]')
-    return tuple(said)
 
 
 def _is_model(name: str) -> bool:
