@@ -68,6 +68,12 @@ def test_of_a_sound_dataset_there_is_nothing_to_say(s3: S3Client, data: Put) -> 
         (line(0, [0, 2]), "number", "has the label [0, 2], which is not the number of one class"),
         ("{", "line", "train.manifest, line 2: not JSON"),
         ('["s3://trash-photos/0.jpg"]', "line", "line 2: it is not a JSON object"),
+        (
+            {"source-ref": "photos/1.jpg", "label": 1},
+            "line",
+            "'photos/1.jpg' is not an S3 address",
+        ),
+        ({"source-ref": "s3://trash-photos/", "label": 1}, "line", "names a bucket and no image in it"),
         ({"label": 1}, "line", "line 2: it lacks 'source-ref'"),
     ],
 )
@@ -228,6 +234,17 @@ def test_a_bucket_elsewhere_is_told_and_the_region_to_go_to(s3: S3Client) -> Non
     assert "'far-away' is in eu-west-1 and the job would run in us-east-1" in str(finding)
     assert str(finding).endswith("train with --region eu-west-1")
     assert list(check_regions(s3, "us-east-1", places[:1])) == []
+
+
+def test_pictures_in_another_region_are_told_wherever_the_manifest_is(s3: S3Client, data: Put) -> None:
+    s3.create_bucket(Bucket="far-away", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.put_object(Bucket="far-away", Key="9.jpg", Body=picture())
+    far = {"source-ref": "s3://far-away/9.jpg", "label": 1}
+    asked = data([line(0, label=0), far, line(0, label=2)])
+    assert found(s3, asked) == []
+    ((check, level, sentence),) = found(s3, asked, region="us-east-1")
+    assert (check, level) == ("region", "error")
+    assert "'far-away' is in eu-west-1" in sentence
 
 
 def test_errors_are_refused_together_and_warnings_handed_on() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # How many pictures of a channel are looked at.
 LOOKED_AT = 16
 _NAMED = 5
+_MOST_BUCKETS = 100
 
 __all__ = ["LOOKED_AT", "Finding", "check_channels", "check_regions", "refuse_errors"]
 
@@ -40,6 +41,7 @@ def check_channels(
     multi_label: bool = False,
     shape: Shape | None = None,
     resize: int | None = None,
+    region: str | None = None,
     looked_at: int = LOOKED_AT,
 ) -> list[Finding]:
     """Read both manifests, and look at some of their pictures.
@@ -50,6 +52,7 @@ def check_channels(
         multi_label: whether labels are arrays of class numbers.
         shape: height and width in pixels that the network takes; None if pictures of any shape do.
         resize: the pixels that the shorter side of a picture is brought to.
+        region: where the job would run; None if it does not matter where the pictures are.
         looked_at: how many pictures of each channel to look at.
 
     Raises:
@@ -57,11 +60,16 @@ def check_channels(
     """
     findings: list[Finding] = []
     pictures: list[Picture] = []
+    buckets: dict[str, S3Uri] = {}
     for name in ("train", "validation"):
         scan = _Scan(name, data.channels[name], data, multi_label, looked_at)
         scan.read(s3)
         findings += scan.findings()
         pictures += scan.pictures
+        buckets |= scan.buckets
+    buckets.pop(data.uri.bucket, None)
+    if region is not None:
+        findings += check_regions(s3, region, buckets.values())
     return findings + look_at(s3, pictures, data, shape, resize)
 
 
@@ -99,6 +107,7 @@ class _Scan:
     lines: int = 0
     counts: list[int] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
+    buckets: dict[str, S3Uri] = field(default_factory=dict)
     wrong: dict[str, _Kind] = field(default_factory=dict)
     sha256: str = ""
 
@@ -111,6 +120,9 @@ class _Scan:
         # Every so many lines a picture is kept to be looked at.
         stride = max(1, self.channel.images // max(1, self.looked_at))
         digest = sha256()
+        # Most pictures lie where the one before did, and need no other look at their address. No text starts
+        # with one of none.
+        bucket: str | tuple[()] = ()
         with explained("s3:GetObject", manifest):
             body = s3.get_object(Bucket=manifest.bucket, Key=manifest.key)["Body"]
             chunks = _digested(body.iter_chunks(CHUNK_BYTES), digest.update)
@@ -122,10 +134,17 @@ class _Scan:
                 except (ValueError, RecursionError):
                     self._refuse_line(number, line)
                     continue
+                image = read.image
+                if not image.startswith(bucket) or len(image) == len(bucket):
+                    try:
+                        bucket = self._bucket_of(line)
+                    except ValueError:
+                        self._refuse_line(number, line)
+                        continue
                 if self.lines % stride == 0 and len(self.pictures) < self.looked_at:
-                    self._keep(number, line)
+                    self.pictures.append(Picture(S3Uri.checked(image), number, manifest))
                 self.lines += 1
-                judge(read.label, number, read.image, line)
+                judge(read.label, number, image, line)
         self.sha256 = digest.hexdigest()
 
     def findings(self) -> Iterator[Finding]:
@@ -199,13 +218,12 @@ class _Scan:
                 self._out_of_range(each, number, image)
                 return
 
-    def _keep(self, number: int, line: bytes) -> None:
-        try:
-            uri = ManifestRecord.from_line(line.decode()).source_ref
-        except ValueError:
-            self._refuse_line(number, line)
-            return
-        self.pictures.append(Picture(uri, number, self.channel.manifest))
+    def _bucket_of(self, line: bytes) -> str:
+        """The bucket of a picture, as `s3://bucket/`; it is kept, up to a number that nobody means."""
+        image = ManifestRecord.from_line(line.decode()).source_ref
+        if len(self.buckets) < _MOST_BUCKETS:
+            self.buckets[image.bucket] = image
+        return f"s3://{image.bucket}/"
 
     def _refuse_line(self, number: int, line: bytes) -> None:
         try:

@@ -144,6 +144,7 @@ def _builtin(
         multi_label=bool(told.multi_label),
         shape=told.shape[1:],
         resize=told.resize,
+        region=aws.region,
     )
     findings += _doubts(request)
     if earlier:
@@ -288,4 +289,4 @@ def _container(
         },
     )
     several = request.hyperparameters.get("multi_label", "0").lower() in ("1", "true")
-    return request, check_channels(aws.s3, data, multi_label=several)
+    return request, check_channels(aws.s3, data, multi_label=several, region=aws.region)
