@@ -295,7 +295,7 @@ def evaluate_model(
     try:
         from gtlabel.training.evaluate import judge
         from gtlabel.training.model import open_model
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingExtraError("judging a model", "edge") from error
 
     model = open_model(name, lambda: aws, classes=classes)

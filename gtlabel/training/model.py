@@ -125,7 +125,7 @@ def _opened(
     try:
         from gtlabel.networks.runtime import Network
         from gtlabel.training.answering import DECODERS
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingExtraError("running a network", "edge") from error
     if not isinstance(where, S3Uri) and where.is_dir():
         model = _converted(where, connect, given, job)
