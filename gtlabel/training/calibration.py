@@ -18,7 +18,7 @@ from gtlabel.networks.measures import calibration, calibration_error, usual_bins
 
 Floats64 = NDArray[np.float64]
 
-_FACTORS = np.geomspace(1, 40, 40)
+_FACTORS = np.geomspace(1, 80, 40)
 _STEPS = 30
 _LEAST_LIKELY = 1e-12
 # A class whose score says nothing, or that only a few pictures have, gets no steeper than this.

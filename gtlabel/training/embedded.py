@@ -179,7 +179,7 @@ class _Training:
         for epoch, (kind, count) in enumerate(stages):
             started = time.monotonic()
             self._look(training, validation, kind, count)
-            choice = self._choose(training)
+            choice = self._choose(epoch, training)
             likelihood = choice.calibration.likelihood
             unseen, seen = (
                 self._calibrator.probabilities(scores, choice.calibration)
@@ -247,15 +247,19 @@ class _Training:
         for channel in (training, validation):
             channel.add(self._network, first)
 
-    def _choose(self, training: _Channel) -> _Choice:
-        ways = [
-            (weights, balance, copies)
-            for weights, balance in self._weightings(training.truth)
-            for copies in ((0, training.copies) if training.copies else (0,))
-        ]
+    def _choose(self, epoch: int, training: _Channel) -> _Choice:
+        tried = {0: self._learn(training, 0)}
+        if training.copies:
+            tried[training.copies] = self._learn(training, training.copies)
+            without, varied = (way.calibration.likelihood for way in tried.values())
+            _log.info("Epoch[%d] Augmentation: likelihood %.6f without, %.6f with", epoch, without, varied)
+        return max(tried.values(), key=lambda way: way.calibration.likelihood)
+
+    def _learn(self, training: _Channel, copies: int) -> _Choice:
+        """The likeliest way to learn with so many varied copies of each picture."""
+        features = training.features if copies else training.own(training.features)
         best: _Choice | None = None
-        for weights, balance, copies in ways:
-            features = training.features if copies else training.own(training.features)
+        for weights, balance in self._weightings(training.truth):
             regression = Regression(features, training.truth, weights, copies=copies, seed=self._seed)
             for solution in regression.solutions():
                 found = self._calibrator.fit(solution.left_out, training.truth)

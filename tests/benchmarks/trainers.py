@@ -9,8 +9,10 @@ their labels is wrong, as people err, and whatever is random in the candidate.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegressionCV
@@ -26,9 +29,12 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from gtlabel.networks import interpreter
+from gtlabel.networks.artifact import read_artifact
 from gtlabel.networks.preprocess import load_image
+from gtlabel.recordio import encode
+from gtlabel.training.embedded import train
 from gtlabel.training.features import FeatureNetwork
-from gtlabel.training.forest import add_forest, choose_growth
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -161,12 +167,34 @@ def trees(features: Floats, labels: Labels, unseen: Floats, seed: int) -> Labels
     return answer
 
 
-def embedded(images: Floats, labels: Labels, unseen: Floats, seed: int) -> Labels:
-    network = FeatureNetwork(SIDE, SIDE)
-    features = network.features(images)
-    growth = choose_growth(features, labels, len(CLASSES), seed)
-    head = add_forest(network, features, labels, len(CLASSES), growth, seed)
-    answer: Labels = network.answers(head, network.features(unseen)).argmax(axis=1)
+def all_forest(images: Floats, labels: Labels, unseen: Floats, seed: int) -> Labels:
+    return trees(histograms(images), labels, histograms(unseen), seed)
+
+
+def shipped(images: Floats, labels: Labels, unseen: Floats, seed: int) -> Labels:
+    """The trainer itself, which gets what a training program gets; nothing is chosen by its validation."""
+    records = []
+    for image, label in zip(images, labels, strict=True):
+        file = io.BytesIO()
+        Image.fromarray(image.astype(np.uint8).transpose(1, 2, 0)).save(file, "PNG")
+        records += [encode(file.getvalue()), encode(str(label).encode())]
+    told = {
+        "num_classes": str(len(CLASSES)),
+        "num_training_samples": str(len(labels)),
+        "image_shape": f"3,{SIDE},{SIDE}",
+        "mini_batch_size": "1",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        (base / "input" / "config").mkdir(parents=True)
+        (base / "input" / "data").mkdir()
+        (base / "model").mkdir()
+        (base / "input" / "config" / "hyperparameters.json").write_text(json.dumps(told))
+        (base / "input" / "data" / "train_0").write_bytes(b"".join(records))
+        (base / "input" / "data" / "validation_0").write_bytes(b"".join(records[:2]))
+        train(base, seed)
+        artifact = read_artifact(base / "model")
+    answer: Labels = interpreter.run(artifact.symbol, artifact.params, unseen).argmax(axis=1)
     return answer
 
 
@@ -179,7 +207,8 @@ CANDIDATES: Sequence[tuple[str, Candidate]] = (
     ("color + contrast histograms, whole + border, logistic regression", all_logistic),
     (f"{CENTROIDS} k-means patches, randomized trees", patch_forest),
     ("color histograms, randomized trees", color_forest),
-    ("**color + contrast histograms, whole + border, randomized trees as a network**", embedded),
+    ("color + contrast histograms, whole + border, randomized trees", all_forest),
+    ("**histograms + words of color and texture, kernel regression: the trainer as shipped**", shipped),
 )
 
 
