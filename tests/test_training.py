@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
@@ -313,13 +314,38 @@ def test_a_job_that_failed_has_no_artifact_and_says_why(sagemaker: Stubbed) -> N
     assert describe_training_job(client, "sorter").artifact is None
     with pytest.raises(TrainingEndedError, match="'sorter' ended as Failed: AlgorithmError: no") as ended:
         wait_for_training_job(client, "sorter")
-    assert (ended.value.status, ended.value.timed_out) == ("Failed", False)
+    assert (ended.value.status, ended.value.timed_out, ended.value.explanation) == ("Failed", False, "")
+
+
+def test_a_reason_that_is_known_comes_with_its_explanation(sagemaker: Stubbed) -> None:
+    client, aws = sagemaker
+    reason = (
+        "ClientError: Got empty batch from pipe. Please check if the manifest, exit code: 2"
+    )
+    aws.add_response("describe_training_job", answer("Failed", "Failed", FailureReason=reason))
+    with pytest.raises(TrainingEndedError, match="Got empty batch") as ended:
+        wait_for_training_job(client, "sorter")
+    assert "name source-ref first and the label attribute as the lines spell it" in ended.value.explanation
+
+
+def test_a_refusal_that_is_known_says_what_to_do(sagemaker: Stubbed) -> None:
+    client, aws = sagemaker
+    limit = "The account-level service limit 'ml.g4dn.xlarge for training job usage' is 0 Instances."
+    aws.add_client_error("create_training_job", "ResourceLimitExceeded", limit)
+    with pytest.raises(TrainingError, match="is 0 Instances; the account may not rent .* Service Quotas"):
+        create_training_job(client, made(hyperparameters={"num_layers": 18}))
+    aws.add_client_error("create_training_job", "AccessDeniedException", "not authorized")
+    with pytest.raises(ClientError, match="not authorized"):
+        create_training_job(client, made(hyperparameters={"num_layers": 18}))
 
 
 def test_a_job_that_ran_out_of_time_says_so(sagemaker: Stubbed) -> None:
     client, aws = sagemaker
     aws.add_response("describe_training_job", answer("Stopped", "MaxRuntimeExceeded"))
     with pytest.raises(TrainingEndedError, match="its time was up; ask for a longer max_runtime"):
+        wait_for_training_job(client, "sorter")
+    aws.add_response("describe_training_job", answer("Stopped", "MaxWaitTimeExceeded"))
+    with pytest.raises(TrainingEndedError, match="spare machines did not come"):
         wait_for_training_job(client, "sorter")
 
 

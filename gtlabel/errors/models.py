@@ -53,9 +53,15 @@ class TrainingJobNotFoundError(TrainingError, LookupError):
 
 
 class TrainingEndedError(TrainingError):
-    """A training job that ended, or kept running, other than was waited for."""
+    """A training job that ended, or kept running, other than was waited for.
 
-    def __init__(self, name: str, status: str, reason: str = "", *, timed_out: bool = False) -> None:
+    Attributes:
+        explanation: what its reason means and what to do about it; empty where nobody knows.
+    """
+
+    def __init__(
+        self, name: str, status: str, reason: str = "", *, timed_out: bool = False, explanation: str = ""
+    ) -> None:
         if timed_out:
             sentence = (
                 f"the training job {name!r} was still {status} when the time was up; it goes on, and is paid "
@@ -67,6 +73,7 @@ class TrainingEndedError(TrainingError):
         self.name = name
         self.status = status
         self.timed_out = timed_out
+        self.explanation = explanation
 
 
 class TrainingGoesOnError(TrainingError):

@@ -15,6 +15,7 @@ from gtlabel.errors import (
     TrainingJobNameTakenError,
     TrainingJobNotFoundError,
 )
+from gtlabel.training.failures import explain
 from gtlabel.training.patience import Patience, passes
 from gtlabel.training.terms import TrainingRequest
 from gtlabel.uris import S3Uri
@@ -111,12 +112,23 @@ def create_training_job(sagemaker: SageMakerClient, request: TrainingRequest) ->
     Raises:
         TrainingJobNameTakenError: if the account has a job of that name.
         RequestError: if the service would refuse the request; nothing was sent then.
+        TrainingError: if the service refused it for a reason that is known, such as a limit of the account.
     """
+    from botocore.exceptions import ClientError
+
     parameters = request.to_boto()
     try:
         return sagemaker.create_training_job(**parameters)["TrainingJobArn"]
     except sagemaker.exceptions.ResourceInUse as error:
         raise TrainingJobNameTakenError(request.name) from error
+    except ClientError as error:
+        failure = explain(str(error))
+        if failure is None:
+            raise
+        message = error.response["Error"].get("Message", "").rstrip(".")
+        raise TrainingError(
+            f"AWS refused the training job {request.name!r}: {message}; {failure.sentence}"
+        ) from error
 
 
 def describe_training_job(sagemaker: SageMakerClient, name: str) -> TrainingJob:
@@ -247,7 +259,13 @@ def wait_for_training_job(
         if job.status == "Completed":
             return job
         if job.status in ENDED:
-            raise TrainingEndedError(name, job.status, job.failure_reason or _unspoken_reason(job))
+            failure = explain(job.failure_reason) if job.failure_reason else None
+            raise TrainingEndedError(
+                name,
+                job.status,
+                job.failure_reason or _unspoken_reason(job),
+                explanation=failure.sentence if failure else "",
+            )
         if timeout is not None and clock() - start + patience.pause > timeout:
             raise TrainingEndedError(name, job.status, timed_out=True)
         sleep(patience.pause)
@@ -270,6 +288,10 @@ def _unspoken_reason(job: TrainingJob) -> str:
     """Why a job ended that gives no reason: running out of time shows in the secondary status alone."""
     if job.secondary_status == "MaxRuntimeExceeded":
         return "its time was up; ask for a longer max_runtime"
+    if job.secondary_status == "MaxWaitTimeExceeded":
+        return (
+            "spare machines did not come in time; ask for a longer max_wait, or leave out spot"
+        )
     return ""
 
 
