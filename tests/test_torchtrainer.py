@@ -173,6 +173,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Job]:
         ),
         "continued": short("continued", epochs=1, learning_rate=0.001, optimizer="nag"),
         "other-classes": short("other-classes", num_classes=4),
+        "other-depth": short("other-depth", num_layers=32),
         "transferred": job(
             root / "transferred",
             train,
@@ -203,7 +204,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Job]:
         "broken": job(root / "broken", [*train[:9], (b"GIF89a not one", "0")], validation),
     }
     # Whatever comes later finds what the earlier left.
-    for name in ("continued", "other-classes"):
+    for name in ("continued", "other-classes", "other-depth"):
         (made[name].base / "input" / "data" / "model").symlink_to(made["plain"].base / "model")
     checkpoints = root / "checkpoints"
     checkpoints.mkdir()
@@ -294,7 +295,8 @@ def test_an_earlier_artifact_is_continued_from_where_it_was(jobs: dict[str, Job]
     assert 0 < np.abs(after - before).max() < 0.05
 
 
-def test_an_earlier_artifact_of_other_classes_is_refused(jobs: dict[str, Job]) -> None:
+def test_an_earlier_artifact_of_other_classes_or_depth_is_refused(jobs: dict[str, Job]) -> None:
+    assert "the model channel is not a ResNet of 32 layers; set num_layers as" in jobs["other-depth"].failure
     assert "tells 3 classes apart and num_classes is 4" in jobs["other-classes"].failure
 
 

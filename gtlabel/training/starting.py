@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gtlabel.errors import TrainingError
 from gtlabel.networks.artifact import Artifact, read_artifact
-from gtlabel.networks.resnet import initial_weights, resnet
+from gtlabel.networks.resnet import Design, Shape, initial_weights, resnet
+from gtlabel.networks.symbol import read_nodes
 from gtlabel.training.hyperparameters import Hyperparameters
 
 _CLASSIFIER = "FullyConnected"
@@ -46,82 +46,94 @@ def start(
         multi_label=bool(told.multi_label),
         half=told.precision_dtype == "float16",
     )
-    fresh = Artifact(
-        design.symbol, dict(initial_weights(design.shapes, seed)), (told.batch, *told.shape), epoch=0
-    )
+    batch = (told.batch, *told.shape)
     channel = base / "input" / "data" / "model"
     if channel.is_dir():
         earlier = read_artifact(_inside(channel))
-        return _continued(fresh, earlier, told, "the model channel"), "the artifact in the model channel"
-    if not told.use_pretrained_model:
-        return fresh, "random weights"
-    if pretrained is None:
+        _check_continued(earlier, design, told, "the model channel")
+        return replace(earlier, shape=batch, epoch=0, warnings=()), "the artifact in the model channel"
+    if told.use_pretrained_model and pretrained is None:
         raise TrainingError(
             "use_pretrained_model=1 asks for weights that learned ImageNet, and this trainer has none: train "
-            "in the cloud, set use_pretrained_model=0 with a small image_shape such as 3,64,64, or give an "
-            "earlier artifact in a channel named model or with the trainer's option --pretrained"
+            "in the cloud, set use_pretrained_model=0 with num_layers=20 and image_shape=3,28,28, for which "
+            "a few hundred pictures are enough, or give an earlier artifact in a channel named model or with "
+            "the trainer's option --pretrained"
         )
+    if not told.use_pretrained_model or pretrained is None:
+        return Artifact(design.symbol, dict(initial_weights(design.shapes, seed)), batch, 0), "random weights"
     earlier = read_artifact(pretrained)
-    return _transferred(fresh, earlier, told, str(pretrained)), f"the layers of {pretrained}"
+    body = _body(earlier.symbol, _shapes(earlier))
+    if body != _body(design.symbol, design.shapes):
+        raise TrainingError(
+            f"the network in {pretrained} is not a ResNet of {told.layers} layers for pictures of "
+            f"{_listed(told.shape)}; give one that is, or set num_layers and image_shape to its own"
+        )
+    params = {**initial_weights(design.shapes, seed), **{name: earlier.params[name] for name in body}}
+    return Artifact(design.symbol, params, batch, 0), f"the layers of {pretrained}"
 
 
-def _continued(fresh: Artifact, earlier: Artifact, told: Hyperparameters, source: str) -> Artifact:
-    """The earlier network as it is; its classes, shape and depth must be the ones that were told."""
+def stored(artifact: Artifact) -> Artifact:
+    """The artifact with its weights in the precision that MXNet keeps them in for such a graph."""
+    nodes, _ = read_nodes(artifact.symbol)
+    if not any(node.op == "Cast" and node.attributes.get("dtype") == "float16" for node in nodes):
+        return artifact
+    layers = tuple(f"arg:{node.name}_" for node in nodes if node.op in ("Convolution", _CLASSIFIER))
+    params = {
+        name: array.astype(np.float16) if name.startswith(layers) else array
+        for name, array in artifact.params.items()
+    }
+    return replace(artifact, params=params)
+
+
+def _check_continued(earlier: Artifact, design: Design, told: Hyperparameters, source: str) -> None:
+    """Refuse an earlier network of other classes, another shape or another depth than was told."""
     if earlier.shape[1:] != told.shape:
         raise TrainingError(
             f"the network in {source} takes pictures of {_listed(earlier.shape[1:])}; "
             f"set image_shape to that instead of {_listed(told.shape)}"
         )
+    shapes = _shapes(earlier)
     classes = _classes(earlier, source)
     if classes != told.num_classes:
         raise TrainingError(
             f"the network in {source} tells {classes} classes apart and num_classes is {told.num_classes}; "
             "continue with the same classes, or start anew"
         )
-    ends = _output(earlier), _output(fresh)
+    ends = _end(earlier.symbol), _end(design.symbol)
     if ends[0] != ends[1]:
         raise TrainingError(
             f"the network in {source} ends in {ends[0]}, where multi_label={int(bool(told.multi_label))} "
             f"needs {ends[1]}; set multi_label as it was"
         )
-    if _body(earlier) != _body(fresh):
+    if _body(earlier.symbol, shapes) != _body(design.symbol, design.shapes):
         raise TrainingError(
             f"the network in {source} is not a ResNet of {told.layers} layers; set num_layers as it was"
         )
-    return replace(earlier, shape=fresh.shape, epoch=0, warnings=())
 
 
-def _transferred(fresh: Artifact, earlier: Artifact, told: Hyperparameters, source: str) -> Artifact:
-    """The earlier network's layers under a new classifier."""
-    body = _body(earlier)
-    if body != _body(fresh):
-        raise TrainingError(
-            f"the network in {source} is not a ResNet of {told.layers} layers for pictures of "
-            f"{_listed(told.shape)}; give one that is, or set num_layers and image_shape to its own"
-        )
-    return replace(fresh, params={**fresh.params, **{name: earlier.params[name] for name in body}})
-
-
-def _body(artifact: Artifact) -> Mapping[str, tuple[int, ...]]:
+def _body(symbol: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Mapping[str, Shape]:
     """The shapes of all weights below the classifier, whose name has changed over the years."""
-    classifiers = {f"arg:{node['name']}_" for node in artifact.symbol["nodes"] if node["op"] == _CLASSIFIER}
-    return {
-        name: array.shape
-        for name, array in artifact.params.items()
-        if not any(name.startswith(classifier) for classifier in classifiers)
-    }
+    nodes, _ = read_nodes(symbol)
+    classifiers = tuple(f"arg:{node.name}_" for node in nodes if node.op == _CLASSIFIER)
+    return {name: shape for name, shape in shapes.items() if not name.startswith(classifiers)}
 
 
 def _classes(artifact: Artifact, source: str) -> int:
-    for node in reversed(artifact.symbol["nodes"]):
-        weight: NDArray[Any] | None = artifact.params.get(f"arg:{node['name']}_weight")
-        if node["op"] == _CLASSIFIER and weight is not None:
+    nodes, _ = read_nodes(artifact.symbol)
+    for node in reversed(nodes):
+        weight = artifact.params.get(f"arg:{node.name}_weight")
+        if node.op == _CLASSIFIER and weight is not None:
             return len(weight)
-    raise TrainingError(f"the network in {source} has no classifier")
+    raise TrainingError(f"the network in {source} has no classifier; give one that this algorithm trained")
 
 
-def _output(artifact: Artifact) -> str:
-    return str(artifact.symbol["nodes"][artifact.symbol["heads"][0][0]]["op"])
+def _end(symbol: Mapping[str, Any]) -> str:
+    nodes, head = read_nodes(symbol)
+    return nodes[head].op
+
+
+def _shapes(artifact: Artifact) -> Mapping[str, Shape]:
+    return {name: array.shape for name, array in artifact.params.items()}
 
 
 def _inside(channel: Path) -> Path:
@@ -132,24 +144,3 @@ def _inside(channel: Path) -> Path:
 
 def _listed(shape: tuple[int, ...]) -> str:
     return ",".join(map(str, shape))
-
-
-def stored(artifact: Artifact) -> Artifact:
-    """The artifact with its weights in the precision that MXNet keeps them in for such a graph."""
-    nodes = artifact.symbol["nodes"]
-    if not any(node["op"] == "Cast" and _attributes(node).get("dtype") == "float16" for node in nodes):
-        return artifact
-    layers = tuple(f"arg:{node['name']}_" for node in nodes if node["op"] in ("Convolution", _CLASSIFIER))
-    return replace(
-        artifact,
-        params={
-            name: array.astype(np.float16) if name.startswith(layers) else array
-            for name, array in artifact.params.items()
-        },
-    )
-
-
-def _attributes(node: Mapping[str, Any]) -> Mapping[str, str]:
-    # Older files call them differently.
-    attributes: Mapping[str, str] = node.get("attrs") or node.get("attr") or node.get("param") or {}
-    return attributes

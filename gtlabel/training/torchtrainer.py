@@ -103,22 +103,23 @@ def train(base: Path, options: Options | None = None) -> None:
     log_hyperparameters(told, set(Hyperparameters.model_fields) - set(_IGNORED))
     if told.precision_dtype == "float16":
         _log.info("precision_dtype float16: computed in 32 bits on this machine, stored in 16")
+    artifact, source = start(base, told, options.seed, options.pretrained)
     torch = load_torch(options.threads)
-    torch.manual_seed(options.seed)
-    training = _Training(torch, base, told, options)
-    training.run()
+    _log.info("Training ResNet-%d for %s from %s", told.layers, _shown(told.shape), source)
+    _Training(torch, base, told, options, artifact).run()
 
 
 class _Training:
     """One job from its start, or from where it was interrupted, to its end."""
 
-    def __init__(self, torch: Any, base: Path, told: Hyperparameters, options: Options) -> None:
+    def __init__(
+        self, torch: Any, base: Path, told: Hyperparameters, options: Options, artifact: Artifact
+    ) -> None:
         self._torch = torch
         self._told = told
         self._seed = options.seed
-        self._started_from, source = start(base, told, options.seed, options.pretrained)
-        _log.info("Training ResNet-%d for %s from %s", told.layers, _shown(told.shape), source)
-        self._network = TorchNetwork(torch, self._started_from.symbol, self._started_from.params)
+        self._started_from = artifact
+        self._network = TorchNetwork(torch, artifact.symbol, artifact.params)
         self._model = ModelFolder(base / "model", told.checkpoint_frequency)
         self._checkpoints = Checkpoints(base / "checkpoints", self._model)
         look = Look(told.shape, told.resize, told.augmentation_type)
