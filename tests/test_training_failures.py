@@ -12,7 +12,7 @@ from gtlabel.aws import Aws
 from gtlabel.emulator.environment import session
 from gtlabel.errors import RequestError, TrainingDataError
 from gtlabel.training.checks import Finding, check_channels, check_regions, refuse_errors
-from gtlabel.training.failures import explain, explained, failures, table
+from gtlabel.training.failures import explain, failures, table
 from gtlabel.training.image import image_uri
 from gtlabel.training.plan import plan_job
 from gtlabel.uris import S3Uri
@@ -275,12 +275,6 @@ def test_every_failure_of_the_contract_is_in_the_table_once() -> None:
     assert [row["number"] for row in table()] == list(range(1, 24)) == [row[0] for row in MET]
     assert all(explain(failure.message) == failure for failure in failures())
     assert all(row["source"].startswith("https://github.com/") for row in table())
-
-
-def test_an_explanation_follows_what_was_said() -> None:
-    said = explained("ClientError: Got empty batch\nfrom pipe.")
-    assert said.startswith("ClientError: Got empty batch\nfrom pipe. -- no line of the manifest held both")
-    assert explained("something else") == "something else"
 
 
 @pytest.mark.parametrize(

@@ -67,12 +67,6 @@ def explain(text: str) -> Failure | None:
     return next((failure for failure in failures() if failure.pattern.search(text)), None)
 
 
-def explained(text: str) -> str:
-    """The text, followed by what it means where that is known."""
-    failure = explain(text)
-    return f"{text.rstrip()} -- {failure.sentence}" if failure else text
-
-
 def table() -> list[dict[str, Any]]:
     """All failures as rows: number, message, cause, remedy, prevented, source."""
     return [failure.to_json() for failure in failures()]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from gtlabel.errors import TrainingDataError
 
@@ -29,10 +29,6 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.sentence}; {self.fix}" if self.fix else self.sentence
-
-    def to_json(self) -> dict[str, Any]:
-        """The same as plain JSON values."""
-        return asdict(self)
 
 
 def refuse_errors(findings: Iterable[Finding]) -> tuple[str, ...]:
