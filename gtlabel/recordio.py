@@ -15,8 +15,8 @@ Payloads are not copied where that can be helped: `pieces` leaves them as they a
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from gtlabel.errors import RecordIOError
 
@@ -32,6 +32,7 @@ _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 # As much as a pipe holds at most for an ordinary user of Linux.
 _CHUNK = 1 << 20
 
+_Payload = TypeVar("_Payload", bound=Sized)
 _Fill = Callable[[memoryview], int]
 
 
@@ -53,15 +54,15 @@ def encode_all(payloads: Iterable[bytes | memoryview]) -> bytes:
     return b"".join(pieces(payloads))
 
 
-def pieces(payloads: Iterable[bytes | memoryview]) -> list[bytes | memoryview]:
+def pieces(payloads: Iterable[_Payload]) -> list[bytes | _Payload]:
     """The frames of records in pieces, to be joined or written in one go (`os.writev`): two for a record.
 
-    The payloads are among them as they are.
+    The payloads are among them as they are; all that is asked of them is how long they are.
 
     Raises:
         RecordIOError: at the first payload that is too long.
     """
-    found: list[bytes | memoryview] = []
+    found: list[bytes | _Payload] = []
     add, pack, padding = found.append, _HEADER.pack, _PADDING
     rest = b""
     for payload in payloads:

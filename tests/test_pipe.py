@@ -320,6 +320,31 @@ def test_a_file_that_is_not_there_is_named_with_its_line(
     assert not {"1.jpg"} & open_files()
 
 
+def test_files_are_closed_when_their_reader_turns_away(tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"{number}.jpg").write_bytes(bytes(200_000))
+    with feeding_files(tmp_path, *(f"{number}.jpg" for number in range(30))) as (feeder, directory):
+        with reading(directory) as stream:
+            assert stream.read(100)
+        wait_until(lambda: len(feeder.epochs) == 1 and feeder.epochs[0].ended is not None)
+        wait_until(lambda: not [name for name in open_files() if name.endswith(".jpg")])
+        assert epoch(directory, 1)[::2] == [bytes(200_000)] * 30
+    assert not [name for name in open_files() if name.endswith(".jpg")]
+
+
+def test_a_file_that_becomes_shorter_on_the_way_is_no_whole_epoch(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(bytes(4 << 20))
+    with feeding_files(tmp_path, "1.jpg") as (feeder, directory), reading(directory) as stream:
+        assert stream.read(1)
+        os.truncate(tmp_path / "1.jpg", 100)
+        count = 0
+        while feeder.error is None or select.select([stream], [], [], 0.05)[0]:
+            if select.select([stream], [], [], 0.05)[0]:
+                count += len(stream.read(1 << 20) or b"")
+        assert feeder.error == f"{tmp_path / '1.jpg'} became shorter while it was read"
+        assert count < 4 << 20
+
+
 def test_a_copy_of_a_dataset_is_asked_for_its_own_files_only(tmp_path: Path) -> None:
     (tmp_path / "1.jpg").write_bytes(b"one")
     (tmp_path / "classes").mkdir()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
 _FRAME = 8  # bytes before each payload of RecordIO
+_MANY = 4096  # images whose fate is open; asking the pipe each time would take longer than writing to it
 
 
 @dataclass(slots=True)
@@ -18,8 +19,8 @@ class Epoch:
 
     Attributes:
         number: which one, from 0.
-        images: how many the reader took whole; exact once it has turned to the next epoch, or ended.
-        bytes: how many it took of the stream, what stands around the values included.
+        images: how many the reader took whole; known once it has turned to the next epoch, or ended.
+        bytes: how many it took of the stream, what stands around the values included; known then, too.
         complete: whether everything was written.
         early: whether the reader closed before the end.
         opened: when the reader came.
@@ -61,7 +62,7 @@ class Tally:
         self._ends: deque[int] = deque()
         self._count = 0
 
-    def add(self, values: Sequence[bytes | memoryview], *, framed: bool) -> None:
+    def add(self, values: Iterable[Sized], *, framed: bool) -> None:
         """Note what is about to be written."""
         for value in values:
             size = len(value)
@@ -77,7 +78,8 @@ class Tally:
         if epoch.first is None:
             epoch.first = monotonic()
         epoch.bytes += count
-        self._settle(epoch.bytes - self._unread())
+        if len(self._ends) > _MANY:
+            self._settle(epoch.bytes - self._unread())
 
     def wait(self, until: Callable[[], object]) -> None:
         """Wait for the reader."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gtlabel.emulator.pictures import Pending, Pictures
+from gtlabel.emulator.pictures import OpenFile, Pending, Pictures
 from gtlabel.emulator.shuffle import order
 from gtlabel.errors import GtlabelError, ManifestError, ManifestLineError
 
@@ -80,10 +80,10 @@ class Manifest:
         if not self._offsets:
             raise ManifestError(f"{manifest} has no line, and a channel without images cannot be trained on")
 
-    def values(self, epoch: int) -> Generator[bytes | None]:
+    def values(self, epoch: int) -> Generator[bytes | OpenFile | None]:
         """Yield what an epoch consists of, while the objects of the lines ahead are being fetched.
 
-        None stands where the next one takes a while.
+        None stands where the next one takes a while; a file that is open is the taker's to close.
 
         Raises:
             ManifestLineError: when its turn comes, not before: what precedes it has been yielded.
@@ -151,11 +151,14 @@ class Manifest:
             return self._pictures.begin(msgspec.json.decode(text, type=str))
         return msgspec.json.decode(text, type=str).encode() if text.startswith(b'"') else text
 
-    def _results(self, number: int, begun: _Begun) -> list[bytes]:
-        values: list[bytes] = []
+    def _results(self, number: int, begun: _Begun) -> list[bytes | OpenFile]:
+        values: list[bytes | OpenFile] = []
         try:
             for value in begun:
-                values.append(value if isinstance(value, bytes) else value.result())  # noqa: PERF401
+                if isinstance(value, bytes) or (isinstance(value, OpenFile) and value.pours):
+                    values.append(value)
+                else:
+                    values.append(value.result())
         except GtlabelError as error:
             _drop(begun[len(values) + 1 :])
             raise self._error(number, str(error)) from error

@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 _REQUESTS = 64
 _FILES = 16
 _CHUNK = 1 << 20
-# Most pictures are smaller; a file that gives less has no more.
-_FIRST = 1 << 16
 _ADVISES = hasattr(os, "posix_fadvise")
+# Linux moves pages from a file to a pipe (https://man7.org/linux/man-pages/man2/splice.2.html). Each takes up
+# one of the pipe's places, however little is in it, so small files are better read.
+_POURS = hasattr(os, "splice")
+_LARGE = 1 << 14
+_NOT_WAITING = 2  # SPLICE_F_NONBLOCK
 
 
 class Pending(Protocol):
@@ -137,10 +140,10 @@ class Folder:
         if likely is not None:
             # Asking whether it is there takes longer than finding out.
             try:
-                return _File(likely)
+                return OpenFile(likely)
             except ObjectNotFoundError:
                 likely = None
-        return _File(str(self.path(reference)))
+        return OpenFile(str(self.path(reference)))
 
     def path(self, reference: str) -> Path:
         """The file that a line means, whether it is there or not.
@@ -213,36 +216,73 @@ class Copies:
         return path if path.is_file() else None
 
 
-class _File:
-    """An open file, which is read when it is asked for."""
+class OpenFile:
+    """An open file: read when it is asked for, or poured into a pipe without being read at all.
 
-    __slots__ = ("_descriptor", "_path")
+    Its length is what is left of it.
+    """
+
+    __slots__ = ("_descriptor", "_left", "_path")
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._descriptor = -1
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             raise ObjectNotFoundError(path) from None
         except OSError as error:
             raise self._unreadable(error) from error
+        self._left = os.fstat(self._descriptor).st_size
         if _ADVISES:
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
 
+    def __len__(self) -> int:
+        return self._left
+
+    @property
+    def pours(self) -> bool:
+        """Whether pouring it takes less time than reading it."""
+        return _POURS and self._left >= _LARGE
+
+    def pour(self, pipe: int) -> int:
+        """Move as much into a pipe as it takes now; return how much that was.
+
+        The pages go as they lie in memory: what is written to the file before they are read, is read.
+
+        Raises:
+            BlockingIOError: if the pipe is full.
+            StorageError: if the file became shorter.
+        """
+        moved = os.splice(self._descriptor, pipe, self._left, flags=_NOT_WAITING)
+        if not moved:
+            raise self._shorter()
+        self._left -= moved
+        return moved
+
+    def remainder(self) -> bytes:
+        """Read exactly what is left of it.
+
+        Raises:
+            StorageError: if it cannot be read, or became shorter.
+        """
+        content = self.result()[: self._left]
+        if len(content) < self._left:
+            raise self._shorter()
+        return content
+
     def result(self) -> bytes:
-        """Read all of it."""
+        """Read what is left of it."""
         descriptor = self._descriptor
         try:
-            content = os.read(descriptor, _FIRST)
-            if len(content) == _FIRST:
-                rest = os.fstat(descriptor).st_size - _FIRST
-                content += os.read(descriptor, max(rest, 0) + 1)
+            content = os.read(descriptor, self._left + 1)
+            if len(content) != self._left:
                 # It grew, or the system hands out less at once.
                 content += b"".join(iter(lambda: os.read(descriptor, _CHUNK), b""))
         except OSError as error:
             raise self._unreadable(error) from error
         finally:
-            os.close(descriptor)
+            self.cancel()
         return content
 
     def done(self) -> bool:
@@ -250,8 +290,13 @@ class _File:
         return True
 
     def cancel(self) -> None:
-        """Close it unread."""
-        os.close(self._descriptor)
+        """Close it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _shorter(self) -> StorageError:
+        return StorageError(f"{self._path} became shorter while it was read")
 
     def _unreadable(self, error: OSError) -> StorageError:
         return StorageError(f"{self._path} cannot be read: {error.strerror}")

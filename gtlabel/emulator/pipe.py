@@ -12,7 +12,7 @@ import logging
 import os
 import select
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from gtlabel.emulator.epochs import Epoch, Tally
 from gtlabel.emulator.manifest import Manifest
-from gtlabel.emulator.pictures import Bucket
+from gtlabel.emulator.pictures import Bucket, OpenFile
 from gtlabel.errors import EmulatorError, GtlabelError
 from gtlabel.recordio import pieces
 from gtlabel.uris import S3Uri
@@ -38,6 +38,9 @@ _BATCH = 1 << 17
 _MOST_VALUES = 400
 # The largest that Linux lets everybody have (/proc/sys/fs/pipe-max-size).
 _PIPE = 1 << 20
+
+
+_Value = bytes | memoryview | OpenFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +68,11 @@ class Source(Protocol):
 
     def __exit__(self, *_: object) -> None: ...
 
-    def values(self, epoch: int) -> Generator[bytes | None]:
+    def values(self, epoch: int) -> Generator[bytes | OpenFile | None]:
         """Yield what an epoch consists of, each value without what is wrapped around it.
 
-        None may stand where the next one takes a while: those before it are handed on then.
+        None may stand where the next one takes a while: those before it are handed on then. A file that is
+        open is poured in, and closed.
         """
 
 
@@ -212,7 +216,7 @@ class Feeder:
         room = select.poll()
         room.register(pipe, select.POLLOUT)
         values = source.values(epoch)
-        batch: list[bytes | memoryview] = []
+        batch: list[_Value] = []
         size = 0
         try:
             for value in values:
@@ -221,50 +225,95 @@ class Feeder:
                     size += len(value)
                     if size < _BATCH and len(batch) < _MOST_VALUES:
                         continue
-                if batch and not self._push(pipe, room, batch, tally, framed=framed):
+                ready, batch, size = batch, [], 0
+                if not self._push(pipe, room, ready, tally, framed=framed):
                     return False
-                batch.clear()
-                size = 0
-            if batch and not self._push(pipe, room, batch, tally, framed=framed):
+            if not self._push(pipe, room, batch, tally, framed=framed):
                 return False
             tally.epoch.complete = True
         except BrokenPipeError:
             return not self._closed.is_set()
         except GtlabelError as error:
-            # What comes before the fault is fed.
-            if batch:
-                self._push(pipe, room, batch, tally, framed=framed)
-            self.error = str(error)
-            self._closed.wait()
-            return False
+            return self._hold(error, lambda: self._push(pipe, room, batch, tally, framed=framed))
         finally:
             values.close()
+            _close(batch)
             tally.epoch.ended = monotonic()
         return True
 
+    def _hold(self, error: GtlabelError, feed_rest: Callable[[], bool]) -> bool:
+        """Feed what comes before a fault, and then nothing more until the feeder is closed; want no more."""
+        try:
+            feed_rest()
+        except (BrokenPipeError, GtlabelError) as another:
+            _log.debug("the rest of %s is not fed: %s", self.channel.name, another)
+        self.error = str(error)
+        self._closed.wait()
+        return False
+
     def _push(
-        self, pipe: int, room: select.poll, values: list[bytes | memoryview], tally: Tally, *, framed: bool
+        self, pipe: int, room: select.poll, values: list[_Value], tally: Tally, *, framed: bool
     ) -> bool:
         """Write values; say no when the feeder was closed before the reader took them."""
         tally.add(values, framed=framed)
-        rest = pieces(values) if framed else values.copy()
-        while rest:
-            if self._closed.is_set():
-                return False
-            try:
-                written = os.writev(pipe, rest)
-            except BlockingIOError:
-                tally.wait(lambda: room.poll(_ROOM_POLL))
-                continue
-            tally.written(written)
-            done = 0
-            while done < len(rest) and written >= len(rest[done]):
-                written -= len(rest[done])
-                done += 1
-            del rest[:done]
-            if written:
-                rest[0] = memoryview(rest[0])[written:]
+        rest = pieces(values) if framed else list(values)
+        try:
+            while rest:
+                if self._closed.is_set():
+                    return False
+                try:
+                    tally.written(_write_some(pipe, rest))
+                except BlockingIOError:
+                    tally.wait(lambda: room.poll(_ROOM_POLL))
+        finally:
+            _close(rest)
         return True
+
+
+def _write_some(pipe: int, rest: list[_Value]) -> int:
+    """Write what goes into a pipe at once, and take it off the list; return how many bytes that were.
+
+    Raises:
+        BlockingIOError: if the pipe is full.
+        BrokenPipeError: if nobody reads any more.
+        StorageError: if a file is not what it was.
+    """
+    first = rest[0]
+    if isinstance(first, OpenFile):
+        try:
+            moved = first.pour(pipe)
+        except (BlockingIOError, BrokenPipeError):
+            raise
+        except OSError as error:
+            # Some file systems cannot do it.
+            _log.debug("a file is read, because it cannot be poured: %s", error)
+            rest[0] = first.remainder()
+            return 0
+        if not len(first):
+            first.cancel()
+            del rest[0]
+        return moved
+    texts: list[bytes | memoryview] = []
+    for value in rest:
+        if isinstance(value, OpenFile):
+            break
+        texts.append(value)
+    left = written = os.writev(pipe, texts)
+    done = 0
+    while done < len(texts) and left >= len(texts[done]):
+        left -= len(texts[done])
+        done += 1
+    if left:
+        rest[done] = memoryview(texts[done])[left:]
+    del rest[:done]
+    return written
+
+
+def _close(values: list[_Value]) -> None:
+    """Close the files among values, those that were not poured to their end."""
+    for value in values:
+        if isinstance(value, OpenFile):
+            value.cancel()
 
 
 def _widen(pipe: int) -> None:
