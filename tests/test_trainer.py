@@ -230,7 +230,8 @@ def test_any_size_is_learned_and_converted(
 ) -> None:
     caplog.set_level("INFO")
     layers = "20" if shape == "3,8,8" else "18"
-    train(prepare(tmp_path, painted(24), painted(9, seed=1), image_shape=shape, num_layers=layers))
+    told = {"image_shape": shape, "num_layers": layers, "num_training_samples": "12"}
+    train(prepare(tmp_path, painted(12), painted(6, seed=1), **told))
     assert "Validation-accuracy=1.000000" in caplog.text
     artifact = read_artifact(tmp_path / "model")
     network = Network(to_onnx(artifact, CLASSES))

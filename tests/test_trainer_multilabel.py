@@ -118,7 +118,7 @@ def test_several_labels_for_a_picture_are_learned_however_they_are_written(
     spelled: object, content: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    train(prepare(tmp_path, several(48, 0, spelled), several(16, 500, spelled), content, multi_label="1"))
+    train(prepare(tmp_path, several(32, 0, spelled), several(8, 500, spelled), content, multi_label="1"))
     symbol = read_artifact(tmp_path / "model").symbol
     assert symbol["nodes"][symbol["heads"][0][0]]["op"] == "LogisticRegressionOutput"
     unseen = sets(24)
@@ -197,7 +197,7 @@ def test_the_log_tells_the_calibration_error_without_and_with_calibration(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    examples = [(picture((n % 3,), n, noise=90), n % 3) for n in range(30)]
+    examples = [(picture((n % 3,), n, noise=90), n % 3) for n in range(24)]
     train(prepare(tmp_path, examples, examples[:6], top_k="2"))
     told = re.search(r"expected calibration error ([\d.]+) before, ([\d.]+) after, factors", caplog.text)
     assert told
@@ -227,7 +227,7 @@ def test_augmentation_is_tried_where_it_is_asked_for_and_the_log_says_what_came_
 
 def test_a_rare_class_is_still_an_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    labels = [0] * 30 + [1] * 30 + [2] * 3
+    labels = [0] * 20 + [1] * 20 + [2] * 3
     examples = [(picture((label,), n, noise=60), label) for n, label in enumerate(labels)]
     train(prepare(tmp_path, examples, examples[::9]))
     assert re.search(r"Cross-validation: .*(pictures|classes) weigh alike", caplog.text)
