@@ -20,9 +20,10 @@ import pytest
 from PIL import Image
 from programs import need
 
-from gtlabel.networks.artifact import read_artifact
+from gtlabel.networks.artifact import Artifact, read_artifact, write_artifact
 from gtlabel.networks.onnx import to_onnx
 from gtlabel.networks.preprocess import load_image
+from gtlabel.networks.resnet import initial_weights, resnet
 from gtlabel.networks.runtime import Network
 from gtlabel.recordio import encode
 
@@ -200,12 +201,17 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Job]:
             early_stopping_patience=2,
         ),
         "periodic": short("periodic", epochs=3, checkpoint_frequency=2),
+        "hopeless": short("hopeless"),
         "wild": job(root / "wild", [*train[:9], (train[9][0], "3")], validation),
         "broken": job(root / "broken", [*train[:9], (b"GIF89a not one", "0")], validation),
     }
     # Whatever comes later finds what the earlier left.
     for name in ("continued", "other-classes", "other-depth"):
         (made[name].base / "input" / "data" / "model").symlink_to(made["plain"].base / "model")
+    design = resnet(20, 3, (3, 28, 28))
+    weights = initial_weights(design.shapes, 0) | {"arg:fc_bias": np.full(3, np.nan, dtype=np.float32)}
+    lost = Artifact(design.symbol, dict(weights), (8, 3, 28, 28))
+    write_artifact(made["hopeless"].base / "input" / "data" / "model", lost)
     checkpoints = root / "checkpoints"
     checkpoints.mkdir()
     for name in ("halted", "resumed", "stranger"):
@@ -368,6 +374,13 @@ def test_a_bad_record_is_named_with_its_channel(jobs: dict[str, Job]) -> None:
         "ClientError: record 19 of the train channel: the label '3' is not a whole number from 0 to 2"
     )
     assert jobs["broken"].failure.startswith("ClientError: record 18 of the train channel: these 14 bytes")
+
+
+def test_a_network_that_can_learn_nothing_any_more_ends_the_job(jobs: dict[str, Job]) -> None:
+    sentence = (
+        "the loss is nan in epoch 0, so nothing can be learned any more; set a learning_rate below 0.05"
+    )
+    assert sentence in jobs["hopeless"].failure
 
 
 @pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed here")
