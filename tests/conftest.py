@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from visitor_parts import Premises, Visitor
 
     from gtlabel.engine.store import Store
+
+# Hundreds of programs of ours are started here. Where the environment forbids to keep what was compiled, as
+# images of containers do, each of them would compile gtlabel anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The modules that take longest, which few of them show by the number of their tests. They come first: a long
 # one at the end has one process work and the others wait.
