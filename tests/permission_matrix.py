@@ -37,7 +37,7 @@ from gtlabel.datasets.places import Place
 from gtlabel.datasets.survey import survey
 from gtlabel.emulator.child import Address, running
 from gtlabel.emulator.simulate import answer
-from gtlabel.errors import PreflightError, RequestError
+from gtlabel.errors import PreflightError, TrainingDataError
 from gtlabel.images.upload import upload_folder
 from gtlabel.journey import TrainedModel
 from gtlabel.labeling.groups import describe_labeling, stop_labeling
@@ -202,7 +202,7 @@ def train(stage: Stage, aws: Aws) -> None:
         raise unheard[0]
     assert read_tags(aws.sagemaker, done.arn)
     dataset = gtlabel.read_dataset(aws.s3, BINS)
-    with suppress(RequestError):
+    with suppress(TrainingDataError):
         # There are no class folders, which is known to somebody who may look for them.
         gtlabel.plan_training(aws, dataset, role="gtlabel", backend="tensorflow", **_TENSORFLOW)
     name = stage.name("bins")

@@ -52,12 +52,19 @@ class Heard:
         if metric is not None and (line.host == "algo-1" or not line.host.startswith("algo-")):
             self.curve.add(metric)
 
-    def explain(self, job: TrainingJob) -> list[str]:
-        """What a job's complaints mean, beginning with what it failed of."""
+    def explain(self, job: TrainingJob, *, reason: bool = True) -> list[str]:
+        """What a job's complaints mean.
+
+        Args:
+            job: the job.
+            reason: whether to begin with what it failed of, which the error on its end explains as well.
+        """
         from gtlabel.training.failures import explain
 
-        reason = explain(job.failure_reason) if job.failure_reason else None
-        found = {**({reason.number: reason} if reason else {}), **self.meanings}
+        first = explain(job.failure_reason) if job.failure_reason else None
+        found = {**({first.number: first} if first else {}), **self.meanings}
+        if first and not reason:
+            del found[first.number]
         return [failure.sentence for failure in found.values()]
 
 
@@ -121,7 +128,7 @@ class Watch:
             self._say = say
             for line in drawn(self.heard.curve, fine=self._fine):
                 say(line)
-            for sentence in self.heard.explain(self.job):
+            for sentence in self.heard.explain(self.job, reason=False):
                 say(f"what that means: {sentence}")
 
     def result(self) -> dict[str, Any]:

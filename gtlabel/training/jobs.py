@@ -289,9 +289,7 @@ def _unspoken_reason(job: TrainingJob) -> str:
     if job.secondary_status == "MaxRuntimeExceeded":
         return "its time was up; ask for a longer max_runtime"
     if job.secondary_status == "MaxWaitTimeExceeded":
-        return (
-            "spare machines did not come in time; ask for a longer max_wait, or leave out spot"
-        )
+        return "spare machines did not come in time; ask for a longer max_wait, or leave out spot"
     return ""
 
 
