@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from readme_parts import blocks, section, without_numbers
 
 from gtlabel.cli.demo import show
 from gtlabel.cli.walk import Step, Summary
@@ -80,15 +81,9 @@ def test_the_demo_ends_as_the_readme_shows(
 ) -> None:
     folder, printed, _ = walked
     show(Summary(**{**printed, "steps": tuple(Step(**step) for step in printed["steps"])}))
-    readme = (TRASH.parent.parent / "README.md").read_text()
-    shown = re.findall(r"```text\n(.*?)\n```", readme.split("\n## Two commands\n", 1)[1], re.DOTALL)[0]
+    (shown,) = blocks(section("Two commands"), "text")
     ended = capsys.readouterr().out.replace(str(folder), "/home/you/gtlabel-demo")
     assert without_numbers(ended) == without_numbers(shown)
-
-
-def without_numbers(text: str) -> str:
-    """A text in which every number, and the room it takes, is the same."""
-    return re.sub(r"\s+", " ", re.sub(r"[\d.,]*\d%?", "N", text)).strip()
 
 
 def test_the_accuracy_can_be_computed_again_from_the_model_and_the_pictures(

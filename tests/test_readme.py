@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from readme_parts import README, blocks, section, without_numbers
 from typer.main import get_command
 
 from gtlabel.aws import Aws
@@ -20,16 +21,7 @@ from gtlabel.cli.main import app
 from gtlabel.settings import Project
 
 CHECKOUT = Path(__file__).parent.parent
-README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
-
-
-def section(title: str) -> str:
-    return README.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
-
-
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)\n```", text, re.DOTALL)
 
 
 def test_the_first_screen_has_two_commands_of_one_line() -> None:
@@ -59,6 +51,18 @@ def test_the_steps_run_one_after_the_other_as_printed(tmp_path: Path) -> None:
     held_out = len(list((CHECKOUT / "samples" / "trash" / "held-out").iterdir()))
     answers = (tmp_path / "predictions.jsonl").read_text().splitlines()
     assert sum('"image"' in line for line in answers) == held_out
+
+
+def test_a_program_is_tried_as_printed(tmp_path: Path) -> None:
+    (command,) = blocks(section("Training"), "sh")
+    (shown,) = blocks(section("Training"), "text")
+    (tmp_path / "samples").symlink_to(CHECKOUT / "samples")
+    path = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    run = subprocess.run(
+        ["sh", "-ec", command], cwd=tmp_path, env={**os.environ, **path}, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert without_numbers(run.stdout) == without_numbers(shown)
 
 
 @pytest.mark.slow

@@ -19,10 +19,10 @@ import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-import torch  # noqa: TID251 - the ban is for the package
+import torch
 from PIL import Image
-from torch import Tensor, nn  # noqa: TID251
-from torch.utils.data import DataLoader, IterableDataset  # noqa: TID251
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
 
 from gtlabel.training import reader
 
