@@ -8,6 +8,7 @@ import pickle
 import shutil
 import signal
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +274,11 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "gtlabel")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "gtlabel")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+
+
+def test_an_emulator_whose_bucket_is_refused_does_not_stay(tmp_path: Path) -> None:
+    words = ["--port", "0", "--detach", "--state", str(tmp_path / "state"), "--bucket", "A"]
+    ended = run([sys.executable, "-m", "gtlabel", "local", "up", *words])
+    assert ended.returncode == 1
+    assert "InvalidBucketName" in ended.stderr
+    assert [one for one in running_emulators() if one.state == str(tmp_path / "state")] == []

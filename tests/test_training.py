@@ -319,9 +319,7 @@ def test_a_job_that_failed_has_no_artifact_and_says_why(sagemaker: Stubbed) -> N
 
 def test_a_reason_that_is_known_comes_with_its_explanation(sagemaker: Stubbed) -> None:
     client, aws = sagemaker
-    reason = (
-        "ClientError: Got empty batch from pipe. Please check if the manifest, exit code: 2"
-    )
+    reason = "ClientError: Got empty batch from pipe. Please check if the manifest, exit code: 2"
     aws.add_response("describe_training_job", answer("Failed", "Failed", FailureReason=reason))
     with pytest.raises(TrainingEndedError, match="Got empty batch") as ended:
         wait_for_training_job(client, "sorter")

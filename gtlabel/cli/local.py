@@ -64,12 +64,15 @@ def up(
     if detach:
         from gtlabel.emulator.child import detach as start
 
+        def furnish(url: str) -> None:
+            _make_buckets(url, bucket)
+            _subscribe(url, vendor_team)
+
         given = [f"--function={each}" for each in function or ()]
         given += written(trainers)
         given += ["--no-portal"] if no_portal else [f"--portal-port={portal_port}"]
-        address = start(state, port, host, [*given, f"--function-seconds={function_seconds}"])
-        _make_buckets(address.url, bucket)
-        _subscribe(address.url, vendor_team)
+        given += [f"--function-seconds={function_seconds}"]
+        address = start(state, port, host, given, furnish=furnish)
         put(address.url)
         say('use it with: eval "$(gtlabel local env)"; stop it with: gtlabel local down')
         if not no_portal:

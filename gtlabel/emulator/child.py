@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,14 @@ def reopen(state: Path) -> str:
     return f"gtlabel local up --state {shlex.quote(str(state))}"
 
 
-def detach(state: Path | None, port: int, host: str, options: Sequence[str] = ()) -> Address:
+def detach(
+    state: Path | None,
+    port: int,
+    host: str,
+    options: Sequence[str] = (),
+    *,
+    furnish: Callable[[str], None] = lambda _url: None,
+) -> Address:
     """Start an emulator that outlives this process.
 
     Its log is `emulator.log` in the state folder, or beside the place where emulators are announced.
@@ -82,6 +89,7 @@ def detach(state: Path | None, port: int, host: str, options: Sequence[str] = ()
         port: the port; 0 takes a free one.
         host: the address to listen on.
         options: what else to tell `gtlabel local up`.
+        furnish: called with its address before it is left alone; if that raises, the emulator is ended.
 
     Raises:
         EmulatorNotReadyError: if it does not come up.
@@ -94,6 +102,7 @@ def detach(state: Path | None, port: int, host: str, options: Sequence[str] = ()
     process = _start(state, port, log, ["--host", host, *options], stdin=subprocess.DEVNULL)
     try:
         url = _url_of(process, log)
+        furnish(url)
     except BaseException:
         end(process)
         raise

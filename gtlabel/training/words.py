@@ -45,7 +45,8 @@ def learn_words(places: Floats64, count: int, random: np.random.Generator) -> tu
         sums = np.stack([np.bincount(nearest, column, len(words)) for column in places.T], axis=1)
         # A word that lost all its places stays where it is.
         words = np.where(members[:, None] > 0, sums / np.maximum(members, 1)[:, None], words)
-    second = np.sort(np.partition(_squared_distances(places, words), min(1, len(words) - 1), axis=1)[:, :2])[:, -1]
+    nearest = np.partition(_squared_distances(places, words), min(1, len(words) - 1), axis=1)[:, :2]
+    second = nearest.max(axis=1)
     return words, float(1 / max(float(np.median(second)), _SAME**2))
 
 
