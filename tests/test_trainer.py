@@ -164,7 +164,21 @@ def test_the_log_says_which_hyperparameters_count(trained: tuple[Path, str]) -> 
 def test_every_stage_is_an_epoch_with_accuracies_of_its_own(trained: tuple[Path, str]) -> None:
     for kind in ("Train", "Validation", "Cross-validation"):
         epochs = re.findall(rf"Epoch\[(\d)\] {kind}[-:]\s?accuracy=[01]\.\d+", trained[1])
-        assert epochs == ["0", "1", "2"]
+        assert epochs[:3] == ["0", "1", "2"]
+
+
+def test_the_last_figures_are_those_of_the_model_that_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    rows = truth("truth.jsonl")
+    told = {"num_training_samples": "18", "image_shape": "3,48,48"}
+    train(prepare(tmp_path, labeled(rows[:18]), labeled(rows[94:106]), **told))
+    (kept,) = re.findall(r"image-classification-0*(\d+)\.params", caplog.text)
+    assert kept != "3", "with these pictures the last stage is not the best one"
+    for kind in ("Train", "Validation"):
+        shown = re.findall(rf"Epoch\[(\d)\] {kind}-accuracy=([\d.]+)", caplog.text)
+        assert shown[-1] == shown[int(kept) - 1]
 
 
 def test_only_the_built_ins_three_files_are_left(trained: tuple[Path, str]) -> None:

@@ -181,15 +181,12 @@ class _Training:
             self._look(training, validation, kind, count)
             choice = self._choose(epoch, training)
             likelihood = choice.calibration.likelihood
-            unseen, seen = (
-                self._calibrator.probabilities(scores, choice.calibration)
-                for scores in (choice.solution.left_out, choice.solution.fitted)
-            )
+            unseen = self._calibrator.probabilities(choice.solution.left_out, choice.calibration)
             _log.info(
                 "Epoch[%d] Cross-validation: accuracy=%.6f, likelihood=%.6f, %s",
                 *(epoch, self._accuracy(unseen, training.truth), likelihood, choice.description),
             )
-            self._log_figures(epoch, "Train", seen, training.truth)
+            self._log_training(epoch, choice, training)
             _log.info("Epoch[%d] Time cost=%.3f", epoch, time.monotonic() - started)
             artifact, accuracy = self._write(epoch, choice, validation)
             kept.append(_Kept(artifact, accuracy, choice))
@@ -199,6 +196,10 @@ class _Training:
             "Calibration: expected calibration error %.4f before, %.4f after, factors %s",
             *(before, after, np.unique(choice.calibration.gain.round(4)).tolist()),
         )
+        if artifact is not kept[-1].artifact:
+            # The last figures of a job are taken for those of its model.
+            self._log_training(artifact.epoch - 1, choice, training)
+            _log.info("Epoch[%d] Validation-accuracy=%.6f", artifact.epoch - 1, accuracy)
         _log.info("Storing the best model with validation accuracy: %.6f", accuracy)
         write_artifact(self._base / "model", artifact)
         _log.info('Saved checkpoint to "%s"', self._base / "model" / f"{PREFIX}-{artifact.epoch:04}.params")
@@ -294,6 +295,10 @@ class _Training:
         params = {name: array for name, array in network.params.items() if name in names}
         shape = (self._told.batch, 3, self._height, self._width)
         return Artifact(symbol, params, shape, epoch + 1), self._accuracy(answers, validation.truth)
+
+    def _log_training(self, epoch: int, choice: _Choice, training: _Channel) -> None:
+        seen = self._calibrator.probabilities(choice.solution.fitted, choice.calibration)
+        self._log_figures(epoch, "Train", seen, training.truth)
 
     def _log_figures(self, epoch: int, channel: str, answers: Floats64, truth: Floats64) -> None:
         _log.info("Epoch[%d] %s-accuracy=%.6f", epoch, channel, self._accuracy(answers, truth))
