@@ -42,7 +42,9 @@ def main() -> None:
         hyper_parameters=plan.hyperparameters.to_boto(),
         output_data_config=OutputDataConfig(s3_output_path=plan.output),
         resource_config=ResourceConfig(
-            instance_type="ml.g4dn.xlarge", instance_count=1, volume_size_in_gb=50
+            instance_type=plan.instance_type,
+            instance_count=plan.instance_count,
+            volume_size_in_gb=plan.volume_gb,
         ),
         stopping_condition=StoppingCondition(max_runtime_in_seconds=plan.max_runtime),
         region=aws.region,
