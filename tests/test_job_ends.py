@@ -184,6 +184,25 @@ def test_a_record_that_nobody_sent_explains_nothing(start: Start) -> None:
     assert reason == "AlgorithmError: record 99 of the train channel: what?, exit code: 1"
 
 
+def test_a_job_ends_whose_leavings_cannot_be_removed(start: Start, tmp_path: Path) -> None:
+    sagemaker = start(
+        MODEL_AT_ONCE,
+        # A folder where a file was is what even root cannot unlink.
+        """
+        mark = base.parent / "pid"
+        while not mark.exists():
+            time.sleep(0.01)
+        mark.unlink()
+        mark.mkdir()
+        """,
+    )
+    sagemaker("CreateTrainingJob", **request(sagemaker))
+    assert sagemaker.wait(seconds=5)["TrainingJobStatus"] == "Completed"
+    kept = tmp_path / "jobs/123456789012/us-east-1/sorter"
+    assert (kept / "pid").is_dir()
+    assert not (kept / "ml/model").exists()
+
+
 def test_closing_ends_the_programs_and_their_jobs(start: Start, tmp_path: Path) -> None:
     sagemaker = start(f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))", SLEEPS)
     sagemaker("CreateTrainingJob", **request(sagemaker))

@@ -7,6 +7,7 @@ contract/training.md §4.2.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -38,6 +39,8 @@ _INHERITED = (
     *("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
 )
+
+_log = logging.getLogger(__name__)
 
 
 class Container:
@@ -165,15 +168,20 @@ class Container:
             return stream.read(4 * _LONGEST_FAILURE).decode(errors="replace")[:_LONGEST_FAILURE].strip()
 
     def clean(self) -> None:
-        """Take away what was only needed while the program ran; its log and its settings stay."""
+        """Take away what was only needed while the program ran; its log and its settings stay.
+
+        What the program has made impossible to remove stays, too, with a warning.
+        """
         inputs = self.config.parent
-        for path in (self.scratch, *self.base.glob("*"), *inputs.glob("*")):
-            if path.is_symlink() or path.is_file():
-                path.unlink(missing_ok=True)
-            elif path not in (inputs, self.config):
-                shutil.rmtree(path, ignore_errors=True)
-        for name in ("alive", "pid"):
-            (self.directory / name).unlink(missing_ok=True)
+        marks = (self.directory / "alive", self.directory / "pid")
+        for path in (self.scratch, *self.base.glob("*"), *inputs.glob("*"), *marks):
+            try:
+                if path in marks or path.is_symlink() or path.is_file():
+                    path.unlink(missing_ok=True)
+                elif path not in (inputs, self.config):
+                    shutil.rmtree(path, ignore_errors=True)
+            except OSError as error:
+                _log.warning("%s stays: %s", path, error)
 
     def _write(self, name: str, value: object) -> None:
         (self.config / name).write_text(json.dumps(value, indent=2))

@@ -142,11 +142,13 @@ class JobRun(threading.Thread):
         if self.abandoned.is_set() and outcome.status == "Failed":
             # Whatever went wrong then did because nobody answers any more.
             outcome = ABANDONED
-        # This makes room, where a full disk is what ended the job.
-        self._container.clean()
         ended = outcome
-        while not self._noted(lambda: self._record.end(ended)) and not self.abandoned.wait(_PATIENCE):
-            continue
+        try:
+            # This makes room, where a full disk is what ended the job.
+            self._container.clean()
+        finally:
+            while not self._noted(lambda: self._record.end(ended)) and not self.abandoned.wait(_PATIENCE):
+                continue
 
     def _job(self) -> Outcome:
         s3, logs = self._clients()
