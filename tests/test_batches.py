@@ -154,7 +154,7 @@ def test_a_label_that_is_none_is_named_with_its_record(
 ) -> None:
     good = ("[0]" if form else "[0, 0, 1]") if several else "1"
     write(tmp_path, [good, label, good, good], content_type=form)
-    with pytest.raises(TrainingError, match=r"record 3 of the train channel") as error:
+    with pytest.raises(TrainingError, match=r"record 3 of epoch 0 of the train channel") as error:
         list(ChannelReader(tmp_path, "train", told(several=several)).epoch(0))
     assert sentence in str(error.value)
 

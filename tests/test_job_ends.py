@@ -18,7 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 from programs import need
 from training_parts import (
     HERE,
@@ -27,6 +29,7 @@ from training_parts import (
     SLEEPS,
     Start,
     artifact,
+    asked,
     clients_that_nobody_asks_for,
     executing,
     keys,
@@ -36,6 +39,7 @@ from training_parts import (
     started,
 )
 
+from gtlabel.emulator.blame import line_meant
 from gtlabel.emulator.executor import Executor
 from gtlabel.emulator.joblog import LOG_GROUP, CloudLog, JobLog
 from gtlabel.emulator.shelf import Shelf
@@ -157,24 +161,41 @@ def test_a_channel_that_cannot_be_fed_fails_the_job_by_line(
     assert "Contents" not in sagemaker.aws.s3.list_objects_v2(Bucket="trash", Prefix="models/")
 
 
-@pytest.mark.parametrize("seed", [None, 7])
+@pytest.mark.parametrize(("seed", "epoch"), [(None, 0), (7, 0), (7, 2)])
 def test_a_record_that_a_program_cannot_use_is_told_by_line_and_address(
-    start: Start, seed: int | None
+    start: Start, seed: int | None, epoch: int
 ) -> None:
     sagemaker = start(
-        """
-        names = [record[:1] for record in epoch("train", 0)[0::2]]
-        bad = 2 * names.index(bytes([3]))
-        (output / "failure").write_text(f"ClientError: record {bad} of the train channel: no picture")
+        f"""
+        for number in range({epoch} + 1):
+            names = [record[:1] for record in epoch("train", number)[0::2]]
+        bad = f"record {{2 * names.index(bytes([3]))}} of epoch {{number}} of the train channel"
+        (output / "failure").write_text(f"ClientError: {{bad}}: no picture")
         sys.exit(1)
         """
     )
     lines = ["", *(line(number) for number in range(1, 9))]
     sagemaker("CreateTrainingJob", **request(sagemaker, lines, shuffle_seed=seed))
     said, _, meant = sagemaker.wait()["FailureReason"].partition(" (")
-    assert said.endswith("of the train channel: no picture")
-    assert (said == "ClientError: record 4 of the train channel: no picture") == (seed is None)
+    assert said.endswith(f"of epoch {epoch} of the train channel: no picture")
+    assert ("record 4 of" in said) == (seed is None)
     assert meant == "s3://trash/train.manifest, line 4: s3://trash/images/3.jpg), exit code: 1"
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_a_record_without_an_epoch_means_a_line_only_where_all_epochs_are_alike(
+    start: Start, seed: int | None
+) -> None:
+    sagemaker = start("epoch('train', 0); sys.exit('record 4 of the train channel: what?')")
+    sagemaker("CreateTrainingJob", **request(sagemaker, shuffle_seed=seed))
+    assert ("train.manifest, line " in sagemaker.wait()["FailureReason"]) == (seed is None)
+
+
+def test_what_a_program_said_stands_although_the_manifest_cannot_be_read_again() -> None:
+    config = Config(retries={"total_max_attempts": 1})
+    session = boto3.Session("testing", "testing", region_name="us-east-1")
+    s3 = session.client("s3", endpoint_url="http://127.0.0.1:9", config=config)
+    assert line_meant(s3, asked()["InputDataConfig"], "record 4 of the train channel") == ""
 
 
 def test_a_record_that_nobody_sent_explains_nothing(start: Start) -> None:

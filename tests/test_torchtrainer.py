@@ -371,9 +371,12 @@ def test_a_wrong_number_of_samples_is_told_as_the_built_in_does(jobs: dict[str, 
 
 def test_a_bad_record_is_named_with_its_channel(jobs: dict[str, Job]) -> None:
     assert jobs["wild"].failure == (
-        "ClientError: record 19 of the train channel: the label '3' is not a whole number from 0 to 2"
+        "ClientError: record 19 of epoch 0 of the train channel: "
+        "the label '3' is not a whole number from 0 to 2"
     )
-    assert jobs["broken"].failure.startswith("ClientError: record 18 of the train channel: these 14 bytes")
+    assert jobs["broken"].failure.startswith(
+        "ClientError: record 18 of epoch 0 of the train channel: these 14 bytes"
+    )
 
 
 def test_a_network_that_can_learn_nothing_any_more_ends_the_job(jobs: dict[str, Job]) -> None:

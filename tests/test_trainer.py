@@ -312,11 +312,17 @@ good = painted(24)
 @pytest.mark.parametrize(
     ("records", "sentence"),
     [
-        ([*good[:5], b"3"], "record 5 of the train channel: the label '3' is not a whole number from 0 to 2"),
-        ([*good[:3], b"-1"], "record 3 of the train channel: the label '-1'"),
-        ([*good[:3], b"Compost"], "record 3 of the train channel: the label 'Compost'"),
-        ([*good[:4], good[4][:200], b"1"], "record 4 of the train channel: .* not a readable picture"),
-        ([*good[:4], b"hello", b"1"], "record 4 of the train channel: .* not a readable picture"),
+        (
+            [*good[:5], b"3"],
+            "record 5 of epoch 0 of the train channel: the label '3' is not a whole number from 0 to 2",
+        ),
+        ([*good[:3], b"-1"], "record 3 of epoch 0 of the train channel: the label '-1'"),
+        ([*good[:3], b"Compost"], "record 3 of epoch 0 of the train channel: the label 'Compost'"),
+        (
+            [*good[:4], good[4][:200], b"1"],
+            "record 4 of epoch 0 of the train channel: .* not a readable picture",
+        ),
+        ([*good[:4], b"hello", b"1"], "record 4 of epoch 0 of the train channel: .* not a readable picture"),
         (good[:-1], "the last picture of the train channel has no label after it"),
         (good[:8], "bigger or equal to the mini_batch_size. The train channel has 4, mini_batch_size is 6"),
         ([], "Got empty batch from pipe.*train channel"),

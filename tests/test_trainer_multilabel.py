@@ -134,8 +134,8 @@ def test_several_labels_for_a_picture_are_learned_however_they_are_written(
 @pytest.mark.parametrize(
     ("label", "sentence"),
     [
-        ([0, 3], r"record 1 of the train channel: the label '\[0, 3\]' is not a list of numbers"),
-        (1, "record 1 of the train channel: the label '1' is not a list of numbers"),
+        ([0, 3], r"record 1 of epoch 0 of the train channel: the label '\[0, 3\]' is not a list of numbers"),
+        (1, "record 1 of epoch 0 of the train channel: the label '1' is not a list of numbers"),
     ],
 )
 def test_a_label_that_is_no_list_of_classes_is_refused(label: object, sentence: str, tmp_path: Path) -> None:

@@ -29,11 +29,13 @@ class Example:
         picture: its file, as it lies in S3.
         classes: the class it has; with `multi_label` all of them, rising, perhaps none.
         record: the number of the picture's record, from 0.
+        epoch: the number of the epoch that it came in, from 0; each may have another order.
     """
 
     picture: bytes
     classes: tuple[int, ...]
     record: int
+    epoch: int
 
 
 class ChannelReader:
@@ -64,7 +66,7 @@ class ChannelReader:
                 pictures than one mini batch has.
         """
         count = 0
-        for example in self._examples(self._open(number)):
+        for example in self._examples(number):
             count += 1
             yield example
         if not count:
@@ -80,18 +82,18 @@ class ChannelReader:
 
     def broken(self, example: Example, reason: object) -> TrainingError:
         """The error to raise about a picture that turned out to be unusable."""
-        return TrainingError(f"record {example.record} of the {self.channel} channel: {reason}")
+        return self._wrong(example.epoch, example.record, reason)
 
-    def _examples(self, path: Path) -> Iterator[Example]:
+    def _examples(self, epoch: int) -> Iterator[Example]:
         picture: bytes | None = None
         number = -1
-        with path.open("rb") as stream:
+        with self._open(epoch).open("rb") as stream:
             try:
                 for number, payload in enumerate(read_records(stream)):
                     if picture is None:
                         picture = payload
                         continue
-                    yield Example(picture, self._label(payload, number), number - 1)
+                    yield Example(picture, self._label(payload, epoch, number), number - 1, epoch)
                     picture = None
             except RecordIOError as error:
                 raise TrainingError(
@@ -100,7 +102,7 @@ class ChannelReader:
         if picture is not None:
             raise TrainingError(f"the last picture of the {self.channel} channel has no label after it")
 
-    def _label(self, payload: bytes, record: int) -> tuple[int, ...]:
+    def _label(self, payload: bytes, epoch: int, record: int) -> tuple[int, ...]:
         text = payload.decode("utf-8", "replace").strip()
         try:
             value = json.loads(text)
@@ -116,11 +118,12 @@ class ChannelReader:
                 wanted = f"a list of {'numbers' if self._by_id else 'zeros and ones'}: " + (
                     f"each {wanted}" if self._by_id else f"one for each of the {self._classes} classes"
                 )
-            raise TrainingError(
-                f"record {record} of the {self.channel} channel: the label {text[:_LONGEST_SHOWN]!r} "
-                f"is not {wanted}"
-            )
+            raise self._wrong(epoch, record, f"the label {text[:_LONGEST_SHOWN]!r} is not {wanted}")
         return classes
+
+    def _wrong(self, epoch: int, record: int, reason: object) -> TrainingError:
+        # In these words the emulator finds the line of the manifest.
+        return TrainingError(f"record {record} of epoch {epoch} of the {self.channel} channel: {reason}")
 
     def _one(self, value: object) -> tuple[int, ...] | None:
         return (value,) if type(value) is int and 0 <= value < self._classes else None
