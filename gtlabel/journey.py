@@ -21,7 +21,7 @@ from gtlabel.datasets.channels import Dataset, read_channel, read_dataset
 from gtlabel.datasets.consolidate import JobOutput, Options, consolidate
 from gtlabel.edge.bundle import build_bundle
 from gtlabel.edge.deploy import Deployed, DeploymentPlan, deploy_model
-from gtlabel.errors import DatasetError, EvaluationError, MissingExtraError, TrainingError
+from gtlabel.errors import ArtifactError, DatasetError, EvaluationError, MissingExtraError, TrainingError
 from gtlabel.labeling.groups import describe_labeling
 from gtlabel.labeling.jobs import ENDED
 from gtlabel.labeling.plan import LabelingPlan, plan_labeling, prepare_labeling, start_labeling
@@ -31,7 +31,8 @@ from gtlabel.manifests.split import Channel
 from gtlabel.storage import exists, read
 from gtlabel.training.backends import Backend
 from gtlabel.training.data import ChannelData, TrainingData
-from gtlabel.training.jobs import TrainingJob, describe_training_job
+from gtlabel.training.jobs import TrainingJob, describe_training_job, read_tags
+from gtlabel.training.lineage import DATASET_DIGEST, trained_classes
 from gtlabel.training.plan import TrainingOptions, plan_job
 from gtlabel.training.request import DEFAULT_INSTANCE_TYPE, TrainingJobRequest
 from gtlabel.training.terms import TrainingRequest
@@ -181,13 +182,15 @@ class TrainedModel:
 
     Attributes:
         job: the training job.
-        dataset: what it was trained on.
+        dataset: what lies where it was trained.
+        classes: the names of its outputs, in order; those of the dataset unless that was made anew since.
         onnx: the network as ONNX.
         self_test: a picture of each class by file name, from the validation channel.
     """
 
     job: TrainingJob
     dataset: Dataset
+    classes: tuple[str, ...]
     onnx: bytes
     self_test: dict[str, bytes]
 
@@ -199,7 +202,7 @@ def fetch_model(aws: Aws, training_job: str) -> TrainedModel:
         TrainingJobNotFoundError: if there is no such job.
         TrainingError: if it is not completed.
         DatasetError: if the dataset it was trained on is gone.
-        ArtifactError: if the artifact cannot be converted.
+        ArtifactError: if the artifact cannot be converted, or nothing says any more what its classes are.
     """
     from gtlabel.networks.artifact import read_artifact
     from gtlabel.networks.onnx import to_onnx
@@ -208,21 +211,27 @@ def fetch_model(aws: Aws, training_job: str) -> TrainedModel:
     if job.status != "Completed" or job.artifact is None:
         raise TrainingError(f"the training job {training_job!r} is {job.status} and has no model to deploy")
     dataset = read_dataset(aws.s3, job.channels["train"].folder)
-    lineage = {
-        "training-job": job.name,
-        "artifact": job.artifact,
-        "dataset": dataset.uri,
-        "train-sha256": dataset.channels["train"].sha256,
-    }
+    tags = read_tags(aws.sagemaker, job.arn)
+    remedy = "train again on what it is now, or consolidate with the classes of then"
+    classes = trained_classes(aws.s3, job, tags, instead=remedy)
+    if not classes:
+        raise ArtifactError(f"nothing says what the classes of {training_job!r} are called; {remedy}")
+    lineage = {"training-job": job.name, "artifact": job.artifact, "dataset": dataset.uri}
+    trained_on = tags.get(DATASET_DIGEST)
+    if trained_on is not None:
+        lineage["dataset-sha256"] = trained_on
+    # Of a dataset that was made anew since, the manifest is not the one that was learned from.
+    if trained_on in (None, _training_data(dataset).digest):
+        lineage["train-sha256"] = dataset.channels["train"].sha256
     with tempfile.TemporaryDirectory(prefix="gtlabel-") as folder:
         archive = Path(folder) / "model.tar.gz"
         archive.write_bytes(read(aws.s3, job.artifact))
-        network = to_onnx(read_artifact(archive), list(dataset.names), lineage)
+        network = to_onnx(read_artifact(archive), classes, lineage)
     pictures: dict[str, S3Uri] = {}
     for example in read_channel(aws.s3, dataset, "validation"):
         pictures.setdefault(example.class_name, example.image)
     self_test = {uri.name: read(aws.s3, uri) for uri in pictures.values()}
-    return TrainedModel(job, dataset, network, self_test)
+    return TrainedModel(job, dataset, classes, network, self_test)
 
 
 def known_pictures(
@@ -336,7 +345,7 @@ def deploy(
     with tempfile.TemporaryDirectory(prefix="gtlabel-") as scratch:
         bundle = build_bundle(
             model.onnx,
-            list(model.dataset.names),
+            model.classes,
             Path(scratch) / "bundle.zip",
             self_test=model.self_test,
             lineage={"training-job": model.job.name, "dataset": folder},

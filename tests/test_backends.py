@@ -6,23 +6,29 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import onnx
 import pytest
 from botocore.stub import Stubber
 from dataset_parts import BINS, BUCKET, INTO, line, put_job, said
+from judging_parts import color_artifact
 from moto import mock_aws
 from PIL import Image
 
 import gtlabel
 from gtlabel.aws import Aws
 from gtlabel.datasets.channels import Dataset
-from gtlabel.datasets.consolidate import consolidate
+from gtlabel.datasets.consolidate import JobOutput, consolidate
 from gtlabel.emulator.environment import session
 from gtlabel.errors import ArtifactError, RequestError, TrainingDataError, TrainingError
+from gtlabel.journey import TrainedModel
+from gtlabel.manifests.classes import ClassList
 from gtlabel.networks.resnet import resnet
+from gtlabel.networks.runtime import Network
 from gtlabel.storage import write
 from gtlabel.training.data import ChannelData, TrainingData
 from gtlabel.training.jobs import create_training_job
@@ -52,16 +58,30 @@ def aws() -> Iterator[Aws]:
         yield clients
 
 
-def _consolidate(s3: S3Client) -> None:
+def _put_labels(s3: S3Client, name: str = "bins", classes: Sequence[str] = BINS) -> S3Uri:
+    """What a job said of a dozen pictures of each class, by its own class list."""
     names = [(f"{bin_}-{number}.png", bin_) for bin_ in BINS for number in range(12)]
-    manifest = put_job(s3, "bins", [line(name, said(bin_)) for name, bin_ in names])
-    for number, (name, _) in enumerate(names):
+    manifest = put_job(s3, name, [line(each, said(bin_, classes)) for each, bin_ in names])
+    for number, (each, _) in enumerate(names):
         file = io.BytesIO()
         Image.new("RGB", (24, 24), (number, 0, 0)).save(file, "PNG")
-        write(s3, S3Uri(f"s3://{BUCKET}/images/{name}"), file.getvalue())
+        write(s3, S3Uri(f"s3://{BUCKET}/images/{each}"), file.getvalue())
+    return manifest
+
+
+def _consolidate(s3: S3Client) -> None:
+    manifest = _put_labels(s3)
     consolidate(s3, [manifest], INTO, formats=["imagefolder"])
     consolidate(s3, [manifest], S3Uri(f"s3://{BUCKET}/plain/"))
     consolidate(s3, [manifest], S3Uri(f"s3://{BUCKET}/left/"), mode="none")
+
+
+def _turn(s3: S3Client, into: S3Uri) -> Dataset:
+    """Consolidate anew what a job said whose class list has the other order."""
+    job = JobOutput(_put_labels(s3, "turned", BINS[::-1]), "bin", ClassList(BINS[::-1]))
+    anew = consolidate(s3, [job], into)
+    assert tuple(anew.names) == BINS[::-1]
+    return anew
 
 
 @pytest.fixture
@@ -288,7 +308,7 @@ def test_a_job_can_be_rented_on_any_terms(aws: Aws, dataset: Dataset) -> None:
     assert warm["ResourceConfig"]["KeepAlivePeriodInSeconds"] == 600
 
 
-def put_artifact(s3: S3Client, name: str, **documents: Any) -> S3Uri:
+def put_artifact(s3: S3Client, name: str, where: S3Uri | None = None, **documents: Any) -> S3Uri:
     """A model.tar.gz with these documents, and weights that are of no account."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as archive:
@@ -297,7 +317,7 @@ def put_artifact(s3: S3Client, name: str, **documents: Any) -> S3Uri:
             info = tarfile.TarInfo(member)
             info.size = len(body)
             archive.addfile(info, io.BytesIO(body))
-    where = S3Uri(f"s3://{BUCKET}/artifacts/{name}/output/model.tar.gz")
+    where = where or S3Uri(f"s3://{BUCKET}/artifacts/{name}/output/model.tar.gz")
     write(s3, where, file.getvalue())
     return where
 
@@ -361,6 +381,34 @@ def test_training_goes_on_from_a_job_of_the_same_classes(aws: Aws, dataset: Data
             planned(aws, dataset, model="before")
     finally:
         write(aws.s3, INTO / "classes.json", json.dumps(BINS).encode())
+
+
+def test_a_device_gets_the_names_that_were_trained_when_the_dataset_is_made_anew(
+    aws: Aws, tmp_path: Path
+) -> None:
+    into = S3Uri(f"s3://{BUCKET}/deployed/")
+    trained = consolidate(aws.s3, [_put_labels(aws.s3)], into)
+    request = gtlabel.plan_training(aws, trained, role=ROLE, name="deployed", hyperparameters=SMALL)
+    arn = create_training_job(aws.sagemaker, request)
+    files = {file.name: file.read_bytes() for file in color_artifact(tmp_path / "model").iterdir()}
+    put_artifact(aws.s3, "model", into / "models/deployed/output/model.tar.gz", **files)
+
+    def lineage(model: TrainedModel) -> dict[str, str]:
+        return {each.key: each.value for each in onnx.load_from_string(model.onnx).metadata_props}
+
+    fetched = gtlabel.fetch_model(aws, "deployed")
+    assert (fetched.classes, Network(fetched.onnx).classes) == (BINS, BINS)
+    assert lineage(fetched)["dataset-sha256"] == trained.certificate
+    assert lineage(fetched)["train-sha256"] == trained.channels["train"].sha256
+    _turn(aws.s3, into)
+    fetched = gtlabel.fetch_model(aws, "deployed")
+    assert (fetched.classes, Network(fetched.onnx).classes) == (BINS, BINS)
+    assert lineage(fetched)["dataset-sha256"] == trained.certificate
+    assert "train-sha256" not in lineage(fetched)
+    # Names that no tag has room for are known by their digest alone.
+    aws.sagemaker.delete_tags(ResourceArn=arn, TagKeys=["gtlabel:classes"])
+    with pytest.raises(ArtifactError, match="made anew since: train again on what it is now, or consolidate"):
+        gtlabel.fetch_model(aws, "deployed")
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def deploy(
         put_json(
             {
                 "training job": job,
-                "classes": list(model.dataset.names),
+                "classes": list(model.classes),
                 "onnx bytes": len(model.onnx),
                 "component": name or journey.component_name(model.dataset.uri),
                 "to": to,

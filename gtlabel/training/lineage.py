@@ -9,12 +9,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
+from gtlabel.errors import ArtifactError, ObjectNotFoundError
+from gtlabel.manifests.classes import class_names
+from gtlabel.storage import read
 from gtlabel.training.data import TrainingData
+from gtlabel.uris import S3Uri
 
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+    from gtlabel.training.jobs import TrainingJob
+
+CLASS_LIST = "classes.json"
 DATASET = "gtlabel:dataset"
 DATASET_DIGEST = "gtlabel:dataset-sha256"
 CLASSES = "gtlabel:classes"
@@ -43,6 +54,63 @@ def lineage_tags(data: TrainingData) -> dict[str, str]:
 def classes_digest(names: Sequence[str]) -> str:
     """The SHA-256 of the names in their order, in hexadecimal."""
     return sha256(json.dumps(list(names), ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def trained_classes(
+    s3: S3Client,
+    job: TrainingJob,
+    tags: Mapping[str, str],
+    *,
+    likely: Sequence[str] = (),
+    instead: str = "give the names of then with --classes",
+) -> tuple[str, ...]:
+    """The class names that a job was trained with; none if nothing says.
+
+    The dataset may have been made anew since, with other classes or in another order: the job's own tags
+    tell, where gtlabel started it.
+
+    Args:
+        s3: the client.
+        job: the job.
+        tags: its tags.
+        likely: names that may be those, and are if the tags agree.
+        instead: what a person can do where names are found, and are not those.
+
+    Raises:
+        ArtifactError: if the names that are found are not those.
+        ClassListError: if a list of classes is damaged.
+    """
+    digest = tags.get(CLASSES_DIGEST)
+    if likely and digest == classes_digest(likely):
+        return tuple(likely)
+    folders = [S3Uri(tags[DATASET])] if tags.get(DATASET, "").startswith("s3://") else []
+    folders += [job.channels["train"].folder] if "train" in job.channels else []
+    other = ""
+    for folder in dict.fromkeys(folders):
+        names = class_list(s3, folder)
+        if names and digest in (None, classes_digest(names)):
+            return names
+        other = folder / CLASS_LIST if names else other
+    # `0=Compost 1=Landfill`; names that a tag cannot hold are changed in it, which the digest shows.
+    spelled = re.split(r" (?=\d+=)", tags.get(CLASSES, ""))
+    names = tuple(each.partition("=")[2] for each in spelled)
+    if digest == classes_digest(names):
+        return names
+    if other:
+        raise ArtifactError(
+            f"{other} is not the class list that {job.name!r} was trained with; the dataset was made anew "
+            f"since: {instead}"
+        )
+    return ()
+
+
+def class_list(s3: S3Client, folder: S3Uri) -> tuple[str, ...]:
+    """The names in the `classes.json` of a folder; none if there is no such file."""
+    where = folder / CLASS_LIST
+    try:
+        return class_names(read(s3, where), where)
+    except ObjectNotFoundError:
+        return ()
 
 
 def _listed(members: Iterable[str]) -> str:

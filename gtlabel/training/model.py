@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,14 +14,13 @@ from gtlabel.errors import (
     ArtifactError,
     ClassListError,
     MissingExtraError,
-    ObjectNotFoundError,
     TrainingError,
 )
 from gtlabel.manifests.classes import class_names
 from gtlabel.storage import read, stat
-from gtlabel.training import lineage
 from gtlabel.training.conversions import converted
 from gtlabel.training.jobs import TrainingJob, describe_training_job, read_tags
+from gtlabel.training.lineage import CLASS_LIST, class_list, trained_classes
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 
 Connect = Callable[[], "Aws"]
 
-CLASSES = "classes.json"
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _NETWORKS = (".onnx",)
 # `train` writes artifacts to DATASET/models/JOB/output/model.tar.gz.
@@ -183,8 +180,10 @@ def _convert(path: Path, classes: Sequence[str]) -> bytes:
 
 def _found_classes(where: S3Uri | Path, connect: Connect, job: TrainingJob | None) -> tuple[str, ...]:
     """The class names that lie beside what the network was trained on, or beside the network."""
-    if job is not None and (named := _classes_of_job(job, connect)):
-        return named
+    if job is not None:
+        aws = connect()
+        if named := trained_classes(aws.s3, job, read_tags(aws.sagemaker, job.arn)):
+            return named
     folders: list[S3Uri | Path] = []
     if isinstance(where, S3Uri):
         above = where.folder
@@ -199,44 +198,16 @@ def _found_classes(where: S3Uri | Path, connect: Connect, job: TrainingJob | Non
             return names
     raise ArtifactError(
         f"nothing says what the classes of {where} are called; give --classes NAME,NAME,... "
-        f"or the {CLASSES} of the dataset it was trained on"
+        f"or the {CLASS_LIST} of the dataset it was trained on"
     )
-
-
-def _classes_of_job(job: TrainingJob, connect: Connect) -> tuple[str, ...]:
-    """The class names that a job was trained with; none if nothing says.
-
-    The dataset may have been made anew since, with other classes or in another order: the job's own tags
-    tell, where gtlabel started it.
-    """
-    tags = read_tags(connect().sagemaker, job.arn)
-    digest = tags.get(lineage.CLASSES_DIGEST)
-    folders = [S3Uri(tags[lineage.DATASET])] if tags.get(lineage.DATASET, "").startswith("s3://") else []
-    folders += [job.channels["train"].folder] if "train" in job.channels else []
-    other: S3Uri | None = None
-    for folder in dict.fromkeys(folders):
-        names = _listed(folder, connect)
-        if names and digest in (None, lineage.classes_digest(names)):
-            return names
-        other = folder / CLASSES if names else other
-    # `0=Compost 1=Landfill`; names that a tag cannot hold are changed in it, which the digest shows.
-    spelled = re.split(r" (?=\d+=)", tags.get(lineage.CLASSES, ""))
-    names = tuple(each.partition("=")[2] for each in spelled)
-    if digest == lineage.classes_digest(names):
-        return names
-    if other is not None:
-        raise ArtifactError(
-            f"{other} is not the class list that {job.name!r} was trained with; the dataset was made anew "
-            "since: give the names of then with --classes"
-        )
-    return ()
 
 
 def _listed(folder: S3Uri | Path, connect: Connect) -> tuple[str, ...]:
     """The names in the `classes.json` of a folder; none if there is no such file."""
-    file = folder / CLASSES
+    if isinstance(folder, S3Uri):
+        return class_list(connect().s3, folder)
+    file = folder / CLASS_LIST
     try:
-        document = read(connect().s3, file) if isinstance(file, S3Uri) else file.read_bytes()
-    except (ObjectNotFoundError, FileNotFoundError):
+        return class_names(file.read_bytes(), str(file))
+    except FileNotFoundError:
         return ()
-    return class_names(document, str(file))
