@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from moto import mock_aws
+from training_parts import clients
 
-from gtlabel.emulator.trialdata import Wishes, open_data
-from gtlabel.errors import GtlabelError
+from gtlabel.emulator.pictures import Bucket, Copies, Folder
+from gtlabel.emulator.trialdata import TrialChannel, TrialData, Wishes, open_data
+from gtlabel.emulator.trialfiles import lay_out
+from gtlabel.errors import GtlabelError, ManifestLineError
 
 
 def _nobody() -> Any:
@@ -90,3 +95,50 @@ def test_another_folder_may_be_the_validation_channel(tmp_path: Path) -> None:
     data = open_data(str(tmp_path / "a"), Wishes(validation=tmp_path / "b"), tmp_path, _nobody)
     assert [(channel.name, channel.images) for channel in data.channels] == [("train", 2), ("validation", 1)]
     assert '"label": 1' in Path(data.channels[1].manifest).read_text()
+
+
+LEADS_OUT = r", line 4: .*/out.jpg leads out of the folder of the pictures"
+
+
+def _one_channel(manifest: str, pictures: Callable[[], Bucket | Folder]) -> TrialData:
+    return TrialData(
+        (TrialChannel("train", manifest, ("source-ref", "label"), 2),), ("A",), lambda _: pictures()
+    )
+
+
+def test_what_comes_from_s3_is_put_nowhere_but_below_its_channel(tmp_path: Path) -> None:
+    mine = tmp_path / "out.jpg"
+    mine.write_text("mine")
+    channels = tmp_path / "channels"
+    channels.mkdir()
+    # As many steps up as there could be, and then down to a file of the user's.
+    key = f"data/{'../' * 40}{str(mine)[1:]}"
+    with mock_aws():
+        s3 = clients().s3
+        s3.create_bucket(Bucket="trash")
+        lines = "".join(
+            f'{{"source-ref": "s3://trash/{name}", "label": 0}}\n\n\n' for name in ("data/a.jpg", key)
+        )
+        for name, body in (("data/a.jpg", "a"), (key, "theirs"), ("lines", lines)):
+            s3.put_object(Bucket="trash", Key=name, Body=body.encode())
+        with pytest.raises(ManifestLineError, match=LEADS_OUT):
+            lay_out(_one_channel("s3://trash/lines", lambda: Bucket(s3, "train")), channels)
+    assert mine.read_text() == "mine"
+
+
+def test_what_is_on_this_machine_is_linked_nowhere_but_below_its_channel(tmp_path: Path) -> None:
+    for name in ("photos/a.jpg", "out.jpg"):
+        (tmp_path / "given" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "given" / name).write_text("")
+    (tmp_path / "job" / "channels").mkdir(parents=True)
+    manifest = tmp_path / "lines"
+    line = '{"source-ref": "%s", "label": 0}\n\n\n'
+    given = Folder(tmp_path / "given", Copies(tmp_path / "given"))
+    manifest.write_text(line % "photos/a.jpg" + line % "photos/../../given/out.jpg")
+    with pytest.raises(ManifestLineError, match=LEADS_OUT):
+        lay_out(_one_channel(str(manifest), lambda: given), tmp_path / "job" / "channels")
+    # A folder that were linked would be filled with what the next line names below it.
+    manifest.write_text(line % "photos" + line % "photos/b.jpg")
+    with pytest.raises(ManifestLineError, match=", line 1: there is no file .*/given/photos$"):
+        lay_out(_one_channel(str(manifest), lambda: given), tmp_path / "job")
+    assert [path.name for path in (tmp_path / "given" / "photos").iterdir()] == ["a.jpg"]

@@ -15,7 +15,7 @@ import msgspec
 
 from gtlabel.emulator.pictures import Folder, Pending, Pictures
 from gtlabel.emulator.trialdata import TrialChannel, TrialData
-from gtlabel.errors import GtlabelError, ManifestLineError
+from gtlabel.errors import GtlabelError, ManifestLineError, StorageError
 
 IMAGES = "images"
 
@@ -37,7 +37,7 @@ def lay_out(data: TrialData, folder: Path) -> str | None:
                     _link(folder / place / name / file.name, file)
         return None
     references = {channel.name: list(_references(channel, data)) for channel in data.channels}
-    prefix = _common_folder(chain.from_iterable(references.values()))
+    prefix = _common_folder(reference for _, reference in chain.from_iterable(references.values()))
     images = folder / IMAGES
     for channel in data.channels:
         (folder / channel.name).mkdir()
@@ -53,7 +53,7 @@ def lay_out(data: TrialData, folder: Path) -> str | None:
 
 
 def _place(
-    channel: TrialChannel, pictures: Pictures, references: list[str], images: Path, prefix: str
+    channel: TrialChannel, pictures: Pictures, references: list[tuple[int, str]], images: Path, prefix: str
 ) -> None:
     ahead: deque[tuple[int, Path, Pending]] = deque()
 
@@ -61,20 +61,20 @@ def _place(
         line, path, pending = ahead.popleft()
         try:
             path.write_bytes(pending.result())
-        except GtlabelError as error:
+        except (GtlabelError, OSError) as error:
             raise ManifestLineError(channel.manifest, line, str(error)) from error
 
-    for line, reference in enumerate(references, start=1):
-        path = images / reference.removeprefix(prefix)
-        if path.exists():
-            continue
+    for line, reference in references:
         try:
+            path = _below(images, prefix, reference)
+            if path.exists():
+                continue
             if isinstance(pictures, Folder):
-                _link(path, pictures.path(reference).absolute())
+                _link(path, _there(pictures.path(reference)))
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             ahead.append((line, path, pictures.begin(reference)))
-        except GtlabelError as error:
+        except (GtlabelError, OSError) as error:
             raise ManifestLineError(channel.manifest, line, str(error)) from error
         if len(ahead) >= pictures.widest:
             take()
@@ -82,7 +82,26 @@ def _place(
         take()
 
 
-def _references(channel: TrialChannel, data: TrialData) -> Iterator[str]:
+def _below(images: Path, prefix: str, reference: str) -> Path:
+    """Where a picture belongs; programs pass over the slashes after the prefix, too."""
+    path = images / reference.removeprefix(prefix).lstrip("/")
+    # A key may hold "..", which is a name in S3 and a way out of a folder.
+    if ".." in path.relative_to(images).parts:
+        raise StorageError(
+            f"{reference} leads out of the folder of the pictures; use Pipe mode, or give it another address"
+        )
+    return path
+
+
+def _there(picture: Path) -> Path:
+    # A folder that is linked would be filled with what other lines name below it.
+    if not picture.is_file():
+        raise StorageError(f"there is no file {picture}")
+    return picture.absolute()
+
+
+def _references(channel: TrialChannel, data: TrialData) -> Iterator[tuple[int, str]]:
+    """What the lines of a channel call their pictures, each with its number in the manifest."""
     decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
     pictures = data.pictures(channel.name)
     try:
@@ -90,7 +109,7 @@ def _references(channel: TrialChannel, data: TrialData) -> Iterator[str]:
             if not line.strip():
                 continue
             try:
-                yield str(json.loads(bytes(decode(line)[channel.attributes[0]])))
+                yield number, str(json.loads(bytes(decode(line)[channel.attributes[0]])))
             except (msgspec.MsgspecError, KeyError) as error:
                 raise ManifestLineError(
                     channel.manifest, number, f"it has no {channel.attributes[0]!r} ({error})"
