@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import tarfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,44 @@ def test_of_several_epochs_the_last_is_taken_with_a_warning(tmp_path: Path) -> N
     artifact = read_artifact(archive(tmp_path / "model.tar.gz", files))
     assert artifact.epoch == 10
     assert "2 epochs; taken: image-classification-0010.params" in artifact.warnings[0]
+
+
+def test_only_the_weights_of_the_last_epoch_are_held_in_memory(tmp_path: Path) -> None:
+    files = recorded_files()
+    weights = encode_params({"arg:w": np.zeros(1 << 19, np.float32)})
+    for epoch in (*range(3, 10), 12, 11, 10):
+        files[f"image-classification-{epoch:04d}.params"] = weights
+    path = archive(tmp_path / "model.tar.gz", files)
+    tracemalloc.start()
+    artifact = read_artifact(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert artifact.epoch == 12
+    assert "11 epochs; taken: image-classification-0012.params" in artifact.warnings[0]
+    assert most < 4 * len(weights)
+
+
+@pytest.mark.parametrize(
+    ("names", "size", "sentence"),
+    [
+        ([f"{number}.log" for number in range(33)], 1 << 30, "unpacks to more than 32 GiB; pack it again"),
+        (["one-0001.params", "two-0001.params"], 1 << 30, "'two-0001.params' .* more than 1 GiB; that is no"),
+    ],
+)
+def test_an_archive_that_would_fill_the_memory_or_the_day_is_refused(
+    names: list[str], size: int, sentence: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.tar"
+    with path.open("wb") as stream:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            # The first of two is small; the rest are holes in the file.
+            member.size = 512 if name.startswith("one") else size
+            stream.write(member.tobuf())
+            stream.seek(member.size, io.SEEK_CUR)
+        stream.truncate()
+    with pytest.raises(ArtifactError, match=sentence):
+        read_artifact(path)
 
 
 def test_an_archive_packed_with_dots_is_read(tmp_path: Path) -> None:

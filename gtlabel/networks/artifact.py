@@ -15,7 +15,7 @@ import re
 import struct
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,10 @@ PREFIX = "image-classification"
 _SHAPES = "model-shapes.json"
 # ResNet-200 in double precision has half a gigabyte; more than that is no classifier of ours.
 _LARGEST = 1 << 30
+# A hundred epochs of the largest networks, and some minutes of unpacking.
+_MOST_UNPACKED = 32 << 30
 _MOST_MEMBERS = 1000
+_WEIGHTS = re.compile(r"(?P<prefix>.+)-(?P<epoch>\d{4,9})\.params")
 _MOST_DIMENSIONS = 32
 
 _FILE_MAGIC = 0x112
@@ -235,22 +238,29 @@ class _Folder:
 
 
 class _Archive:
-    """The files of an archive that somebody else packed: only plain files at its top count."""
+    """The files of an archive that somebody else packed: only plain files at its top count.
+
+    A training may leave the weights of each epoch, gigabytes together; held are the last.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._files = dict(self._members())
+        self._files: dict[str, bytes] = {}
+        self._last: dict[str, tuple[int, str]] = {}
+        self._load()
 
     def names(self) -> list[str]:
         return sorted(self._files)
 
     def read(self, name: str) -> bytes:
+        """The bytes of a file; those of weights only for the last epoch."""
         try:
             return self._files[name]
         except KeyError:
             raise ArtifactError(f"{self._path} has no {name}") from None
 
-    def _members(self) -> Iterator[tuple[str, bytes]]:
+    def _load(self) -> None:
+        unpacked = 0
         try:
             with tarfile.open(self._path, "r:*") as archive:
                 for count, member in enumerate(archive):
@@ -259,11 +269,39 @@ class _Archive:
                     if member.isdir() and member.name in (".", "./"):
                         continue
                     name = self._checked(member)
-                    if name == _SHAPES or name.endswith((".params", "-symbol.json")):
+                    unpacked += member.size
+                    if unpacked > _MOST_UNPACKED:
+                        raise ArtifactError(
+                            f"{self._path} unpacks to more than {_MOST_UNPACKED >> 30} GiB; "
+                            "pack it again with the weights of its last epoch only"
+                        )
+                    if self._wanted(name):
+                        self._check_room(member)
                         stream = archive.extractfile(member)
-                        yield name, stream.read() if stream else b""
+                        self._files[name] = stream.read() if stream else b""
         except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
             raise ArtifactError(f"{self._path} is not a readable model.tar.gz: {error}") from error
+
+    def _wanted(self, name: str) -> bool:
+        """Whether to hold a file; weights of an earlier epoch that were held are dropped for it."""
+        match = _WEIGHTS.fullmatch(name)
+        if match is None:
+            return name == _SHAPES or name.endswith("-symbol.json")
+        self._files.setdefault(name, b"")
+        this = (int(match["epoch"]), name)
+        last = self._last.setdefault(match["prefix"], this)
+        if this < last:
+            return False
+        self._files[last[1]] = b""
+        self._last[match["prefix"]] = this
+        return True
+
+    def _check_room(self, member: tarfile.TarInfo) -> None:
+        if sum(map(len, self._files.values())) + member.size > _LARGEST:
+            raise ArtifactError(
+                f"{self._path} holds {member.name!r} and other files of more than "
+                f"{_LARGEST >> 30} GiB; that is no model"
+            )
 
     def _checked(self, member: tarfile.TarInfo) -> str:
         name = member.name.removeprefix("./")
@@ -288,8 +326,8 @@ def _symbol(names: list[str], source: str) -> str:
 
 
 def _weights(names: list[str], prefix: str, source: str) -> dict[int, str]:
-    pattern = re.compile(re.escape(prefix) + r"-(\d{4,9})\.params")
-    weights = {int(match[1]): name for name in names if (match := pattern.fullmatch(name))}
+    matches = [match for name in names if (match := _WEIGHTS.fullmatch(name))]
+    weights = {int(match["epoch"]): match[0] for match in matches if match["prefix"] == prefix}
     if not weights:
         raise ArtifactError(f"{source} has no {prefix}-NNNN.params; the training left no weights")
     return weights
