@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,6 +158,7 @@ def test_class_folders_are_divided_and_shuffled_and_come_with_their_labels(
 def test_files_are_what_a_pipe_would_have_brought(tmp_path: Path, attempt: Attempt, mode: str) -> None:
     attempt(READS, seed=None)
     piped = seen(tmp_path)
+    shutil.rmtree(tmp_path / "model")
     report = attempt(READS, mode=mode)
     assert report.status == "Completed", report.reason
     assert report.warnings() == []
@@ -423,8 +425,41 @@ def test_a_model_that_has_no_place_is_told(tmp_path: Path, attempt: Attempt) -> 
         {"model": tmp_path / "file"},
         {"model": None, "archive": tmp_path / "file" / "model.tar.gz"},
     ):
-        with pytest.raises(StorageError, match="the model cannot be written to .*file"):
-            attempt(saves, **place)
+        with pytest.raises(StorageError, match="the model cannot be written to .*file.*: Not a directory"):
+            attempt("raise SystemExit('it must not even be started')", **place)
+    going = tmp_path / "going"
+    going.mkdir()
+    with pytest.raises(StorageError, match=r"its files are in .*/gtlabel-model-\w+/model$") as told:
+        attempt(f"{saves}\nos.rmdir({str(going)!r})", model=None, archive=going / "model.tar.gz")
+    kept = Path(str(told.value).split()[-1])
+    assert (kept / "model").read_text() == "1"
+    shutil.rmtree(kept.parent)
+
+
+def test_a_model_is_replaced_by_a_whole_one_only(tmp_path: Path, attempt: Attempt) -> None:
+    archive = tmp_path / "model.tar.gz"
+    saves = "open(os.environ['SM_MODEL_DIR'] + '/{}', 'w').write('1')\n"
+
+    def names(path: Path) -> list[str]:
+        with tarfile.open(path) as packed:
+            return packed.getnames()
+
+    attempt(saves.format("first"), model=None, archive=archive)
+    report = attempt(saves.format("half") + "raise SystemExit(1)", model=None, archive=archive)
+    assert (report.model, names(archive)) == (None, ["first"])
+    assert "SageMaker keeps no model of a job that failed, so these 1 files are not kept" in report.warnings()
+    sleeps = saves.format("half") + "import time; time.sleep(60)"
+    report = attempt(sleeps, model=None, archive=archive, timeout=0.8)
+    beside = tmp_path / "stopped-model.tar.gz"
+    assert (report.model, names(beside), names(archive)) == (beside, ["half"], ["first"])
+    attempt(saves.format("second"), model=None, archive=archive)
+    assert names(archive) == ["second"]
+
+    # In a folder nobody could tell the files of one from those of another.
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model-0009.params").write_text("older")
+    with pytest.raises(SettingsError, match="/model is not empty, and the files of two models would mix"):
+        attempt("raise SystemExit('it must not even be started')")
 
 
 def test_a_program_that_is_slower_than_its_pictures_is_told_so(tmp_path: Path, attempt: Attempt) -> None:

@@ -69,7 +69,9 @@ def pipe(
     model_dir: Annotated[
         Path | None,
         typer.Option(
-            "--model-dir", file_okay=False, help="Leave the model in this folder. (default: model.tar.gz)"
+            "--model-dir",
+            file_okay=False,
+            help="Leave the model in this folder, new or empty. (default: model.tar.gz)",
         ),
     ] = None,
     metric: Annotated[
@@ -132,6 +134,9 @@ def pipe(
     """Try a training program here under SageMaker's conditions, and tell how it read and what it left.
 
     It gets the folders, the hyperparameters and a FIFO for each channel and epoch, as in Pipe mode.
+    The model of one that completes replaces model.tar.gz; of one that was stopped it is left beside
+    that, and one that fails leaves none.
+
     Ctrl-C sends it SIGTERM, and a second one ends it. Exits with 3 if it failed, 4 if it was
     stopped, 5 if the time was up.
 

@@ -20,15 +20,16 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
-from gtlabel.emulator.container import Container, files_below, pack
+from gtlabel.emulator.container import HOST, Container, files_below
 from gtlabel.emulator.joblog import Patterns, built_in, patterns
 from gtlabel.emulator.manifest import Manifest
 from gtlabel.emulator.pipe import Feeder, PipeChannel
 from gtlabel.emulator.trialdata import TRAIN, TrialChannel, TrialData
 from gtlabel.emulator.trialfiles import lay_out
+from gtlabel.emulator.trialmodel import ARCHIVE, ModelPlace
 from gtlabel.emulator.trialprinted import Printed
 from gtlabel.emulator.trialreport import ChannelReport, TrialReport
-from gtlabel.errors import EmulatorError, SettingsError, StorageError
+from gtlabel.errors import EmulatorError, SettingsError
 from gtlabel.training.backends.container import (
     ATTRIBUTE_VARIABLE,
     CLASSES_VARIABLE,
@@ -40,7 +41,6 @@ from gtlabel.training.backends.container import (
 Mode = Literal["Pipe", "File", "FastFile"]
 
 GRACE = 120.0  # seconds between SIGTERM and SIGKILL: what SageMaker gives
-ARCHIVE = "model.tar.gz"
 
 _POLL = 0.02  # seconds between two looks at the program
 _CLASSES_TOLD = 10
@@ -62,7 +62,8 @@ class TrialOptions:
         metrics: what is read from its lines: a regular expression with one group by the metric's name, as a
             job's MetricDefinitions; without any, the lines of the built-in algorithm are known.
         link: an address that leads to the base directory meanwhile, such as `/opt/ml`.
-        model: the folder that the model is left in; without it, it is packed into `archive`.
+        model: the folder that the model is left in, which must be empty; without it, it is packed into
+            `archive`.
         archive: the model as SageMaker would upload it.
     """
 
@@ -113,7 +114,8 @@ def try_program(
 ) -> TrialReport:
     """Run a training program as a job, and tell how it did.
 
-    Nothing is left of it but the model: no process, no FIFO, no folder.
+    Nothing is left of it but the model: no process, no FIFO, no folder. A program that failed leaves no
+    model either, as in SageMaker.
 
     Args:
         data: what it is tried on; is given a folder for what has to be made.
@@ -134,6 +136,7 @@ def try_program(
     program = shutil.which(command[0])
     if program is None:
         raise SettingsError(f"there is no program {command[0]!r}; check its name and PATH")
+    ModelPlace(options.model, options.archive).check()
     with tempfile.TemporaryDirectory(prefix="gtlabel-trial-") as name:
         container = Container(Path(name) / "job")
         made = Path(name) / "made"
@@ -250,20 +253,11 @@ class _Trial:
             yield ChannelReport(channel.name, channel.images, tuple(fed.get(channel.name, ())))
 
     def _keep(self, report: TrialReport) -> TrialReport:
-        """Leave the model where it was asked for."""
-        options, model = self._options, self._container.model
-        if not report.files:
+        """Leave the model where it was asked for, if it is one that SageMaker would keep."""
+        if not report.files or report.status == "Failed":
             return report
-        place = options.model or options.archive
-        try:
-            if options.model is None:
-                pack(model, options.archive)
-            else:
-                shutil.copytree(model, options.model, dirs_exist_ok=True)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise StorageError(f"the model cannot be written to {place}: {reason}") from error
-        return report.with_model(place)
+        place = ModelPlace(self._options.model, self._options.archive)
+        return report.with_model(place.keep(self._container.model, whole=report.status == "Completed"))
 
     def _request(self) -> dict[str, Any]:
         """The job as CreateTrainingJob would have it, as far as the program is told of it."""
@@ -360,7 +354,6 @@ def _toolkit(
     """
     import json
 
-    host = "algo-1"
     told = {
         "SM_MODEL_DIR": str(container.model),
         "SM_OUTPUT_DATA_DIR": str(container.output),
@@ -368,8 +361,8 @@ def _toolkit(
         "SM_INPUT_CONFIG_DIR": str(container.config),
         "SM_CHANNELS": json.dumps(list(channels)),
         "SM_HPS": json.dumps(dict(hyperparameters)),
-        "SM_CURRENT_HOST": host,
-        "SM_HOSTS": json.dumps([host]),
+        "SM_CURRENT_HOST": HOST,
+        "SM_HOSTS": json.dumps([HOST]),
         "SM_NUM_GPUS": "0",
         "SM_NUM_CPUS": str(os.cpu_count() or 1),
     }

@@ -176,6 +176,8 @@ class TrialReport:
             yield f"it wrote a failure file and ended with 0, which SageMaker calls Completed: {self.failure}"
         if by_itself and not self.files:
             yield "it left no model; what is to be uploaded belongs into model/ below SAGEMAKER_BASE_DIR"
+        if self.status == "Failed" and self.files:
+            yield f"SageMaker keeps no model of a job that failed, so these {self.files} files are not kept"
         if self.ended == ("failed", "") and not self.failure:
             yield (
                 "it left no failure file; what stands in output/failure below SAGEMAKER_BASE_DIR is what "
