@@ -106,6 +106,14 @@ def test_a_sample_comes_from_everywhere_in_the_channel(tmp_path: Path, keep: boo
     assert sorted(shades(list(channel.sampled(4)))) == [0, 3, 6, 9]
 
 
+def test_counting_the_classes_first_does_not_cost_the_sample(tmp_path: Path) -> None:
+    channel = pictures(write(tmp_path, ["0"] * 12, epochs=3), keep=False, samples=12)
+    assert channel.positives().tolist() == [12, 0, 0]
+    for _ in range(2):
+        list(channel.batches(4, np.random.default_rng(0)))
+        assert sorted(shades(list(channel.sampled(4)))) == [0, 3, 6, 9]
+
+
 def test_pictures_are_kept_while_they_fit() -> None:
     look = Look((3, 224, 224))
     assert fit_in_memory(1000, look, memory=200_000_000)

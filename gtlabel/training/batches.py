@@ -157,7 +157,7 @@ class Pictures:
         yield from self._plain(self._epoch(None), size)
 
     def sampled(self, size: int) -> Iterator[Batch]:
-        """Some of the pictures of the first epoch, unchanged and mixed, in batches of one size."""
+        """Some of the pictures of the first epoch looked at, unchanged and mixed, in batches of one size."""
         known = (self._kept[:: self._every] if self._keep else self._sample)[: self._most]
         # A channel may be sorted by class, and a batch of one class is like no other.
         mixed = np.random.default_rng(0).permutation(len(known))
@@ -189,7 +189,7 @@ class Pictures:
             self._kept = list(self._stream())
 
     def _stream(self) -> Iterator[_Known]:
-        first = self._next == 0
+        first = not self._sample
         for number, example in enumerate(self._examples()):
             try:
                 known = _Known(self._look.decode(example.picture), example.classes)
