@@ -12,8 +12,11 @@ from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gtlabel.aws import Aws
+from gtlabel.cli.failures import explain
+from gtlabel.cli.following import Watch
 from gtlabel.emulator.environment import session
-from gtlabel.errors import TrainingEndedError
+from gtlabel.errors import TrainingEndedError, TrainingGoesOnError
 from gtlabel.training.curve import Curve, Metric, Point, draw, read_curve, read_metric
 from gtlabel.training.follow import LOG_GROUP, LogLine, LogReader, follow_training_job
 from gtlabel.training.jobs import TrainingJob
@@ -352,6 +355,38 @@ class TestNumbersInLines:
         assert curve.points == (Point(0, 0.1, 0.4), Point(1, 0.6, 0.4, 3.0))
         assert curve.best == Point(0, 0.1, 0.4)
         assert Curve().best is None
+
+
+class TestWatching:
+    """`Watch`: the same with a person who looks on."""
+
+    def watch(self, service: Service) -> tuple[str, int]:
+        """What a person is told who follows a job at which nobody may look."""
+        aws = Aws(session("us-east-1"))
+        vars(aws).update(sagemaker=service.sagemaker, logs=service.logs)
+        with pytest.raises(TrainingGoesOnError) as end:
+            Watch(aws, "sorter").follow(timeout=None, poll=0.01)
+        told = explain(end.value, "train")
+        assert told is not None
+        assert told[0].endswith("stop it: gtlabel train stop sorter")
+        return told
+
+    def test_whoever_cannot_see_a_job_is_not_told_to_start_another_one(self, service: Service) -> None:
+        service.refuses("describe_training_job", "ThrottlingException", "Rate exceeded")
+        sentence, code = self.watch(service)
+        assert sentence.startswith("DescribeTrainingJob was refused: Rate exceeded (ThrottlingException); ")
+        assert ("same command" in sentence, code) == (False, 1)
+
+    def test_whoever_leaves_before_the_first_look_knows_how_to_stop_the_job(self, service: Service) -> None:
+        def leave(**_: Any) -> None:
+            raise KeyboardInterrupt
+
+        service.sagemaker.meta.events.register_first(
+            "provide-client-params.sagemaker.DescribeTrainingJob", leave
+        )
+        sentence, code = self.watch(service)
+        assert sentence.startswith("the training job 'sorter' goes on")
+        assert code == 130
 
 
 class TestTheCurve:

@@ -61,7 +61,7 @@ LEARNS = "[epoch(n, 0.5 + n / 10, 0.5) for n in range(3)]; (model / 'weights').w
 LASTS = "epoch(0, 0.25, 0.5); epoch(1, 0.5, 0.5); time.sleep(60)"
 FAILS = (
     "print('ClientError: Got empty batch from pipe.', flush=True); "
-    "failure.write_text('ClientError: the image_shape is too small'); sys.exit(1)"
+    r"failure.write_text('ClientError: \x1b[2JInvalid lst file in the train channel'); sys.exit(1)"
 )
 INTERRUPTED = """
 mark = model.parent / "checkpoints/seen"
@@ -203,6 +203,8 @@ def test_lines_steps_and_the_curve_pass_on_stderr_and_the_result_stands_on_stdou
     assert (shown["train:accuracy"], shown["best validation"]) == ("0.7", "50.0%, in epoch 0")
     assert re.fullmatch(r"(less than )?\$0\.0\d for \d+ seconds", shown["cost"])
     said = run.stderr.splitlines()
+    # Before anything can go wrong: the name is all that stops what is paid for.
+    assert f"started {name}" in said[:2]
     assert said.index(f"{name}: Completed") > said.index("Epoch[2] Validation-accuracy=0.5")
     assert "Epoch[0] Batch [20]     Speed: 155.4 samples/sec        accuracy=0.5" in said
     # A file is no terminal: nothing is drawn that it could not hold.
@@ -240,22 +242,25 @@ def test_a_job_that_has_ended_is_followed_from_its_first_line(learned: Followed,
 def test_a_failure_is_explained_and_has_its_own_exit_code(account: Account, look: Look) -> None:
     name, run = account.train(FAILS, "--wait", "--output", "json")
     assert run.returncode == 3
-    assert f"gtlabel: the training job '{name}' ended as Failed: ClientError: the image" in run.stderr
+    reason = "ClientError: \\x1b[2JInvalid lst file in the train channel, exit code: 1"
     found = json.loads(run.stdout)
     assert (found["status"], found["artifact"], found["curve"]) == ("Failed", None, [])
-    (meaning,) = found["explained"]
-    assert "name source-ref first and the label attribute as the lines spell it" in meaning
-    assert f"what that means: {meaning}" in run.stderr
+    cause, complaint = found["explained"]
+    assert "name source-ref first and the label attribute as the lines spell it" in complaint
+    # What ended it stands last, and nothing stands there twice.
+    ended = f"gtlabel: the training job '{name}' ended as Failed: {reason}; what that means: {cause}\n"
+    assert run.stderr.endswith(ended)
+    assert run.stderr.count(f"what that means: {complaint}\n") == run.stderr.count(cause) == 1
     shown = look("show", name)
-    assert fields(shown)["failure reason"] == "ClientError: the image_shape is too small, exit code: 1"
-    assert f"what that means: {meaning}" in shown
+    assert fields(shown)["failure reason"] == reason
+    assert f"what that means: {cause}\nwhat that means: {complaint}\n" in shown
 
 
 def test_a_program_s_lines_cannot_steer_the_terminal(account: Account, look: Look) -> None:
     name = f"sorter-{next(account.names)}"
     assert look(DATASET, "--name", name, "--env", f"WHAT={STEERS}") == f"{name}\n"
     account.until(name, "Completed")
-    assert look("logs", name) == "#033[2J[red]    tabs, ä\n"
+    assert look("logs", name) == "\\x1b[2J[red]    tabs, ä\n"
 
 
 def test_a_job_whose_spot_machine_was_taken_away_is_followed_to_the_next_one(

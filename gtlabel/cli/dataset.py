@@ -14,8 +14,8 @@ import typer
 
 from gtlabel.cli.export import export
 from gtlabel.cli.options import EndpointUrl, Output, Profile, Region, connect
-from gtlabel.cli.output import Format, progress, put, put_json, say
-from gtlabel.cli.surveys import put_comparison, put_survey, visible
+from gtlabel.cli.output import Format, progress, put, put_json, say, visible
+from gtlabel.cli.surveys import put_comparison, put_survey
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client

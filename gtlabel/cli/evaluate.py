@@ -14,7 +14,6 @@ import typer
 from gtlabel.cli.options import EndpointUrl, Output, Profile, Region, connect
 from gtlabel.cli.output import Format, progress, put_json, say
 from gtlabel.cli.predict import CLASSES, MODEL
-from gtlabel.cli.surveys import visible
 
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
@@ -140,7 +139,7 @@ def _written(
 
 def _tell_broken(judgement: Judgement, truth: Truth) -> None:
     for each in judgement.broken[:_BROKEN_TOLD]:
-        say(visible(f"left out: {each.name}: {each.problem}"))
+        say(f"left out: {each.name}: {each.problem}")
     if judgement.broken_images > _BROKEN_TOLD:
         say(f"left out: {judgement.broken_images - _BROKEN_TOLD:,} more pictures that cannot be used")
     if truth.unlabeled:

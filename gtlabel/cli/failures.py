@@ -35,29 +35,33 @@ _LOST = ("ConnectTimeoutError", "ConnectionClosedError", "ReadTimeoutError")
 FAILED, STOPPED, TIMED_OUT, INTERRUPTED = 3, 4, 5, 130
 
 
-def explain(error: Exception, command: str = "COMMAND") -> tuple[str, int] | None:
+def explain(error: Exception, command: str = "COMMAND", *, again: bool = True) -> tuple[str, int] | None:
     """The sentence and the exit code for an error, or None for one that is a bug of ours.
 
     Args:
         error: what was raised.
         command: what was run, where a sentence can say what to run next.
+        again: whether to say when it helps to run the same command again.
     """
     explained = _explained(error)
     if explained is None:
         return None
     sentence, code = explained
-    return sentence.replace("`gtlabel policy COMMAND`", f"`gtlabel policy {command}`") + _hint(error), code
+    hint = _hint(error) if again else ""
+    return sentence.replace("`gtlabel policy COMMAND`", f"`gtlabel policy {command}`") + hint, code
 
 
 def _explained(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, (JobEndedError, TrainingEndedError)):
+        meaning = error.explanation if isinstance(error, TrainingEndedError) else ""
+        sentence = f"{error}; what that means: {meaning}" if meaning else str(error)
         if error.timed_out:
-            return str(error), TIMED_OUT
-        return str(error), STOPPED if error.status == "Stopped" else FAILED
+            return sentence, TIMED_OUT
+        return sentence, STOPPED if error.status == "Stopped" else FAILED
     if isinstance(error, DeploymentEndedError):
         return str(error), FAILED
     if isinstance(error, TrainingGoesOnError):
-        return str(error), INTERRUPTED
+        return str(error), 1 if error.reason else INTERRUPTED
     if isinstance(error, GtlabelError):
         return str(error), 1
     return _from_libraries(error)
@@ -65,6 +69,9 @@ def _explained(error: Exception) -> tuple[str, int] | None:
 
 def _hint(error: Exception) -> str:
     """What to do about a failure that is not the command's own."""
+    if isinstance(error, TrainingGoesOnError):
+        # The same command may be one that starts a job, and the next machine is paid for as well.
+        return ""
     response = getattr(error if hasattr(error, "response") else error.__cause__, "response", None)
     code = str(response["Error"].get("Code", "")) if response else ""
     if code in _EXPIRED:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from gtlabel.cli.output import Format, footer, height, is_fine, put_fields, put_json, say, width
+from gtlabel.cli.output import Format, footer, height, is_fine, put_fields, put_json, say, visible, width
 
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from gtlabel.training.jobs import TrainingJob
 
 _ROWS = 7
-# Whatever a terminal would obey, but for tabs.
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 # What a line says somewhere that complains; all others need not be compared with all known failures.
 _COMPLAINT = re.compile("error|warn|fail|exception|mismatch|expected|not ", re.IGNORECASE)
 
@@ -102,14 +100,16 @@ class Watch:
 
         Raises:
             TrainingEndedError: if it failed, was stopped, or was not done in time.
-            TrainingGoesOnError: if the person wants to see no more.
+            TrainingGoesOnError: if the person wants to see no more, or nobody can.
         """
+        from botocore.exceptions import BotoCoreError, ClientError
+
         from gtlabel.errors import TrainingGoesOnError
         from gtlabel.training.follow import follow_training_job
         from gtlabel.training.jobs import describe_training_job
 
-        self.job = describe_training_job(self._aws.sagemaker, self._name)
         try:
+            self.job = describe_training_job(self._aws.sagemaker, self._name)
             with footer(self._footer) as tell:
                 self._say = tell
                 return follow_training_job(
@@ -124,12 +124,15 @@ class Watch:
                 )
         except KeyboardInterrupt:
             raise TrainingGoesOnError(self._name) from None
+        except (BotoCoreError, ClientError) as error:
+            raise TrainingGoesOnError(self._name, _why(error)) from error
         finally:
             self._say = say
             for line in drawn(self.heard.curve, fine=self._fine):
                 say(line)
-            for sentence in self.heard.explain(self.job, reason=False):
-                say(f"what that means: {sentence}")
+            if self.job is not None:
+                for sentence in self.heard.explain(self.job, reason=False):
+                    say(f"what that means: {sentence}")
 
     def result(self) -> dict[str, Any]:
         """The job as it was last seen, with its curve and its cost, as plain JSON values."""
@@ -174,11 +177,7 @@ class Watch:
             self._say(f"{job.name}: {self._status}")
 
     def _trouble(self, error: Exception) -> None:
-        from gtlabel.cli.failures import explain
-
-        explained = explain(error, "train")
-        reason = explained[0] if explained else str(error)
-        self._say(f"the job is followed without its log: {reason}")
+        self._say(f"the job is followed without its log: {_why(error)}")
 
     def _footer(self) -> list[str]:
         if self.job is None:
@@ -207,8 +206,7 @@ def best(curve: Curve) -> dict[str, str]:
 
 def readable(line: LogLine, *, with_host: bool) -> str:
     """A line of a log as it may stand on a terminal: whatever would steer that is written out."""
-    # The way in which tabs come from CloudWatch, so that nobody has to learn another.
-    text = _CONTROL.sub(lambda found: f"#{ord(found[0]):03o}", line.text).expandtabs()
+    text = "\t".join(map(visible, line.text.split("\t"))).expandtabs()
     return f"{line.host}  {text}" if with_host else text
 
 
@@ -242,6 +240,14 @@ def described(job: TrainingJob, heard: Heard, found: TrainingCost) -> dict[str, 
         "cost": found.to_json(),
         "explained": heard.explain(job),
     }
+
+
+def _why(error: Exception) -> str:
+    """Why something could not be read."""
+    from gtlabel.cli.failures import explain
+
+    explained = explain(error, "train", again=False)
+    return explained[0] if explained else str(error)
 
 
 def _status_line(job: TrainingJob, curve: Curve, given: str | None) -> str:

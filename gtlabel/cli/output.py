@@ -17,9 +17,15 @@ class Format(StrEnum):
     JSON = "json"
 
 
+def visible(text: str) -> str:
+    """A line without characters that a terminal would obey; a key in S3, or a trainer, may hold any."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def say(sentence: str) -> None:
     """Tell the person at the terminal something; programs do not read it."""
-    print(sentence, file=sys.stderr, flush=True)
+    # What a service or a trainer said is part of many a sentence.
+    print(*map(visible, sentence.split("\n")), sep="\n", file=sys.stderr, flush=True)
 
 
 def put(text: str) -> None:
@@ -43,7 +49,7 @@ def put_fields(fields: dict[str, Any]) -> None:
     """Print a result as lines of a name and a value."""
     width = max(len(name) for name in fields)
     for name, value in fields.items():
-        print(f"{name.replace('_', ' '):<{width}}  {value}", flush=True)
+        print(visible(f"{name.replace('_', ' '):<{width}}  {value}"), flush=True)
 
 
 def put_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
@@ -54,10 +60,11 @@ def put_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: S
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", no_wrap=column in right)
-    for row in rows:
+        number = column in right
         # Text, not markup: a job or a class may well be named "[red]".
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_column(Text(visible(column)), justify="right" if number else "left", no_wrap=number)
+    for row in rows:
+        table.add_row(*(Text(visible(str(cell))) for cell in row))
     # A pipe has no width of its own: nothing is cut or wrapped there.
     Console(width=None if sys.stdout.isatty() else 10_000).print(table, soft_wrap=not sys.stdout.isatty())
 
@@ -131,7 +138,7 @@ def footer(draw: Callable[[], Sequence[str]]) -> Iterator[Callable[[str], None]]
 
     console = Console(stderr=True)
     with Live(
-        get_renderable=lambda: Text("\n".join(draw()), no_wrap=True),
+        get_renderable=lambda: Text("\n".join(map(visible, draw())), no_wrap=True),
         console=console,
         refresh_per_second=2,
         transient=True,
@@ -139,4 +146,4 @@ def footer(draw: Callable[[], Sequence[str]]) -> Iterator[Callable[[str], None]]
         redirect_stdout=sys.stdout.isatty(),
     ):
         # Text, not markup: a program may well print "[red]".
-        yield lambda sentence: console.print(Text(sentence), soft_wrap=True)
+        yield lambda sentence: console.print(Text(visible(sentence)), soft_wrap=True)

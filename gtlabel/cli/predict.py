@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gtlabel.cli.options import EndpointUrl, Output, Profile, Region, connect
-from gtlabel.cli.output import Format, put, say
-from gtlabel.cli.surveys import visible
+from gtlabel.cli.output import Format, put, say, visible
 
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
@@ -95,7 +94,7 @@ def predict(
         asked += 1
         if prediction.problem:
             failed += 1
-            say(visible(f"{prediction.image}: {prediction.problem}"))
+            say(f"{prediction.image}: {prediction.problem}")
         _put(prediction, opened, output)
     if failed:
         say(f"gtlabel: {failed:,} of {asked:,} pictures could not be read")

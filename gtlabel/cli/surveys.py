@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gtlabel.cli.output import put, put_fields, put_table, say
+from gtlabel.cli.output import put, put_fields, put_table, say, visible
 
 if TYPE_CHECKING:
     from gtlabel.datasets.comparison import Comparison
@@ -35,7 +34,7 @@ def put_survey(found: Survey, suspicious: int) -> None:
             )
             for image in listed
         ]
-        _put_rows(("class", "confidence", "channel", "image", "this image"), rows, right=("confidence",))
+        put_table(("class", "confidence", "channel", "image", "this image"), rows, right=("confidence",))
     more = len(found.suspicious) - len(listed)
     if more:
         say(f"{more:,} more labels are suspicious; --suspicious lists more of them")
@@ -47,21 +46,21 @@ def put_comparison(comparison: Comparison) -> None:
     """Print what changed."""
     difference = comparison.difference
     if comparison.moves:
-        _put_rows(("from", "to", "images"), comparison.moves, right=("images",))
+        put_table(("from", "to", "images"), comparison.moves, right=("images",))
         put("")
     changed = [(name, was, now, f"{now - was:+}") for name, was, now in comparison.classes if was != now]
     if changed:
         columns = ("before", "after", "change")
-        _put_rows(("class", *columns), changed, right=columns)
+        put_table(("class", *columns), changed, right=columns)
         put("")
     if comparison.moved:
         moved = [(was, now, count) for (was, now), count in sorted(comparison.moved.items())]
-        _put_rows(("channel before", "channel after", "images"), moved, right=("images",))
+        put_table(("channel before", "channel after", "images"), moved, right=("images",))
         put("")
     listed = difference.changes[:_CHANGES]
     if listed:
         rows = [(change.kind, change.before or "", change.after or "", change.image) for change in listed]
-        _put_rows(("change", "before", "after", "image"), rows)
+        put_table(("change", "before", "after", "image"), rows)
         put("")
     for what, names in (("added", difference.columns_added), ("removed", difference.columns_removed)):
         for name, count in names.items():
@@ -71,11 +70,6 @@ def put_comparison(comparison: Comparison) -> None:
         say(f"{len(listed)} of {len(difference.changes):,} changes are shown; --output json has all")
 
 
-def visible(text: str) -> str:
-    """A text without characters that a terminal would obey; a key in S3 may hold any."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def _put_labels(labels: LabelStatistics) -> None:
     channels = tuple(labels.channels)
     rows = []
@@ -83,7 +77,7 @@ def _put_labels(labels: LabelStatistics) -> None:
         middle = labels.of_class[name].quantile(0.5)
         rows.append((name, *counts, size, "" if middle is None else f"{middle:.2f}"))
     numbers = (*channels, "images", "median confidence")
-    _put_rows(("class", *numbers), rows, right=numbers)
+    put_table(("class", *numbers), rows, right=numbers)
     put("")
     facts: dict[str, Any] = {
         "images": labels.images,
@@ -103,7 +97,7 @@ def _put_labels(labels: LabelStatistics) -> None:
     if labels.disputed:
         put("")
         disputed = [(kept, other, count) for (kept, other), count in labels.disputed.most_common(_DISPUTES)]
-        _put_rows(("kept", "dropped", "images"), disputed, right=("images",))
+        put_table(("kept", "dropped", "images"), disputed, right=("images",))
 
 
 def _put_pictures(pictures: PictureStatistics) -> None:
@@ -131,8 +125,4 @@ def _put_histogram(name: str, histogram: Histogram) -> None:
         (bin_name, count, "\u2588" * -(-count * _WIDEST_BAR // most))
         for bin_name, count in histogram.bars
     ]
-    _put_rows((name, "images", ""), rows, right=("images",))
-
-
-def _put_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = ()) -> None:
-    put_table(columns, [[visible(str(cell)) for cell in row] for row in rows], right=right)
+    put_table((name, "images", ""), rows, right=("images",))

@@ -157,6 +157,8 @@ def start(
         return
     arn = create_training_job(aws.sagemaker, request)
     if wait:
+        # Whatever happens from here on, the job runs, and only its name stops it.
+        say(f"started {request.name}")
         _follow(aws, request.name, hourly_price, timeout, poll, output)
         return
     put_json({"name": request.name, "arn": arn}) if output is Format.JSON else put(request.name)

@@ -77,14 +77,20 @@ class TrainingEndedError(TrainingError):
 
 
 class TrainingGoesOnError(TrainingError):
-    """Somebody stopped following a training job; it runs on, and is paid for."""
+    """A training job is not followed any more; it runs on, and is paid for.
 
-    def __init__(self, name: str) -> None:
-        super().__init__(
+    Attributes:
+        reason: why it cannot be followed; empty where somebody did not want to.
+    """
+
+    def __init__(self, name: str, reason: str = "") -> None:
+        sentence = (
             f"the training job {name!r} goes on, and is paid for until it ends; follow it again: "
             f"gtlabel train logs {name} --follow; stop it: gtlabel train stop {name}"
         )
+        super().__init__(f"{reason}; {sentence}" if reason else sentence)
         self.name = name
+        self.reason = reason
 
 
 class TrialEndedError(TrainingEndedError):
