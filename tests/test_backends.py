@@ -367,6 +367,7 @@ def test_training_goes_on_from_an_artifact_whose_network_is_taken_over(aws: Aws,
 def test_training_goes_on_from_a_job_of_the_same_classes(aws: Aws, dataset: Dataset) -> None:
     before = gtlabel.plan_training(aws, dataset, role=ROLE, name="before", hyperparameters=SMALL)
     create_training_job(aws.sagemaker, before)
+    put_artifact(aws.s3, "before", INTO / "models/before/output/model.tar.gz")
     request = planned(aws, dataset, model="before")
     told = request["HyperParameters"]
     assert (told["num_layers"], told["image_shape"], told["resize"]) == ("20", "3,24,24", "24")
@@ -374,13 +375,29 @@ def test_training_goes_on_from_a_job_of_the_same_classes(aws: Aws, dataset: Data
     assert model.endswith("/before/output/model.tar.gz")
     with pytest.raises(TrainingDataError, match=r"num_layers is 32 and was 20 .*; set num_layers=20"):
         planned(aws, dataset, model="before", hyperparameters={"num_layers": 32})
-    # The same names in another order: each label would mean another class.
-    write(aws.s3, INTO / "classes.json", json.dumps(BINS[::-1]).encode())
-    try:
-        with pytest.raises(TrainingDataError, match="the label 0 is 'Compost' and was 'Recycle' for"):
-            planned(aws, dataset, model="before")
-    finally:
-        write(aws.s3, INTO / "classes.json", json.dumps(BINS).encode())
+
+
+def test_training_does_not_go_on_when_the_dataset_was_made_anew_with_its_classes_in_another_order(
+    aws: Aws,
+) -> None:
+    into = S3Uri(f"s3://{BUCKET}/turned/")
+    trained = consolidate(aws.s3, [_put_labels(aws.s3)], into)
+    request = gtlabel.plan_training(aws, trained, role=ROLE, name="straight", hyperparameters=SMALL)
+    arn = create_training_job(aws.sagemaker, request)
+    put_artifact(aws.s3, "straight", into / "models/straight/output/model.tar.gz")
+    turned = _turn(aws.s3, into)
+    with pytest.raises(TrainingDataError, match="the label 0 is 'Recycle' and was 'Compost' for"):
+        planned(aws, turned, model="straight")
+    # The dataset of another prefix still has the classes of then.
+    assert planned(aws, gtlabel.read_dataset(aws.s3, INTO), model="straight")
+    # Names that no tag has room for are known by their digest alone, whether there is a list or not.
+    aws.sagemaker.delete_tags(ResourceArn=arn, TagKeys=["gtlabel:classes"])
+    with pytest.raises(ArtifactError, match=r"turned/classes\.json is not the class list that 'straight'"):
+        planned(aws, turned, model="straight")
+    aws.s3.delete_object(Bucket=BUCKET, Key="turned/classes.json")
+    with pytest.raises(ArtifactError, match="'straight' was trained with other classes, as the digest"):
+        planned(aws, turned, model="straight")
+    assert planned(aws, gtlabel.read_dataset(aws.s3, INTO), model="straight")
 
 
 def test_a_device_gets_the_names_that_were_trained_when_the_dataset_is_made_anew(
@@ -411,6 +428,9 @@ def test_a_device_gets_the_names_that_were_trained_when_the_dataset_is_made_anew
         gtlabel.fetch_model(aws, "deployed")
 
 
+ODD_SHAPES: list[Any] = [[], {}, 7, ["data"], [{"shape": [3]}], [{"name": "data", "shape": "3,3,24,24"}]]
+
+
 @pytest.mark.parametrize(
     ("documents", "error", "sentence"),
     [
@@ -418,7 +438,16 @@ def test_a_device_gets_the_names_that_were_trained_when_the_dataset_is_made_anew
         ({}, ArtifactError, "lacks image-classification-symbol.json"),
         ({**network(), "image-classification-symbol.json": b"{"}, ArtifactError, "is no model.tar.gz"),
         ({**network(), "image-classification-symbol.json": {}}, ArtifactError, "not an MXNet graph"),
-        ({**network(), "model-shapes.json": []}, ArtifactError, "holds no ResNet"),
+        *(
+            ({**network(), "model-shapes.json": shapes}, ArtifactError, "holds no ResNet")
+            for shapes in ODD_SHAPES
+        ),
+        (
+            {**network(), "model-shapes.json": b" " * (16 << 20) + b"[]"},
+            ArtifactError,
+            "holds 'model-shapes.json' of 16777218 bytes; that is no model",
+        ),
+        ({**network(), "model-shapes.json": b"[" * 100_000}, ArtifactError, "is no model.tar.gz"),
         (without_a_layer(), ArtifactError, "holds no ResNet of the built-in"),
     ],
 )
@@ -430,6 +459,12 @@ def test_an_artifact_that_does_not_fit_is_refused(
         planned(aws, dataset, model=artifact)
 
 
+def test_members_of_an_artifact_may_be_spelled_from_the_folder(aws: Aws, dataset: Dataset) -> None:
+    documents = {f"./{name}": document for name, document in network().items()}
+    told = planned(aws, dataset, model=put_artifact(aws.s3, "dotted", **documents))["HyperParameters"]
+    assert (told["num_layers"], told["image_shape"], told["num_classes"]) == ("20", "3,24,24", "3")
+
+
 def test_what_is_no_archive_is_no_model(aws: Aws, dataset: Dataset) -> None:
     where = S3Uri(f"s3://{BUCKET}/artifacts/picture.tar.gz")
     write(aws.s3, where, b"not an archive")
@@ -437,22 +472,37 @@ def test_what_is_no_archive_is_no_model(aws: Aws, dataset: Dataset) -> None:
         planned(aws, dataset, model=where)
 
 
-def test_a_job_that_runs_left_nothing_to_go_on_from(aws: Aws, dataset: Dataset) -> None:
+@pytest.mark.parametrize("backend", [{}, {"backend": "container", "image": IMAGE}])
+@pytest.mark.parametrize("status", ["InProgress", "Failed", "Stopped"])
+def test_a_job_that_left_no_model_is_nothing_to_go_on_from(
+    aws: Aws, dataset: Dataset, backend: dict[str, Any], status: str
+) -> None:
     clients = Aws(session("us-east-1"))
-    running: dict[str, Any] = {
-        "TrainingJobName": "running",
-        "TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/running",
-        "ModelArtifacts": {"S3ModelArtifacts": "s3://trash-photos/models/running/output/model.tar.gz"},
-        "TrainingJobStatus": "InProgress",
-        "SecondaryStatus": "Training",
+    job: dict[str, Any] = {
+        "TrainingJobName": "earlier",
+        "TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/earlier",
+        # It is told even of a job that was stopped before there was a model.
+        "ModelArtifacts": {"S3ModelArtifacts": "s3://trash-photos/models/earlier/output/model.tar.gz"},
+        "TrainingJobStatus": status,
+        "SecondaryStatus": "Training" if status == "InProgress" else status,
         "AlgorithmSpecification": {"TrainingInputMode": "Pipe"},
         "StoppingCondition": {},
         "CreationTime": datetime(2026, 11, 22, tzinfo=UTC),
     }
     with Stubber(clients.sagemaker) as stubber:
-        stubber.add_response("describe_training_job", running)
-        with pytest.raises(TrainingError, match="'running' is InProgress and left no model to go on from"):
-            planned(clients, dataset, model="running")
+        stubber.add_response("describe_training_job", job)
+        with pytest.raises(TrainingError, match=f"'earlier' is {status} and left no model to go on from"):
+            planned(clients, dataset, model="earlier", **backend)
+
+
+def test_the_builtin_does_not_go_on_from_what_another_program_left(aws: Aws, dataset: Dataset) -> None:
+    own = gtlabel.plan_training(aws, dataset, role=ROLE, name="own", backend="container", image=IMAGE)
+    create_training_job(aws.sagemaker, own)
+    artifact = put_artifact(aws.s3, "own", INTO / "models/own/output/model.tar.gz")
+    with pytest.raises(TrainingError, match="of the training job 'own' are not those of the built-in image"):
+        planned(aws, dataset, model="own")
+    request = planned(aws, dataset, model="own", backend="container", image=IMAGE)
+    assert channels(request)["model"][0] == artifact.removeprefix(INTO)
 
 
 def test_tags_tell_as_many_classes_as_there_is_room_for() -> None:

@@ -14,7 +14,7 @@ from gtlabel.storage import explained
 from gtlabel.training.backends import Backend, InputMode
 from gtlabel.training.checks import Finding, check_channels, check_regions, refuse_errors
 from gtlabel.training.data import TrainingData
-from gtlabel.training.earlier import EarlierModel, check_earlier, earlier_model
+from gtlabel.training.earlier import EarlierModel, check_earlier, earlier_artifact, earlier_model
 from gtlabel.training.image import image_uri
 from gtlabel.training.lineage import lineage_tags
 from gtlabel.training.request import TrainingJobRequest, request_for_dataset
@@ -124,7 +124,7 @@ def _builtin(
         raise RequestError(
             OPERATION, ["the built-in reads manifests in Pipe mode only; leave input_mode out"]
         )
-    earlier = earlier_model(aws, fields["model"]) if "model" in fields else None
+    earlier = earlier_model(aws, fields["model"], data.classes) if "model" in fields else None
     if earlier:
         fields["model"] = earlier.artifact
     request = request_for_dataset(
@@ -276,7 +276,8 @@ def _container(
     if "model" in fields and not fields["model"].startswith("s3://"):
         from gtlabel.training.jobs import describe_training_job
 
-        fields["model"] = describe_training_job(aws.sagemaker, fields["model"]).artifact
+        job = describe_training_job(aws.sagemaker, fields["model"])
+        fields["model"] = earlier_artifact(aws, job)
     request = parsed(
         ContainerRequest,
         {
