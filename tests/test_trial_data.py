@@ -97,6 +97,33 @@ def test_another_folder_may_be_the_validation_channel(tmp_path: Path) -> None:
     assert '"label": 1' in Path(data.channels[1].manifest).read_text()
 
 
+def test_labels_of_several_classes_count_and_have_names(tmp_path: Path) -> None:
+    said = '{"class-map": {"%d": "Glass", "4": "Metal"}, "confidence-map": {}}'
+    lines = [
+        f'{{"source-ref": "{number}.jpg", "bin": [{number % 3}, 4], "bin-metadata": {said % (number % 3)}}}'
+        for number in range(30)
+    ]
+    (tmp_path / "all.manifest").write_text("\n".join(lines))
+    data = open_data(str(tmp_path / "all.manifest"), Wishes(), tmp_path, _nobody)
+    assert [channel.name for channel in data.channels] == ["train", "validation"]
+    assert sum(channel.images for channel in data.channels) == 30
+    assert data.classes == ("Glass", "Glass", "Glass", "3", "Metal")
+    made = Path(data.channels[0].manifest).read_text() + Path(data.channels[1].manifest).read_text()
+    assert made.count('"label": [2, 4]') == 10
+
+
+@pytest.mark.parametrize(
+    ("label", "classes"), [('"%d"', ("0", "1", "2")), ('"[%d, 3]"', ("0", "1", "2", "3"))]
+)
+def test_numbers_that_are_spelled_as_texts_are_numbers(
+    tmp_path: Path, label: str, classes: tuple[str, ...]
+) -> None:
+    lines = [f'{{"source-ref": "{number}.jpg", "label": {label % (number % 3)}}}' for number in range(30)]
+    (tmp_path / "all.manifest").write_text("\n".join(lines))
+    for wishes in (Wishes(), Wishes(validation=tmp_path / "all.manifest")):
+        assert open_data(str(tmp_path / "all.manifest"), wishes, tmp_path, _nobody).classes == classes
+
+
 LEADS_OUT = r", line 4: .*/out.jpg leads out of the folder of the pictures"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from gtlabel.emulator.pictures import Bucket, Copies, Folder, Pictures
 from gtlabel.errors import DatasetError, ManifestLineError
 from gtlabel.images.checks import EXTENSIONS
 from gtlabel.manifests.split import Shares, channel_of, loans
+from gtlabel.training.labels import as_label
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -273,25 +275,35 @@ class _Labels:
                 raise ManifestLineError(
                     manifest, line, f"it has no attribute {name!r}; those it has: {known}"
                 )
-        label = msgspec.json.decode(record[self._found])
-        if isinstance(label, str) and not label.isdigit():
+        label = _label(record[self._found])
+        if isinstance(label, str):
             self._said.add(label)
         for number in label if isinstance(label, list) else [label]:
             if isinstance(number, int):
                 self._largest = max(self._largest, number)
-        self._note_name(label, record)
+        self._note_names(label, record)
         return str(msgspec.json.decode(record["source-ref"]))
 
     def number(self, record: _Record) -> object:
         """The label of a line as a program takes it."""
-        label = msgspec.json.decode(record[self._found])
-        return self.names.index(label) if label in self._said else label
+        label = _label(record[self._found])
+        return self._numbers[label] if isinstance(label, str) else label
 
-    def _note_name(self, label: object, record: _Record) -> None:
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.names)}
+
+    def _note_names(self, label: object, record: _Record) -> None:
         metadata = record.get(f"{self._found}{_METADATA}")
-        said = msgspec.json.decode(metadata) if metadata is not None else {}
-        if isinstance(label, int) and isinstance(said, dict) and isinstance(said.get("class-name"), str):
+        said = msgspec.json.decode(metadata) if metadata is not None else None
+        if not isinstance(said, dict):
+            return
+        if isinstance(label, int) and isinstance(said.get("class-name"), str):
             self._named[label] = said["class-name"]
+        several = said.get("class-map")
+        for number, name in several.items() if isinstance(several, dict) else ():
+            if number.isdecimal() and isinstance(name, str):
+                self._named[int(number)] = name
 
     def _guess(self, manifest: str, line: int, record: _Record) -> str:
         with_metadata = [name for name in record if f"{name}{_METADATA}" in record]
@@ -303,3 +315,15 @@ class _Labels:
         raise ManifestLineError(
             manifest, line, f"which attribute is the label? name it with --attribute; those it has: {known}"
         )
+
+
+def _label(raw: msgspec.Raw) -> object:
+    """A label as a program gets it. AWS's pages show numbers and lists, and both as texts, too."""
+    label = msgspec.json.decode(raw)
+    if not isinstance(label, str):
+        return label
+    try:
+        inner = msgspec.json.decode(label)
+    except msgspec.DecodeError:
+        return label
+    return label if isinstance(inner, str) or as_label(inner) is None else inner
