@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from datetime import UTC, datetime
-from enum import StrEnum
+from datetime import UTC
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gtlabel.cli import audit, preview, successors
-from gtlabel.cli.options import EndpointUrl, JobName, Output, Profile, Region, connect
+from gtlabel.cli.options import (
+    Ascending,
+    EndpointUrl,
+    JobName,
+    Limit,
+    NameContains,
+    OfStatus,
+    Output,
+    Profile,
+    Region,
+    Since,
+    Sort,
+    SortBy,
+    Until,
+    connect,
+)
 from gtlabel.cli.output import Format, progress, put_fields, put_json, put_table, say
 
 if TYPE_CHECKING:
@@ -34,27 +48,15 @@ app.command("preview")(preview.preview)
 _REASONS_SHOWN = 3
 
 
-class Sort(StrEnum):
-    """What a list is sorted by."""
-
-    CREATED = "created"
-    NAME = "name"
-    STATUS = "status"
-
-
 @app.command("list")
 def list_jobs(
-    status: Annotated[str | None, typer.Option("--status", help="Only jobs of this status.")] = None,
-    name_contains: Annotated[
-        str | None, typer.Option("--name-contains", help="Only jobs with this in their name.")
-    ] = None,
-    since: Annotated[datetime | None, typer.Option("--since", help="Only jobs created since (UTC).")] = None,
-    until: Annotated[datetime | None, typer.Option("--until", help="Only jobs created until (UTC).")] = None,
-    sort: Annotated[Sort, typer.Option("--sort", help="What to sort by.")] = Sort.CREATED,
-    ascending: Annotated[
-        bool, typer.Option("--ascending", help="The oldest first, or the first in the alphabet.")
-    ] = False,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Not more than these.")] = None,
+    status: OfStatus = None,
+    name_contains: NameContains = None,
+    since: Since = None,
+    until: Until = None,
+    sort: SortBy = Sort.CREATED,
+    ascending: Ascending = False,
+    limit: Limit = None,
     output: Output = Format.TEXT,
     profile: Profile = None,
     region: Region = None,

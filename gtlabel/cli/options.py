@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -51,6 +53,28 @@ FunctionSeconds = Annotated[
 # As long as Lambda lets any.
 LONGEST_FUNCTION = 900.0
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="The name of the job.")]
+
+
+class Sort(StrEnum):
+    """What a list is sorted by."""
+
+    CREATED = "created"
+    NAME = "name"
+    STATUS = "status"
+
+
+# Which jobs of an account are listed, and how.
+OfStatus = Annotated[str | None, typer.Option("--status", help="Only jobs of this status.")]
+NameContains = Annotated[
+    str | None, typer.Option("--name-contains", help="Only jobs with this in their name.")
+]
+Since = Annotated[datetime | None, typer.Option("--since", help="Only jobs created since (UTC).")]
+Until = Annotated[datetime | None, typer.Option("--until", help="Only jobs created until (UTC).")]
+SortBy = Annotated[Sort, typer.Option("--sort", help="What to sort by.")]
+Ascending = Annotated[
+    bool, typer.Option("--ascending", help="The oldest first, or the first in the alphabet.")
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Not more than these.")]
 
 
 def connect(
