@@ -73,6 +73,51 @@ def test_data_that_cannot_be_trained_on_is_told_before_the_program_starts(
         open_data(str(tmp_path / name), wishes, tmp_path, _nobody)
 
 
+@pytest.mark.parametrize(
+    ("files", "wishes", "sentence"),
+    [
+        (
+            (),
+            Wishes(attribute="bin"),
+            "one label attribute, so --attribute has no effect on s3://",
+        ),
+        ((), Wishes(validation=0.0), "a dataset is divided already, so --validation has no effect on s3://"),
+        ((), Wishes(pictures=Path()), "names its images itself, so --pictures has no effect on s3://"),
+        (
+            ["dataset.json"],
+            Wishes(attribute="bin"),
+            "so --attribute has no effect on .*/it",
+        ),
+        (["dataset.json"], Wishes(validation=0.5), "divided already, so --validation has no effect on .*/it"),
+        (["A/1.jpg"], Wishes(attribute="bin"), "their names, so --attribute has no effect on .*/it"),
+        (
+            ["A/1.jpg"],
+            Wishes(pictures=Path()),
+            "so --pictures has no effect on .*/it; leave it out",
+        ),
+        (
+            ["train/A/1.jpg", "val/A/2.jpg"],
+            Wishes(validation=0.3),
+            "already, so --validation has no",
+        ),
+        # Not to be taken for a share that was left out.
+        (
+            ["train.manifest", "validation.manifest"],
+            Wishes(validation=0.0),
+            "between 0 and 1, and 0.0",
+        ),
+    ],
+)
+def test_an_option_that_has_no_effect_is_refused(
+    tmp_path: Path, files: list[str], wishes: Wishes, sentence: str
+) -> None:
+    for file in files:
+        (tmp_path / "it" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "it" / file).write_text('{"source-ref": "a", "label": 1}')
+    with pytest.raises(GtlabelError, match=sentence):
+        open_data(str(tmp_path / "it") if files else "s3://trash/dataset/", wishes, tmp_path, _nobody)
+
+
 def test_names_of_classes_become_numbers_and_a_manifest_of_one_channel_is_divided(tmp_path: Path) -> None:
     lines = [f'{{"source-ref": "{number}.jpg", "class": "{"BA"[number % 2]}"}}' for number in range(40)]
     (tmp_path / "all.jsonl").write_text("\n".join(lines))

@@ -20,7 +20,7 @@ from gtlabel import storage
 from gtlabel.datasets.channels import LABEL_ATTRIBUTE, Dataset, read_dataset
 from gtlabel.datasets.collect.layout import Place, find_layout
 from gtlabel.emulator.pictures import Bucket, Copies, Folder, Pictures
-from gtlabel.errors import DatasetError, ManifestLineError
+from gtlabel.errors import DatasetError, ManifestLineError, SettingsError
 from gtlabel.images.checks import EXTENSIONS
 from gtlabel.manifests.split import Shares, channel_of, loans
 from gtlabel.training.labels import as_label
@@ -35,6 +35,12 @@ TRAIN, VALIDATION = "train", "validation"
 _MANIFESTS = (".manifest", ".jsonl")
 _CLASS = "class"
 _METADATA = "-metadata"
+
+# Why wishes have no effect on a finished dataset.
+_SETTLED = {
+    "attribute": "a dataset has one label attribute",
+    "validation": "a dataset is divided already",
+}
 
 _Record = dict[str, msgspec.Raw]
 
@@ -80,6 +86,20 @@ class Wishes:
     pictures: Path | None = None
     validation: float | Path | None = None
 
+    def refuse(self, data: str, **reasons: str) -> None:
+        """Refuse what would have no effect.
+
+        Args:
+            data: what the program is tried on.
+            reasons: why a wish has none there, by its name.
+
+        Raises:
+            SettingsError: if one of them is there.
+        """
+        for name, reason in reasons.items():
+            if getattr(self, name) is not None:
+                raise SettingsError(f"{reason}, so --{name} has no effect on {data}; leave it out")
+
 
 def open_data(text: str, wishes: Wishes, scratch: Path, connect: Callable[[], S3Client]) -> TrialData:
     """Find out what a dataset is, and make manifests where it has none.
@@ -94,10 +114,12 @@ def open_data(text: str, wishes: Wishes, scratch: Path, connect: Callable[[], S3
         GtlabelError: if there is nothing to train on.
     """
     if text.startswith("s3://"):
+        wishes.refuse(text, **_SETTLED, pictures="a dataset in S3 names its images itself")
         s3 = connect()
         return _of_dataset(read_dataset(s3, S3Uri(text)), lambda name: Bucket(s3, name), None)
     path = Path(text)
     if (path / "dataset.json").is_file():
+        wishes.refuse(text, **_SETTLED)
         try:
             dataset = Dataset.model_validate_json((path / "dataset.json").read_bytes())
         except ValidationError as error:
@@ -116,11 +138,11 @@ def open_data(text: str, wishes: Wishes, scratch: Path, connect: Callable[[], S3
             beside = path / f"{VALIDATION}{ending}"
             return _of_manifests(
                 path / f"{TRAIN}{ending}",
-                wishes.validation or (beside if beside.is_file() else None),
+                beside if wishes.validation is None and beside.is_file() else wishes.validation,
                 wishes,
                 scratch,
             )
-    return _of_folders(path, wishes.validation, scratch)
+    return _of_folders(path, wishes, scratch)
 
 
 def _of_dataset(dataset: Dataset, pictures: Callable[[str], Pictures], folder: Path | None) -> TrialData:
@@ -161,15 +183,23 @@ def _of_manifests(train: Path, validation: float | Path | None, wishes: Wishes, 
     return TrialData(tuple(channels), labels.names, lambda _: Folder(train.parent, Copies(folder)))
 
 
-def _of_folders(path: Path, validation: float | Path | None, scratch: Path) -> TrialData:
+def _of_folders(path: Path, wishes: Wishes, scratch: Path) -> TrialData:
     """Class folders: below train/ and validation/, or to be divided."""
     found = _sorted_pictures(path)
+    wishes.refuse(
+        str(path),
+        attribute="the labels of folders are their names",
+        pictures="only manifests name images that are elsewhere",
+    )
+    validation = wishes.validation
     if isinstance(validation, Path):
         found = [(file, place, TRAIN) for file, place, _ in found]
         found += [(file, place, VALIDATION) for file, place, _ in _sorted_pictures(validation)]
     elif not any(split == VALIDATION for _, _, split in found):
         homes = _divided([str(file.relative_to(path)) for file, _, _ in found], validation)
         found = [(file, place, homes[str(file.relative_to(path))]) for file, place, _ in found]
+    else:
+        wishes.refuse(str(path), validation="its folders divide the images already")
     names = sorted({name for _, name, _ in found})
     folders: dict[str, dict[str, list[Path]]] = {TRAIN: {}, VALIDATION: {}}
     for file, name, split in found:
