@@ -4,8 +4,10 @@ The steps, each as one call: `plan_labeling`, `start_labeling`, `wait_for_labeli
 `plan_collection`, `collect` (what somebody else has sorted already), `consolidate_jobs`, `plan_training`,
 `create_training_job`, `wait_for_training_job`, `evaluate_model`, `fetch_model`, `deploy`. What was started
 under one name, be it several jobs, is found by `describe_labeling`, and `plan_clone`, `plan_chain`,
-`plan_resume`, `plan_relabel` and `plan_verify` make new jobs of it, which `start_successor` starts. They take
-an `Aws`, the clients of one account or of anything that speaks AWS's protocol.
+`plan_resume`, `plan_relabel` and `plan_verify` make new jobs of it, which `start_successor` starts. What a
+training job prints, a `LogReader` reads, and `read_curve` how well it learned; what a model that `open_model`
+opens says of pictures, `predict` tells. They take an `Aws`, the clients of one account or of anything that
+speaks AWS's protocol, or one of its clients.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ if TYPE_CHECKING:
     from gtlabel.labeling.stack import stack_settings
     from gtlabel.labeling.webhook import post_webhook
     from gtlabel.settings import Project
-    from gtlabel.training.follow import follow_training_job
+    from gtlabel.training.curve import read_curve
+    from gtlabel.training.follow import LogReader, follow_training_job
     from gtlabel.training.jobs import (
         TrainingJob,
         create_training_job,
@@ -66,6 +69,8 @@ if TYPE_CHECKING:
         stop_training_job,
         wait_for_training_job,
     )
+    from gtlabel.training.model import open_model
+    from gtlabel.training.predict import predict
     from gtlabel.uris import S3Uri
 
 # Found on first use: `import gtlabel` must not cost what boto3 and pydantic cost.
@@ -80,6 +85,7 @@ _HOMES = {
     "LabelingJob": "gtlabel.labeling.jobs",
     "LabelingJobRequest": "gtlabel.labeling.request",
     "LabelingPlan": "gtlabel.journey",
+    "LogReader": "gtlabel.training.follow",
     "Project": "gtlabel.settings",
     "S3Uri": "gtlabel.uris",
     "Selection": "gtlabel.images.selection",
@@ -100,6 +106,7 @@ _HOMES = {
     "list_labeling_jobs": "gtlabel.labeling.jobs",
     "list_training_jobs": "gtlabel.training.jobs",
     "notify": "gtlabel.labeling.notify",
+    "open_model": "gtlabel.training.model",
     "plan_chain": "gtlabel.labeling.lifecycle",
     "plan_clone": "gtlabel.labeling.lifecycle",
     "plan_collection": "gtlabel.datasets.collect.planning",
@@ -110,7 +117,9 @@ _HOMES = {
     "plan_training": "gtlabel.journey",
     "plan_verify": "gtlabel.labeling.lifecycle",
     "post_webhook": "gtlabel.labeling.webhook",
+    "predict": "gtlabel.training.predict",
     "prepare_labeling": "gtlabel.journey",
+    "read_curve": "gtlabel.training.curve",
     "read_dataset": "gtlabel.datasets.channels",
     "remove_notification": "gtlabel.labeling.notify",
     "select_images": "gtlabel.images.selection",
@@ -137,6 +146,7 @@ __all__ = [
     "LabelingJob",
     "LabelingJobRequest",
     "LabelingPlan",
+    "LogReader",
     "Project",
     "S3Uri",
     "Selection",
@@ -157,6 +167,7 @@ __all__ = [
     "list_labeling_jobs",
     "list_training_jobs",
     "notify",
+    "open_model",
     "plan_chain",
     "plan_clone",
     "plan_collection",
@@ -167,7 +178,9 @@ __all__ = [
     "plan_training",
     "plan_verify",
     "post_webhook",
+    "predict",
     "prepare_labeling",
+    "read_curve",
     "read_dataset",
     "remove_notification",
     "select_images",

@@ -12,13 +12,14 @@ from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gtlabel import LogReader, read_curve
 from gtlabel.aws import Aws
 from gtlabel.cli.failures import explain
 from gtlabel.cli.following import Watch
 from gtlabel.emulator.environment import session
 from gtlabel.errors import TrainingEndedError, TrainingGoesOnError
-from gtlabel.training.curve import Curve, Metric, Point, draw, read_curve, read_metric
-from gtlabel.training.follow import LOG_GROUP, LogLine, LogReader, follow_training_job
+from gtlabel.training.curve import Curve, Metric, Point, draw, read_metric
+from gtlabel.training.follow import LOG_GROUP, LogLine, follow_training_job
 from gtlabel.training.jobs import TrainingJob
 
 if TYPE_CHECKING:

@@ -41,8 +41,9 @@ from training_parts import (
 
 from gtlabel.emulator.blame import line_meant
 from gtlabel.emulator.executor import Executor
-from gtlabel.emulator.joblog import LOG_GROUP, CloudLog, JobLog
+from gtlabel.emulator.joblog import CloudLog, JobLog
 from gtlabel.emulator.shelf import Shelf
+from gtlabel.training.follow import LOG_GROUP
 
 
 @pytest.fixture

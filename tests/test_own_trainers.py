@@ -17,11 +17,11 @@ from training_parts import ROLE, Sagemaker, artifact_of, clients_that_nobody_ask
 from gtlabel.aws import Aws
 from gtlabel.emulator.api import ApiError
 from gtlabel.emulator.executor import Executor
-from gtlabel.emulator.joblog import LOG_GROUP
 from gtlabel.emulator.shelf import Shelf
 from gtlabel.emulator.spot import Spot
 from gtlabel.emulator.trainers import TRAINERS, read_trainers, written
 from gtlabel.errors import EmulatorError, SettingsError
+from gtlabel.training.follow import LOG_GROUP
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/my-trainer:2"
 

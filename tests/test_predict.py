@@ -29,6 +29,7 @@ from judging_parts import (
 )
 from PIL import Image
 
+from gtlabel import open_model, predict
 from gtlabel.aws import Aws
 from gtlabel.edge.bundle import build_bundle, extract
 from gtlabel.errors import ArtifactError, ClassListError, PredictionError
@@ -40,8 +41,8 @@ from gtlabel.training.image import image_uri
 from gtlabel.training.jobs import create_training_job
 from gtlabel.training.lineage import CLASSES as LISTED
 from gtlabel.training.lineage import CLASSES_DIGEST, classes_digest
-from gtlabel.training.model import Model, open_model, read_classes
-from gtlabel.training.predict import Prediction, pictures, predict
+from gtlabel.training.model import Model, read_classes
+from gtlabel.training.predict import Prediction, pictures
 from gtlabel.training.request import request_for_dataset
 from gtlabel.uris import S3Uri
 

@@ -24,8 +24,8 @@ from training_parts import (
 
 from gtlabel.emulator.api import ApiError
 from gtlabel.emulator.clock import Clock
-from gtlabel.emulator.joblog import LOG_GROUP
 from gtlabel.errors import EmulatorError
+from gtlabel.training.follow import LOG_GROUP
 
 
 @pytest.fixture

@@ -15,13 +15,12 @@ from time import monotonic, time
 from typing import IO, TYPE_CHECKING, Any
 
 from gtlabel.training.curve import read_metric
+from gtlabel.training.follow import LOG_GROUP
 from gtlabel.training.image import REPOSITORY, parse_image
 
 if TYPE_CHECKING:
     from types_boto3_logs import CloudWatchLogsClient
     from types_boto3_logs.type_defs import InputLogEventTypeDef
-
-LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 
 _log = logging.getLogger(__name__)
 
