@@ -29,7 +29,7 @@ from gtlabel.journey import TrainedModel
 from gtlabel.manifests.classes import ClassList
 from gtlabel.networks.resnet import resnet
 from gtlabel.networks.runtime import Network
-from gtlabel.storage import write
+from gtlabel.storage import read, write
 from gtlabel.training.data import ChannelData, TrainingData
 from gtlabel.training.jobs import create_training_job
 from gtlabel.training.lineage import lineage_tags
@@ -171,6 +171,17 @@ def test_a_container_gets_both_manifests_as_streams(aws: Aws, dataset: Dataset) 
     assert request["Environment"]["GTLABEL_LABEL_ATTRIBUTE"] == "label"
     names = [metric["Name"] for metric in request["AlgorithmSpecification"]["MetricDefinitions"]]
     assert names == ["train:accuracy", "validation:accuracy"]
+
+
+def test_a_container_may_read_several_classes_of_a_picture_whatever_it_calls_that(aws: Aws) -> None:
+    several = consolidate(aws.s3, [_put_labels(aws.s3)], S3Uri(f"s3://{BUCKET}/several/"))
+    for channel in several.channels.values():
+        lines = map(json.loads, read(aws.s3, channel.manifest).splitlines())
+        body = "".join(json.dumps({**each, "label": [each["label"], 0]}) + "\n" for each in lines)
+        write(aws.s3, channel.manifest, body.encode())
+    assert planned(aws, several, backend="container", image=IMAGE, hyperparameters={"heads": "sigmoid"})
+    with pytest.raises(TrainingDataError, match="is not the number of one class"):
+        planned(aws, several, backend="container", image=IMAGE, hyperparameters={"multi_label": 0})
 
 
 def test_a_script_gets_pictures_as_files_and_the_manifests_beside_them(aws: Aws, dataset: Dataset) -> None:

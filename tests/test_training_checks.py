@@ -165,6 +165,27 @@ def test_arrays_of_classes_are_read_where_there_are_several(s3: S3Client, data: 
     assert "is not an array of class numbers" in sentence
 
 
+def test_the_first_label_tells_the_form_of_all_where_the_program_is_not_known(
+    s3: S3Client, data: Put
+) -> None:
+    one, several = [line(0, number) for number in (0, 1, 2)], [line(0, [0, 2]), line(0, "[1]"), line(0, [])]
+    for lines in (one, several):
+        assert found(s3, data(lines, lines), multi_label=None) == []
+    unlabeled = {"source-ref": f"{HERE}classes/0.jpg"}
+    for lines, wanted in (
+        ([*one, line(0, [1])], "the number of one"),
+        ([*several, line(0, 1)], "an array of"),
+    ):
+        checks = found(s3, data([unlabeled, *lines], lines[:3]), multi_label=None)
+        assert [check for check, _, _ in checks] == ["label", "number"]
+        assert "line 5: " in checks[1][2]
+        assert f"which is not {wanted} class" in checks[1][2]
+    # The channels are of one form, too.
+    ((check, _, sentence),) = found(s3, data(one, several), multi_label=None)
+    assert check == "number"
+    assert "validation.manifest, line 1: " in sentence
+
+
 @pytest.mark.parametrize(
     ("body", "asked", "expected"),
     [

@@ -38,7 +38,7 @@ def check_channels(
     s3: S3Client,
     data: TrainingData,
     *,
-    multi_label: bool = False,
+    multi_label: bool | None = False,
     shape: Shape | None = None,
     resize: int | None = None,
     region: str | None = None,
@@ -49,7 +49,7 @@ def check_channels(
     Args:
         s3: the client.
         data: what is to be trained with.
-        multi_label: whether labels are arrays of class numbers.
+        multi_label: whether labels are arrays of class numbers; None if the first one may tell.
         shape: height and width in pixels that the network takes; None if pictures of any shape do.
         resize: the pixels that the shorter side of a picture is brought to.
         region: where the job would run; None if it does not matter where the pictures are.
@@ -64,6 +64,7 @@ def check_channels(
     for name in ("train", "validation"):
         scan = _Scan(name, data.channels[name], data, multi_label, looked_at)
         scan.read(s3)
+        multi_label = scan.multi_label
         findings += scan.findings()
         pictures += scan.pictures
         buckets |= scan.buckets
@@ -102,7 +103,7 @@ class _Scan:
     name: str
     channel: ChannelData
     data: TrainingData
-    multi_label: bool
+    multi_label: bool | None
     looked_at: int
     lines: int = 0
     counts: list[int] = field(default_factory=list)
@@ -116,7 +117,7 @@ class _Scan:
         self.counts = [0] * len(self.data.classes)
         manifest = self.channel.manifest
         decode = _decoder(self.data.attribute)
-        judge = self._judge_several if self.multi_label else self._judge_one
+        judge = self._judge_first if self.multi_label is None else self._judge()
         # Every so many lines a picture is kept to be looked at.
         stride = max(1, self.channel.images // max(1, self.looked_at))
         digest = sha256()
@@ -193,6 +194,15 @@ class _Scan:
             f"there is no {self.name} picture of {named}{more}: {follows}",
             "label more of them, or remove them with gtlabel consolidate --vocabulary",
         )
+
+    def _judge(self) -> Callable[[Any, int, str, bytes], None]:
+        return self._judge_several if self.multi_label else self._judge_one
+
+    def _judge_first(self, label: Any, number: int, image: str, line: bytes) -> None:
+        """Take the form of the first label for that of all; a line without one tells nothing."""
+        if self.multi_label is None and label is not msgspec.UNSET and label is not None:
+            self.multi_label = type(_unquoted(label) if type(label) is str else label) is list
+        self._judge()(label, number, image, line)
 
     def _judge_one(self, label: Any, number: int, image: str, line: bytes) -> None:
         if type(label) is str and label.isascii() and label.isdecimal():

@@ -289,5 +289,7 @@ def _container(
             "environment": {**told, **fields.get("environment", {})},
         },
     )
-    several = request.hyperparameters.get("multi_label", "0").lower() in ("1", "true")
+    # Nobody here knows what the program calls it; where it says nothing, the labels do.
+    told_several = request.hyperparameters.get("multi_label")
+    several = None if told_several is None else told_several.lower() in ("1", "true")
     return request, check_channels(aws.s3, data, multi_label=several, region=aws.region)
