@@ -253,7 +253,8 @@ def known_pictures(
         attribute: the attribute with the labels, where a manifest has several.
 
     Raises:
-        EvaluationError: if no pictures are named, and no training job says which there are.
+        EvaluationError: if no pictures are named, and no training job says which there are, or it read no
+            such channel.
         DatasetError: if there are none.
     """
     from gtlabel.datasets.places import Place
@@ -263,10 +264,18 @@ def known_pictures(
     if dataset is not None:
         place = Place.of(dataset, lambda: connect().s3)
     elif model.job is not None:
-        manifest = model.job.channels.get(channel) or model.job.channels.get("train")
-        if manifest is not None:
-            whole = exists(connect().s3, manifest.folder / "dataset.json")
-            place = Place(manifest.folder if whole else manifest, lambda: connect().s3)
+        read_by_it = model.job.channels
+        manifest = read_by_it.get(channel) or read_by_it.get("train")
+        if manifest is not None and exists(connect().s3, manifest.folder / "dataset.json"):
+            # A dataset may have channels that no job reads.
+            place = Place(manifest.folder, lambda: connect().s3)
+        elif channel in read_by_it:
+            place = Place(read_by_it[channel], lambda: connect().s3)
+        elif read_by_it:
+            raise EvaluationError(
+                f"the training job {model.job.name!r} has no {channel} channel; it has "
+                f"{', '.join(read_by_it)}; name pictures whose class is known, or another --channel"
+            )
     if place is None:
         raise EvaluationError(
             f"nothing says what {model.name} was trained on; name pictures whose class is known: a dataset, "

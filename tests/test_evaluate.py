@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,15 @@ from gtlabel.aws import Aws
 from gtlabel.datasets.places import Place
 from gtlabel.datasets.truth import Truth, open_truth
 from gtlabel.errors import DatasetError, EvaluationError, ManifestError
+from gtlabel.manifests.split import Channel
 from gtlabel.networks.evaluation import Evaluation, ScoredImage, Scores
 from gtlabel.networks.multilabel import ManyScores, MultiLabelEvaluation
 from gtlabel.networks.runtime import Network
 from gtlabel.pages.evaluation import EvaluationPage, render_evaluation, write_evaluation
 from gtlabel.training.evaluate import Judgement, judge
+from gtlabel.training.jobs import TrainingJob
+from gtlabel.training.model import Model
+from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -157,6 +162,29 @@ def test_a_network_of_no_known_job_wants_its_pictures_named(stored: S3Client, tm
         journey.evaluate_model(aws, str(path))
     found = journey.evaluate_model(aws, str(path), put(stored, [line("Red.png", "Red")]))
     assert single(found).accuracy == 1
+
+
+def test_a_job_is_judged_by_the_channel_that_was_asked_for_and_by_no_other(stored: S3Client) -> None:
+    seen = put(stored, [line("Red.png", "Red")], "bins/train.manifest")
+    kept = put(stored, [line("wrong.png", "Blue")], "bins/validation.manifest")
+    aws = Aws(region="us-east-1")
+
+    def judged(channel: Channel, **channels: str) -> float:
+        read = {name: S3Uri(where) for name, where in channels.items()}
+        now = datetime(2026, 11, 22, tzinfo=UTC)
+        job = TrainingJob("bins", "arn", "Completed", "Completed", "", None, {}, {}, read, now, now)
+        model = Model("bins", "s3://here", Network(color_network()), CLASSES, job)
+        truth = journey.known_pictures(model, None, lambda: aws, channel=channel)
+        return single(judge(model.network, CLASSES, truth.images)).accuracy
+
+    assert judged("validation", train=seen, validation=kept) == 0
+    assert judged("train", train=seen) == 1
+    asked: tuple[Channel, ...] = ("validation", "test")
+    for channel in asked:
+        with pytest.raises(
+            EvaluationError, match=f"'bins' has no {channel} channel; it has train, model; name pictures"
+        ):
+            judged(channel, train=seen, model="s3://trash-photos/model.tar.gz")
 
 
 # --- what is refused
