@@ -22,7 +22,7 @@ from gtlabel.datasets.channels import ChannelFile, ClassFolder, Dataset, publish
 from gtlabel.emulator.trial import TrialOptions, try_program
 from gtlabel.emulator.trialdata import Wishes, open_data
 from gtlabel.emulator.trialreport import TrialReport
-from gtlabel.errors import EmulatorError, GtlabelError, SettingsError, StorageError
+from gtlabel.errors import EmulatorError, GtlabelError, SettingsError
 from gtlabel.uris import S3Uri
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -349,6 +349,16 @@ def test_a_crash_without_a_word_is_told_by_its_last_line(attempt: Attempt) -> No
     assert "left no failure file" in warning
 
 
+def test_a_program_that_asks_for_what_is_known_of_its_data_is_answered(attempt: Attempt) -> None:
+    asks = "raise SystemExit(\"No value(s) were specified for 'num_classes', 'num_training_samples'\")"
+    report = attempt(asks)
+    images = report.channels[0].images
+    answer = "it asks for what is known of its data; try again with --set "
+    assert f"{answer}num_classes=2 --set num_training_samples={images}" in report.warnings()
+    report = attempt(asks, hyperparameters={"num_training_samples": str(images)})
+    assert f"{answer}num_classes=2" in report.warnings()
+
+
 @pytest.mark.parametrize("mode", ["Pipe", "File"])
 def test_a_picture_that_is_missing_fails_the_trial_with_its_line(
     tmp_path: Path, pictures: Path, attempt: Attempt, mode: str
@@ -418,50 +428,6 @@ def test_nobody_who_looks_on_holds_the_program_up(tmp_path: Path, pictures: Path
         child.wait(timeout=20)
 
 
-def test_a_model_that_has_no_place_is_told(tmp_path: Path, attempt: Attempt) -> None:
-    (tmp_path / "file").write_text("")
-    saves = "open(os.environ['SM_MODEL_DIR'] + '/model', 'w').write('1')"
-    for place in (
-        {"model": tmp_path / "file"},
-        {"model": None, "archive": tmp_path / "file" / "model.tar.gz"},
-    ):
-        with pytest.raises(StorageError, match="the model cannot be written to .*file.*: Not a directory"):
-            attempt("raise SystemExit('it must not even be started')", **place)
-    going = tmp_path / "going"
-    going.mkdir()
-    with pytest.raises(StorageError, match=r"its files are in .*/gtlabel-model-\w+/model$") as told:
-        attempt(f"{saves}\nos.rmdir({str(going)!r})", model=None, archive=going / "model.tar.gz")
-    kept = Path(str(told.value).split()[-1])
-    assert (kept / "model").read_text() == "1"
-    shutil.rmtree(kept.parent)
-
-
-def test_a_model_is_replaced_by_a_whole_one_only(tmp_path: Path, attempt: Attempt) -> None:
-    archive = tmp_path / "model.tar.gz"
-    saves = "open(os.environ['SM_MODEL_DIR'] + '/{}', 'w').write('1')\n"
-
-    def names(path: Path) -> list[str]:
-        with tarfile.open(path) as packed:
-            return packed.getnames()
-
-    attempt(saves.format("first"), model=None, archive=archive)
-    report = attempt(saves.format("half") + "raise SystemExit(1)", model=None, archive=archive)
-    assert (report.model, names(archive)) == (None, ["first"])
-    assert "SageMaker keeps no model of a job that failed, so these 1 files are not kept" in report.warnings()
-    sleeps = saves.format("half") + "import time; time.sleep(60)"
-    report = attempt(sleeps, model=None, archive=archive, timeout=0.8)
-    beside = tmp_path / "stopped-model.tar.gz"
-    assert (report.model, names(beside), names(archive)) == (beside, ["half"], ["first"])
-    attempt(saves.format("second"), model=None, archive=archive)
-    assert names(archive) == ["second"]
-
-    # In a folder nobody could tell the files of one from those of another.
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model-0009.params").write_text("older")
-    with pytest.raises(SettingsError, match="/model is not empty, and the files of two models would mix"):
-        attempt("raise SystemExit('it must not even be started')")
-
-
 def test_a_program_that_is_slower_than_its_pictures_is_told_so(tmp_path: Path, attempt: Attempt) -> None:
     for number in range(4):
         (tmp_path / "large" / "Glass").mkdir(parents=True, exist_ok=True)
@@ -485,6 +451,8 @@ def test_a_few_epochs_may_be_enough(tmp_path: Path, attempt: Attempt) -> None:
     assert (report.status, report.reason) == ("Completed", "")
     assert [channel.whole for channel in report.channels] == [2, 2]
     assert report.warnings() == []
+    with pytest.raises(SettingsError, match="--epochs-limit has no effect but in Pipe mode"):
+        attempt(READS, mode="File", epochs=2)
 
 
 def test_without_a_program_it_tells_how(tmp_path: Path) -> None:

@@ -133,6 +133,11 @@ def try_program(
             "Pipe mode needs named pipes, which Windows does not have; use --mode fastfile, or run this on "
             "Linux, on macOS or in WSL"
         )
+    if options.epochs is not None and options.mode != "Pipe":
+        raise SettingsError(
+            "how files are read nobody sees, so --epochs-limit has no effect but in Pipe mode; leave it out, "
+            "or give --timeout"
+        )
     program = shutil.which(command[0])
     if program is None:
         raise SettingsError(f"there is no program {command[0]!r}; check its name and PATH")

@@ -170,6 +170,15 @@ class TrialReport:
                 f"num_classes is {told}, and there are {self.classes} classes: labels beyond it fail in no "
                 "trainer of AWS, and teach it nonsense"
             )
+        wanted = {"num_classes": self.classes, "num_training_samples": train}
+        lacking = [
+            name
+            for name, value in wanted.items()
+            if value and name not in self.hyperparameters and name in self.reason
+        ]
+        if self.ended == ("failed", "") and lacking:
+            options = " ".join(f"--set {name}={wanted[name]}" for name in lacking)
+            yield f"it asks for what is known of its data; try again with {options}"
         for name in self.unmatched:
             yield f"no line that was printed holds the metric {name}; check its regular expression"
         if self.failure and self.code == 0:
