@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -175,8 +176,19 @@ def test_a_channel_that_the_job_does_not_have_is_missed_at_once(tmp_path: Path) 
 
 def test_a_channel_in_file_mode_is_told_apart_from_one_that_is_late(tmp_path: Path) -> None:
     (tmp_path / "input" / "data" / "train").mkdir(parents=True)
-    with pytest.raises(TrainingError, match="train channel is a folder of files; use Pipe mode"):
+    with pytest.raises(
+        TrainingError, match=r"the train channel at .*train is a folder of files; use Pipe mode"
+    ):
         next(ChannelReader(tmp_path, "train", told()).epoch(0))
+
+
+def test_a_channel_that_nobody_feeds_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    reader = ChannelReader(write(tmp_path, [], epochs=0), "train", told(), patience=0.05)
+    with pytest.raises(TrainingError, match=r"nothing appeared at .*train_0 within 0\.05 s"):
+        next(reader.epoch(0))
+    os.mkfifo(tmp_path / "input" / "data" / "train_0")
+    with pytest.raises(TrainingError, match=r"nothing came out of .*train_0 for 0\.05 s"):
+        next(reader.epoch(0))
 
 
 def test_fewer_pictures_than_a_mini_batch_are_refused_in_the_built_ins_words(tmp_path: Path) -> None:

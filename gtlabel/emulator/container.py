@@ -21,12 +21,12 @@ from typing import IO, Any
 
 from gtlabel.emulator.pipe import PipeChannel
 from gtlabel.errors import EmulatorError, StorageError
+from gtlabel.training.failurefile import read_failure
 from gtlabel.uris import S3Uri
 
 HOST = "algo-1"
 BASE = "/opt/ml"  # where a real container has what is below `Container.base` here
 _VARIABLE = "SAGEMAKER_BASE_DIR"
-_LONGEST_FAILURE = 1024
 _CHUNK = 1 << 20
 _GZIP = 16 + zlib.MAX_WBITS  # how zlib is asked for gzip's format
 # Who forks faster than that is left to whoever looks at the machine.
@@ -161,11 +161,7 @@ class Container:
 
     def failure(self) -> str:
         """What the program wrote down about its failure; empty when it wrote nothing."""
-        file = self.base / "output" / "failure"
-        if not file.is_file():
-            return ""
-        with file.open("rb") as stream:
-            return stream.read(4 * _LONGEST_FAILURE).decode(errors="replace")[:_LONGEST_FAILURE].strip()
+        return read_failure(self.base)
 
     def clean(self) -> None:
         """Take away what was only needed while the program ran; its log and its settings stay.

@@ -11,10 +11,10 @@ from typing import Any
 
 from gtlabel.emulator.api import Context
 from gtlabel.emulator.shelf import Shelf
+from gtlabel.training.failurefile import LONGEST
 
 KIND = "training-job"
 RUNNING = frozenset({"InProgress", "Stopping"})
-_LONGEST_REASON = 1024
 _WAITING = ("Starting", "Interrupted")  # steps without a machine
 
 
@@ -37,13 +37,13 @@ class Outcome:
     @classmethod
     def failed(cls, reason: str) -> Outcome:
         """A job that failed, for a reason cut to what the service shows."""
-        return cls("Failed", "Failed", "Training job failed", reason[:_LONGEST_REASON])
+        return cls("Failed", "Failed", "Training job failed", reason[:LONGEST])
 
     @classmethod
     def failed_with(cls, reason: str, code: int) -> Outcome:
         """A job that failed because its program did; the exit code is shown however long the reason is."""
         tail = f", exit code: {code}"
-        return cls.failed(reason[: _LONGEST_REASON - len(tail)] + tail)
+        return cls.failed(reason[: LONGEST - len(tail)] + tail)
 
 
 COMPLETED = Outcome("Completed", "Completed", "Training job completed")

@@ -5,6 +5,8 @@ from __future__ import annotations
 # The class of a picture, all its classes, or a text where the attribute holds one.
 Label = int | tuple[int, ...] | str
 
+LONGEST_SHOWN = 40  # characters that an error shows of what is no label
+
 
 def as_label(value: object) -> Label | None:
     """A value of a manifest as a label; None for one that is none."""

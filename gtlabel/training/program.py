@@ -19,9 +19,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from gtlabel.errors import GtlabelError, TrainingError
+from gtlabel.training.failurefile import write_failure
 from gtlabel.training.hyperparameters import Hyperparameters
-
-_LONGEST_FAILURE = 1024
 
 _log = logging.getLogger(__name__)
 
@@ -115,9 +114,7 @@ def _problem(values: Mapping[str, Any], problem: Any) -> str:
 
 def _failed(base: Path, reason: str) -> int:
     _log.error("%s", reason)
-    output = base / "output"
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "failure").write_text(reason[:_LONGEST_FAILURE], encoding="utf-8")
+    write_failure(base, reason)
     return 1
 
 

@@ -27,7 +27,8 @@ from gtlabel.errors import ChannelError, RecordIOError, TrainingError
 from gtlabel.recordio import read_records
 from gtlabel.training.channelfiles import class_names_of, read_files
 from gtlabel.training.channelpipe import PATIENCE, open_pipe
-from gtlabel.training.labels import Label, as_label
+from gtlabel.training.failurefile import write_failure
+from gtlabel.training.labels import LONGEST_SHOWN, Label, as_label
 
 __all__ = [
     "Label",
@@ -43,8 +44,6 @@ __all__ = [
     "stop_requested",
 ]
 
-_LONGEST_FAILURE = 1024
-_LONGEST_SHOWN = 40
 _TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no")
 
 
@@ -260,7 +259,7 @@ def report_failure(reason: object, base: Path | None = None) -> None:
     text = str(reason)
     if isinstance(reason, BaseException) and not isinstance(reason, TrainingError):
         text = f"{type(reason).__name__}: {text}" if text else type(reason).__name__
-    (_made(_base(base) / "output") / "failure").write_text(text[:_LONGEST_FAILURE], encoding="utf-8")
+    write_failure(_base(base), text)
 
 
 def stop_requested() -> threading.Event:
@@ -329,9 +328,7 @@ def _label(channel: str, number: int, raw: bytes) -> Label:
     # AWS's pages show numbers and lists, and both as texts.
     label = as_label(_value(value) if isinstance(value, str) else value)
     if label is None:
-        raise ChannelError(
-            channel, f"the label of picture {number} is no class but {text[:_LONGEST_SHOWN]!r}"
-        )
+        raise ChannelError(channel, f"the label of picture {number} is no class but {text[:LONGEST_SHOWN]!r}")
     return label
 
 
