@@ -242,6 +242,17 @@ def test_few_sure_answers_that_happen_to_be_right_promise_nothing() -> None:
 
 
 @pytest.mark.parametrize("scores", [Scores(("a", "b")), ManyScores(("a", "b"))])
+def test_scored_pictures_are_a_sequence_of_what_was_added(scores: Scores | ManyScores) -> None:
+    for number in range(4):
+        scores.add(f"{number}.jpg", "ab"[number % 2], [0.25 * number, 1 - 0.25 * number])
+    assert [image.name for image in scores[1:3]] == ["1.jpg", "2.jpg"]
+    assert [tuple(image.truth) for image in scores] == [("a",), ("b",)] * 2
+    assert scores[-1].probabilities == (0.75, 0.25) == tuple(scores.matrix[3])
+    with pytest.raises(IndexError):
+        scores[4]
+
+
+@pytest.mark.parametrize("scores", [Scores(("a", "b")), ManyScores(("a", "b"))])
 def test_what_does_not_fit_the_classes_is_refused(scores: Any) -> None:
     with pytest.raises(EvaluationError, match=r"1\.jpg is of the class 'c', which is not among a, b"):
         scores.add("1.jpg", "c", [0.5, 0.5])

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gtlabel.errors import EvaluationError
 from gtlabel.networks import measures
 from gtlabel.networks.measures import Bin, Interval, Threshold
+from gtlabel.networks.scores import ScoreTable, check_class, check_row
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 TARGETS = (0.9, 0.95, 0.99)
@@ -39,19 +40,16 @@ class ScoredImage:
     data: bytes | None = None
 
 
-class Scores(Sequence[ScoredImage]):
-    """Scored images by the million: each is kept as its name and four bytes a class.
+class Scores(ScoreTable[ScoredImage]):
+    """Pictures of one class each, by the million.
 
     Args:
         classes: in the order of the probabilities.
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
-        self._classes = tuple(classes)
-        self._index = {name: place for place, name in enumerate(self._classes)}
-        self._names: list[str] = []
+        super().__init__(classes)
         self._truths = array("l")
-        self._values = array("f")
 
     def add(self, name: str, truth: str, probabilities: Iterable[float]) -> None:
         """Take note of what a classifier makes of a picture.
@@ -59,35 +57,12 @@ class Scores(Sequence[ScoredImage]):
         Raises:
             EvaluationError: if it is of no class, or the probabilities are not one for each.
         """
-        if truth not in self._index:
-            raise EvaluationError(_unknown(name, truth, self._classes))
-        row = array("f", probabilities)
-        if len(row) != len(self._classes):
-            raise EvaluationError(_unfit(name, len(row), len(self._classes)))
-        self._values += row
-        self._names.append(name)
-        self._truths.append(self._index[truth])
+        number = self._class(name, truth)
+        self._append(name, probabilities)
+        self._truths.append(number)
 
-    @property
-    def matrix(self) -> measures.Floats:
-        """The probabilities, one row for each picture."""
-        rows = np.frombuffer(self._values, dtype=np.float32) if self._values else np.empty(0, np.float32)
-        return rows.reshape(len(self), len(self._classes)).astype(np.float64)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    @overload
-    def __getitem__(self, index: int) -> ScoredImage: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[ScoredImage]: ...
-    def __getitem__(self, index: int | slice) -> ScoredImage | list[ScoredImage]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        place = range(len(self))[index]
-        many = len(self._classes)
-        row = tuple(self._values[place * many : (place + 1) * many])
-        return ScoredImage(self._names[place], self._classes[self._truths[place]], row)
+    def _image(self, place: int, probabilities: tuple[float, ...]) -> ScoredImage:
+        return ScoredImage(self._names[place], self._classes[self._truths[place]], probabilities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +147,10 @@ class Evaluation:
     def __post_init__(self) -> None:
         if not self.images:
             raise EvaluationError("there is no picture to evaluate with")
-        known = frozenset(self.classes)
+        known = dict.fromkeys(self.classes)
         for image in () if isinstance(self.images, Scores) else self.images:
-            if image.truth not in known:
-                raise EvaluationError(_unknown(image.name, image.truth, self.classes))
-            if len(image.probabilities) != len(self.classes):
-                raise EvaluationError(_unfit(image.name, len(image.probabilities), len(self.classes)))
+            check_class(image.name, image.truth, known)
+            check_row(image.name, image.probabilities, self.classes)
 
     @cached_property
     def _matrix(self) -> measures.Floats:
@@ -393,11 +366,3 @@ def threshold_json(step: Threshold) -> dict[str, Any]:
         "accuracy": step.accuracy,
         "interval": step.interval,
     }
-
-
-def _unknown(name: str, truth: str, classes: Sequence[str]) -> str:
-    return f"{name} is of the class {truth!r}, which is not among {', '.join(classes)}"
-
-
-def _unfit(name: str, given: int, wanted: int) -> str:
-    return f"{name} has {given} probabilities for {wanted} classes"

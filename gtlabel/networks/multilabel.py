@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from gtlabel.errors import EvaluationError
 from gtlabel.networks import measures
 from gtlabel.networks.evaluation import ClassScore, calibration_json
 from gtlabel.networks.measures import Bin, Interval
+from gtlabel.networks.scores import ScoreTable
 
 THRESHOLD = 0.5
 _MISTAKES_TOLD = 24
@@ -36,19 +36,16 @@ class ScoredLabels:
     data: bytes | None = None
 
 
-class ManyScores(Sequence[ScoredLabels]):
-    """Pictures of several classes by the million: each is kept as its name and five bytes a class.
+class ManyScores(ScoreTable[ScoredLabels]):
+    """Pictures of several classes, by the million; one more byte a class tells which each has.
 
     Args:
         classes: in the order of the probabilities.
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
-        self._classes = tuple(classes)
-        self._index = {name: place for place, name in enumerate(self._classes)}
-        self._names: list[str] = []
+        super().__init__(classes)
         self._truths = bytearray()
-        self._values = array("f")
 
     def add(self, name: str, truth: Iterable[str], probabilities: Iterable[float]) -> None:
         """Take note of what a classifier makes of a picture.
@@ -58,44 +55,20 @@ class ManyScores(Sequence[ScoredLabels]):
         """
         flags = bytearray(len(self._classes))
         for each in truth:
-            if each not in self._index:
-                known = ", ".join(self._classes)
-                raise EvaluationError(f"{name} is of the class {each!r}, which is not among {known}")
-            flags[self._index[each]] = 1
-        row = array("f", probabilities)
-        if len(row) != len(self._classes):
-            raise EvaluationError(f"{name} has {len(row)} probabilities for {len(self._classes)} classes")
-        self._values += row
-        self._names.append(name)
+            flags[self._class(name, each)] = 1
+        self._append(name, probabilities)
         self._truths += flags
-
-    @property
-    def matrix(self) -> measures.Floats:
-        """The probabilities, one row for each picture."""
-        rows = np.array(self._values, dtype=np.float64)
-        return rows.reshape(len(self), len(self._classes))
 
     @property
     def truths(self) -> measures.Bools:
         """Which class each picture has, one row for each picture."""
         return np.array(self._truths, dtype=bool).reshape(len(self), len(self._classes))
 
-    def __len__(self) -> int:
-        return len(self._names)
-
-    @overload
-    def __getitem__(self, index: int) -> ScoredLabels: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[ScoredLabels]: ...
-    def __getitem__(self, index: int | slice) -> ScoredLabels | list[ScoredLabels]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        place = range(len(self))[index]
+    def _image(self, place: int, probabilities: tuple[float, ...]) -> ScoredLabels:
         many = len(self._classes)
         flags = self._truths[place * many : (place + 1) * many]
         truth = tuple(name for name, flag in zip(self._classes, flags, strict=True) if flag)
-        row = tuple(self._values[place * many : (place + 1) * many])
-        return ScoredLabels(self._names[place], truth, row)
+        return ScoredLabels(self._names[place], truth, probabilities)
 
 
 @dataclass(frozen=True)
