@@ -116,6 +116,16 @@ class Person:
             return None
         return frame, shown
 
+    def behind(self) -> str | None:
+        """The picture of the page behind the one on show, once it is there."""
+        element = self.page.query_selector("iframe:not(.front)")
+        frame = element.content_frame() if element else None
+        try:
+            shown = frame.evaluate(_SHOWN) if frame else None
+        except Error:
+            return None
+        return picture_of(shown) if shown else None
+
     def on_show(self) -> tuple[Frame, str]:
         """The page of the task on show and its picture, once another one than the last is there."""
         found = until(self.task, "a task")

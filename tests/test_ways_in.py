@@ -150,8 +150,17 @@ def test_whoever_is_invited_labels_in_the_emulator_through_a_restart(tmp_path: P
         # Whoever answers as a program under that name is the same person.
         create_job(aws, "more")
         until(lambda: described(aws, "more") == "InProgress")
-        taken = post(f"{address.url}/gtlabel/worker/lease", {"job": "more", "worker": "ana"})
+        # A job is in progress a moment before its pictures are there.
+        taken: dict[str, Any] = {}
+
+        def took() -> bool:
+            taken.update(post(f"{address.url}/gtlabel/worker/lease", {"job": "more", "worker": "ana"}))
+            return bool(taken["lease"])
+
+        until(took)
+        until(lambda: bool(ana.get("/api/me").json["jobs"]))
         number = max(one["number"] for one in ana.get("/api/me").json["jobs"])
+        assert number > job["number"]
         assert ana.get(f"/api/held/{number}").json["tasks"][0]["lease"] == taken["lease"]
         post(f"{address.url}/moto-api/reset")
         until(lambda: ana.get("/api/me").status == 401)
