@@ -481,9 +481,18 @@ def test_trouble_with_the_bucket_that_passes_costs_no_job(
 def test_a_bucket_that_is_gone_fails_the_job_and_says_so(gtlabel_aws: Aws, team: Server, ana: str) -> None:
     start_job(gtlabel_aws, team, "gone")
     s3 = gtlabel_aws.s3
-    for item in s3.list_objects_v2(Bucket="trash")["Contents"]:
-        s3.delete_object(Bucket="trash", Key=item["Key"])
-    s3.delete_bucket(Bucket="trash")
+
+    def gone() -> bool:
+        for item in s3.list_objects_v2(Bucket="trash").get("Contents", ()):
+            s3.delete_object(Bucket="trash", Key=item["Key"])
+        try:
+            s3.delete_bucket(Bucket="trash")
+        except s3.exceptions.ClientError:
+            # The server wrote something meanwhile.
+            return False
+        return True
+
+    wait_until(gone)
     answer_all(team, "gone", ana, TRUTH)
     failed = wait_for_job(team.url, "gone", "Failed")
     assert "the bucket 'trash' does not exist" in failed["FailureReason"]

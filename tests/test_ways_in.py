@@ -125,15 +125,22 @@ def test_whoever_is_invited_labels_in_the_emulator_through_a_restart(tmp_path: P
         assert ana.post(f"/join/{invite}", X_Gtlabel=None).status == 303
         until(lambda: bool(ana.get("/api/me").json["jobs"]))
         (job,) = ana.get("/api/me").json["jobs"]
-        task = ana.lease(job["number"], view="grid")
+        task: dict[str, Any] = {}
+
+        def leased() -> bool:
+            task.update(ana.lease(job["number"], view="grid"))
+            return bool(task["lease"])
+
+        # A job is in the list a moment before its pictures are there.
+        until(leased)
         assert ana.get(task["picture"]).body == JPEG
         said = {"crowd-image-classifier": {"label": "Recycle"}}
         assert ana.post("/api/submit", {"lease": task["lease"], "answer": said}).status == 200
     with emulator(state) as address:
         # On the port that it had, so that the browser is still signed in.
         until(lambda: ana.get("/api/me").status == 200)
-        while (task := ana.lease(job["number"]))["lease"]:
-            ana.post("/api/submit", {"lease": task["lease"], "answer": said})
+        while lease := ana.lease(job["number"])["lease"]:
+            ana.post("/api/submit", {"lease": lease, "answer": said})
         aws = clients(address)
         until(lambda: described(aws) == "Completed")
         listed = aws.s3.list_objects_v2(Bucket=BUCKET, Prefix="out/bins/annotations/worker-response/")
@@ -150,7 +157,6 @@ def test_whoever_is_invited_labels_in_the_emulator_through_a_restart(tmp_path: P
         # Whoever answers as a program under that name is the same person.
         create_job(aws, "more")
         until(lambda: described(aws, "more") == "InProgress")
-        # A job is in progress a moment before its pictures are there.
         taken: dict[str, Any] = {}
 
         def took() -> bool:
