@@ -73,6 +73,12 @@ class S3Uri(str):
         return self.key.rpartition("/")[2]
 
     @property
+    def stem(self) -> str:
+        """The last part of the address in letters, digits and hyphens, for names made of it."""
+        last = self.key.rstrip("/").rpartition("/")[2] or self.bucket
+        return re.sub(r"[^a-zA-Z0-9]+", "-", last).strip("-") or "images"
+
+    @property
     def folder(self) -> S3Uri:
         """The address up to and with the last slash."""
         return S3Uri.of(self.bucket, self.key[: self.key.rfind("/") + 1])

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -229,6 +230,12 @@ class Dataset(_FromFile):
     def images(self) -> int:
         """How many images the channels have together."""
         return sum(channel.images for channel in self.channels.values())
+
+    @property
+    def digest(self) -> str:
+        """What two datasets that hold the same share: the digest of the certificate, else of the channels."""
+        channels = "".join(channel.sha256 for channel in self.channels.values())
+        return self.certificate or sha256(channels.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
