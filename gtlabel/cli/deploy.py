@@ -1,21 +1,80 @@
-"""`gtlabel deploy`: put a trained model on a device."""
+"""`gtlabel deploy`: put a trained model on devices, and see, change and undo what is deployed there."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from copy import copy
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from gtlabel.cli import deployments
 from gtlabel.cli.options import EndpointUrl, Output, Profile, Region, connect, taken_apart
-from gtlabel.cli.output import Format, put_fields, put_json, say
+from gtlabel.cli.output import Format
 
 if TYPE_CHECKING:
-    from gtlabel.edge.deploy import DeploymentPlan
+    from collections.abc import Callable
+
+    from gtlabel.aws import Aws
+
+_START = "start"
+# The least of a share that is lost: one picture of a hundred.
+_MOST_DROP = 0.01
 
 
-def deploy(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="The training job whose model to deploy.")],
-    to: Annotated[str, typer.Option("--to", help="A thing, thinggroup/NAME, or the ARN of either.")],
+class Target(StrEnum):
+    """What a model is put into."""
+
+    BUNDLE = "bundle"
+    GREENGRASS = "greengrass"
+    DEEPLENS = "deeplens"
+
+
+class _OrStart(TyperGroup):
+    """A group in which a word that is no command's is the model to deploy."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command's name before the arguments where it was left out."""
+        if args and args[0] != "--help" and args[0] not in self.commands:
+            args = [_START, *args]
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Show what deploying takes, and the other commands below it."""
+        start, shown = self.commands[_START], copy(self)
+        shown.params, shown.help = start.params, start.help
+        shown.subcommand_metavar = "| COMMAND [ARGS]..."
+        TyperGroup.format_help(shown, ctx, formatter)
+
+
+app = typer.Typer(
+    cls=_OrStart,
+    no_args_is_help=True,
+    help="Put a trained model on devices; see, change and undo what is deployed there.",
+)
+app.command("status")(deployments.status)
+app.command("rollback")(deployments.rollback)
+app.command("remove")(deployments.remove)
+app.command("list")(deployments.list_revisions)
+app.command("check")(deployments.check)
+
+
+@app.command(_START, hidden=True)
+def start(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A training job, or the path or s3:// address of a model.tar.gz or an .onnx file.",
+        ),
+    ],
+    target: Annotated[
+        Target | None,
+        typer.Option("--target", help="What the model becomes. [default: greengrass with --to, else bundle]"),
+    ] = None,
+    to: deployments.To = None,
     name: Annotated[
         str | None,
         typer.Option("--name", help="The component's name. [default: deeplens- and the dataset's]"),
@@ -24,56 +83,156 @@ def deploy(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A value of the component's configuration."),
     ] = None,
-    timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait for the devices.")] = 600,
-    poll: Annotated[float, typer.Option("--poll", help="Seconds between two looks.")] = 2.0,
+    keep_settings: Annotated[
+        bool, typer.Option("--keep-settings", help="Keep what --set was given for the deployment before.")
+    ] = False,
+    int8: Annotated[
+        float,
+        typer.Option(
+            "--int8", metavar="DROP", help="The share of pictures that the network of 8 bits may lose."
+        ),
+    ] = _MOST_DROP,
+    no_int8: Annotated[bool, typer.Option("--no-int8", help="Make no network of 8 bits.")] = False,
+    pictures: Annotated[
+        str | None,
+        typer.Option("--pictures", help="Pictures whose class is known, for the self-test and the 8 bits."),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option("--classes", help="The names of the classes, where nothing else says them.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The .zip or folder to write.", rich_help_panel="Bundles to copy"),
+    ] = None,
+    wheels: Annotated[
+        str | None,
+        typer.Option(
+            "--wheels",
+            metavar="PLATFORMS",
+            help="Bring the packages along, such as for linux-x86_64,linux-aarch64.",
+            rich_help_panel="Bundles to copy",
+        ),
+    ] = None,
+    core: Annotated[
+        str | None,
+        typer.Option(
+            "--core",
+            metavar="THING",
+            help="A DeepLens that was reflashed and runs a Greengrass nucleus.",
+            rich_help_panel="Bundles to copy",
+        ),
+    ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(
+            "--version",
+            help="The component's version. [default: the one of this content, or the next]",
+            rich_help_panel="Greengrass",
+        ),
+    ] = None,
+    rollout: deployments.Rollout = None,
+    abort_after: deployments.AbortAfter = None,
+    device_timeout: deployments.DeviceTimeout = None,
+    device_role: Annotated[
+        str | None,
+        typer.Option(
+            "--device-role",
+            metavar="ROLE",
+            help="Look whether this token-exchange role of the devices lets them fetch the bundle.",
+            rich_help_panel="Greengrass",
+        ),
+    ] = None,
+    no_rollback: Annotated[
+        bool,
+        typer.Option(
+            "--no-rollback", help="Leave a version that failed where it is.", rich_help_panel="Greengrass"
+        ),
+    ] = False,
+    timeout: deployments.Timeout = 600,
+    poll: deployments.Poll = 2.0,
+    yes: deployments.Yes = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Convert the model, say what would be deployed, and stop.")
+        bool, typer.Option("--dry-run", help="Say what would be made and changed, and upload nothing.")
     ] = False,
     output: Output = Format.TEXT,
     profile: Profile = None,
     region: Region = None,
     endpoint_url: EndpointUrl = None,
 ) -> None:
-    """Put a trained model on a Greengrass V2 core device and wait until it runs there.
+    """Put a trained model on devices.
 
-    The model becomes one ONNX file in a bundle that tests itself on the device before it starts.
-    Components that others have deployed to the device stay. Exits with 3 if the deployment failed.
+    With --to it goes to a Greengrass V2 core device, or to all of a thing
+    group, and is waited for until it runs there. Without, it becomes a
+    bundle to copy to any machine with Python.
+
+    The model becomes one ONNX file in a bundle that tests itself on the
+    device before it starts. Components that others have deployed stay.
+
+    Exits with 3 if a device failed; unless --no-rollback says otherwise, the
+    last good version is then deployed again. Exits with 5 if the time was up;
+    the deployment waits for devices that are off.
 
     Example: gtlabel deploy trash-20261122-113000 --to kitchen-camera
     """
-    from gtlabel import journey
-
+    chosen = _target(target, to, core)
     configuration = taken_apart(settings)
-    _, aws = connect(profile, region, endpoint_url)
-    model = journey.fetch_model(aws, job)
-    if dry_run:
-        put_json(
-            {
-                "training job": job,
-                "classes": list(model.classes),
-                "onnx bytes": len(model.onnx),
-                "component": name or journey.component_name(model.dataset.uri),
-                "to": to,
-                "configuration": configuration,
-            }
+
+    def clients() -> Aws:
+        return connect(profile, region, endpoint_url)[1]
+
+    if chosen is not Target.GREENGRASS:
+        from gtlabel.cli.bundles import write_bundle
+
+        write_bundle(
+            model,
+            chosen.value,
+            clients,
+            out=out,
+            name=name,
+            wheels=wheels,
+            int8=None if no_int8 else int8,
+            pictures=pictures,
+            classes=classes,
+            settings=configuration,
+            dry_run=dry_run,
+            output=output,
         )
         return
-
-    def tell(plan: DeploymentPlan) -> None:
-        say(f"{to}: {plan}")
-
-    deployed = journey.deploy(
-        aws, model, to, name=name, configuration=configuration, timeout=timeout, poll=poll, on_plan=tell
+    _check_core(core, clients)
+    deployments.deploy(
+        clients(),
+        model,
+        to or core or "",
+        name=name,
+        version=version,
+        configuration=configuration,
+        keep_settings=keep_settings,
+        rollout=deployments.asked_rollout(rollout, abort_after, device_timeout),
+        device_role=device_role,
+        roll_back=not no_rollback,
+        timeout=timeout,
+        poll=poll,
+        yes=yes,
+        dry_run=dry_run,
+        output=output,
     )
-    component = deployed.component
-    result = {
-        "deployment": deployed.deployment,
-        "component": component.name,
-        "version": component.version,
-        "artifact": component.artifact,
-    }
-    if output is Format.JSON:
-        put_json({**result, "states": deployed.states})
-        return
-    states = {f"thing {thing}": state for thing, state in deployed.states.items()}
-    put_fields({**result, **states})
+
+
+def _target(target: Target | None, to: str | None, core: str | None) -> Target:
+    """What a model is to become, where the options go together."""
+    if core is not None and target is not Target.DEEPLENS:
+        raise typer.BadParameter("goes with --target deeplens", param_hint="--core")
+    if to is not None and target not in (None, Target.GREENGRASS):
+        raise typer.BadParameter(f"goes with --target greengrass, not {target}", param_hint="--to")
+    if target is Target.GREENGRASS and to is None:
+        raise typer.BadParameter("name the thing, or thinggroup/NAME", param_hint="--to")
+    if core is not None or to is not None:
+        return Target.GREENGRASS
+    return target or Target.BUNDLE
+
+
+def _check_core(core: str | None, clients: Callable[[], Aws]) -> None:
+    if core is not None:
+        from gtlabel.cli.bundles import check_core
+
+        check_core(clients, core)
