@@ -69,8 +69,9 @@ def test_the_program_in_the_bundle_is_the_one_of_the_package(unpacked: Path) -> 
     import gtlabel
 
     package = Path(gtlabel.__file__).parent
-    assert (unpacked / "run.py").read_bytes() == (package / "edge/run.py").read_bytes()
-    assert (unpacked / "preprocess.py").read_bytes() == (package / "networks/preprocess.py").read_bytes()
+    assert (unpacked / "run.py").read_bytes() == (package / "edge/device/launcher.py").read_bytes()
+    for module in ("edge/device/program.py", "networks/preprocess.py"):
+        assert (unpacked / "gtlabel" / module).read_bytes() == (package / module).read_bytes()
 
 
 def test_onnxruntime_is_told_to_keep_quiet_before_anything_else_happens(unpacked: Path) -> None:
@@ -163,7 +164,7 @@ def test_bytes_that_are_no_bundle_give_one_clear_error(
 
 def test_a_device_computes_what_the_builder_computed(unpacked: Path) -> None:
     passed = run(unpacked, "--selftest")
-    assert (passed.returncode, lines(passed.stdout)) == (0, [{"selftest": "passed", "images": 2}])
+    assert (passed.returncode, lines(passed.stdout)) == (0, [{"selftest": "passed", "images": 2, "models": ["fp32"]}])
     image = unpacked / "selftest" / "red.jpg"
     (answer,) = lines(run(unpacked, "--image", image, "--thing", "camera").stdout)
     network = Network(unpacked / "model.onnx")

@@ -253,13 +253,29 @@ def _contents(
         "labels.txt": "".join(f"{name}\n" for name in classes).encode(),
         "manifest.json": f"{written}\n".encode(),
         "model.onnx": model,
-        "preprocess.py": (files("gtlabel.networks") / "preprocess.py").read_bytes(),
         "requirements.txt": _REQUIREMENTS.encode(),
-        "run.py": (files("gtlabel.edge") / "run.py").read_bytes(),
+        **_program(),
         **pictures,
     }
     sums = "".join(f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n" for name in sorted(contents))
     return {**contents, "SHA256SUMS": sums.encode()}
+
+
+def _program() -> dict[str, bytes]:
+    """The code that runs on the device, under its own module names, and its launcher."""
+    device = {
+        f"gtlabel/edge/device/{file.name}": file.read_bytes()
+        for file in sorted((files("gtlabel.edge") / "device").iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".py")
+    }
+    return {
+        "run.py": device.pop("gtlabel/edge/device/launcher.py"),
+        "gtlabel/__init__.py": b"",
+        "gtlabel/edge/__init__.py": b"",
+        "gtlabel/networks/__init__.py": b"",
+        "gtlabel/networks/preprocess.py": (files("gtlabel.networks") / "preprocess.py").read_bytes(),
+        **device,
+    }
 
 
 def _tested(
