@@ -54,6 +54,7 @@
     │   ├── RecipeError               a Greengrass recipe          (ValueError)
     │   ├── ComponentVersionTakenError
     │   ├── DeviceNotFoundError                                    (LookupError)
+    │   ├── FramesNotFoundError       no device kept any there     (LookupError)
     │   └── DeploymentEndedError      failed, or not done in time
     ├── EngineError                   our own Ground Truth
     │   ├── StoreError                its database; nothing was written
@@ -171,6 +172,7 @@ from gtlabel.errors.models import (
     DeviceNotFoundError,
     EdgeError,
     EvaluationError,
+    FramesNotFoundError,
     PredictionError,
     RecipeError,
     RecordIOError,
@@ -214,6 +216,7 @@ __all__ = [
     "EntryError",
     "EvaluationError",
     "ForeignRequestError",
+    "FramesNotFoundError",
     "FunctionError",
     "FunctionNotFoundError",
     "GtlabelError",

@@ -171,6 +171,10 @@ class DeviceNotFoundError(EdgeError, LookupError):
         self.target = target
 
 
+class FramesNotFoundError(EdgeError, LookupError):
+    """A place where no device kept a frame for people to label."""
+
+
 class DeploymentEndedError(EdgeError):
     """A deployment that a device did not bring to a good end.
 
