@@ -88,7 +88,7 @@ class Account:
 
     def device(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """The device API."""
-        status, answer = devices.handle(self.shelf, path, body)
+        status, answer = devices.handle(self.shelf, path, body, clock=self.clock.now)
         assert status == 200, answer
         return answer
 

@@ -7,20 +7,35 @@ three questions: `register`, `next` and `report`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from gtlabel.emulator.api import Context
-from gtlabel.emulator.deployments import CORE, DEPLOYMENT, ENDED, EXECUTION, now
+from gtlabel.emulator.components import KIND
+from gtlabel.emulator.deployments import policies_of
 from gtlabel.emulator.device import read_results, run_device
 from gtlabel.emulator.deviceprocess import device_process
-from gtlabel.emulator.greengrass import KIND
+from gtlabel.emulator.fleet import CORE, DEPLOYMENT, ENDED, EXECUTION, Clock, Fleet, now
 from gtlabel.emulator.shelf import Shelf
+from gtlabel.emulator.things import IotThings, Things
+from gtlabel.emulator.union import Part, VersionConflict, union_of
 
 __all__ = ["device_process", "handle", "read_results", "run_device"]
 
 PREFIX = "/gtlabel/device/"
 STATES = ("NEW", "INSTALLED", "STARTING", "RUNNING", "STOPPING", "ERRORED", "BROKEN", "FINISHED")
 _STATUSES = ("QUEUED", "IN_PROGRESS", "SUCCEEDED", "FAILED", "REJECTED")
+# https://docs.aws.amazon.com/greengrass/v2/developerguide/troubleshooting.html, contract section 3.1
+_DETAILED = (
+    "SUCCESSFUL",
+    "FAILED_NO_STATE_CHANGE",
+    "FAILED_ROLLBACK_NOT_REQUESTED",
+    "FAILED_ROLLBACK_COMPLETE",
+    "FAILED_UNABLE_TO_ROLLBACK",
+    "REJECTED",
+)
+# The id of what is no deployment: taking away what came from a thing group.
+_LEFT = "left/"
 _PLATFORM = ("os", "architecture", "runtime")
 
 
@@ -30,19 +45,39 @@ class _Refused(Exception):  # noqa: N818 - it is an answer
         self.status = status
 
 
-def handle(shelf: Shelf, path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+def handle(
+    shelf: Shelf,
+    path: str,
+    body: Mapping[str, Any],
+    *,
+    clock: Clock = now,
+    things: Things | None = None,
+) -> tuple[int, dict[str, Any]]:
     """Answer one request below `/gtlabel/device/`.
 
     Every request names its `thing`, and may name a `region` and an `account`.
 
     - `register` {platform: {os, architecture, runtime}, version}: the device is there. It is a target of
-      deployments from now on.
-    - `next` {}: the deployment that waits for it, with each component's recipe, or null.
-    - `report` {deployment, status, reason, errors, components: [{name, version, state, details}]}: how the
-      deployment goes (all optional), and what the components are doing.
+      deployments from now on, if IoT did not know it before.
+    - `next` {}: the `deployment` that waits for it, or null. It has an `id`, a `name`, its `target`, its
+      `policies` (`failureHandlingPolicy`, `componentUpdatePolicy`, `configurationValidationPolicy`), and all
+      `components` that the device is to run from then on, those of its other targets too: each with its
+      `version`, `recipe`, `configurationUpdate`, `runWith` and whether it is a `root`. Whatever else the
+      device runs goes. When it has left a thing group, a deployment whose id begins with `left/` takes away
+      what came from there.
+    - `report` {deployment, status, detailed, reason, errors, errorTypes, components: [{name, version, state,
+      details}]}: how the deployment goes (all optional), and what the components are doing. `detailed` is the
+      nucleus's own word for an end, such as `FAILED_ROLLBACK_COMPLETE`.
 
     The last two answer `registered: false`, and do nothing, when the device is not known, for instance
     because the emulator was reset.
+
+    Args:
+        shelf: where all is kept.
+        path: what is asked.
+        body: the request.
+        clock: tells the time.
+        things: knows things and thing groups; by default IoT's.
 
     Returns:
         The HTTP status and the answer; an error has a `message`.
@@ -53,94 +88,183 @@ def handle(shelf: Shelf, path: str, body: Mapping[str, Any]) -> tuple[int, dict[
     context = Context(
         account=str(body.get("account") or Context().account), region=str(body.get("region") or "us-east-1")
     )
-    answers: dict[str, Callable[[Shelf, Context, str, Mapping[str, Any]], dict[str, Any]]]
-    answers = {"register": _register, "next": _next, "report": _report}
+    device = _Device(Fleet(shelf, clock, things or IotThings()), context, thing)
+    answers: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]
+    answers = {"register": device.register, "next": device.next, "report": device.report}
     answer = answers.get(path.removeprefix(PREFIX).strip("/"))
     if answer is None:
         return 404, {"message": f"the device API has no {path!r}; it has {', '.join(answers)}"}
     try:
-        return 200, answer(shelf, context, thing, body)
+        return 200, answer(body)
     except _Refused as refused:
         return refused.status, {"message": str(refused)}
 
 
-def _register(shelf: Shelf, context: Context, thing: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    platform = body.get("platform")
-    if not isinstance(platform, Mapping) or not all(isinstance(platform.get(key), str) for key in _PLATFORM):
-        raise _Refused(400, f"platform must tell {', '.join(_PLATFORM)}")
-    core = shelf.get(context, CORE, thing) or {"thing": thing, "components": []}
-    core.update(
-        platform={key: platform[key] for key in _PLATFORM},
-        version=str(body.get("version") or "0"),
-        modified=now().isoformat(),
-    )
-    shelf.put(context, CORE, thing, core)
-    return {"thing": thing}
+@dataclass(frozen=True, slots=True)
+class _Device:
+    """One device, and what it asks."""
 
+    fleet: Fleet
+    context: Context
+    thing: str
 
-def _next(shelf: Shelf, context: Context, thing: str, _body: Mapping[str, Any]) -> dict[str, Any]:
-    if shelf.get(context, CORE, thing) is None:
-        return {"registered": False, "deployment": None}
-    for execution in shelf.all(context, EXECUTION):
-        if execution["thing"] != thing or execution["status"] in ENDED:
-            continue
-        deployment = shelf.get(context, DEPLOYMENT, execution["deployment"])
-        if deployment is not None:
-            components = deployment["request"].get("components", {})
-            resolved = {name: _resolved(shelf, context, name, spec) for name, spec in components.items()}
-            return {"registered": True, "deployment": {"id": deployment["id"], "components": resolved}}
-    return {"registered": True, "deployment": None}
+    def register(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        platform = body.get("platform")
+        if not isinstance(platform, Mapping) or not all(
+            isinstance(platform.get(key), str) for key in _PLATFORM
+        ):
+            raise _Refused(400, f"platform must tell {', '.join(_PLATFORM)}")
+        with self.fleet.shelf.transaction():
+            core = self._core() or {"thing": self.thing, "components": []}
+            core.update(
+                platform={key: platform[key] for key in _PLATFORM},
+                version=str(body.get("version") or "0"),
+                modified=self.fleet.clock().isoformat(),
+            )
+            self._keep(core)
+        return {"thing": self.thing}
 
-
-def _resolved(shelf: Shelf, context: Context, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A component of a deployment with its recipe; the recipe is null when the version was deleted."""
-    component = shelf.get(context, KIND, f"{name}:{spec['componentVersion']}")
-    return {
-        "version": spec["componentVersion"],
-        "recipe": component["recipe"] if component else None,
-        "configurationUpdate": spec.get("configurationUpdate", {}),
-    }
-
-
-def _report(shelf: Shelf, context: Context, thing: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    with shelf.transaction():
-        core = shelf.get(context, CORE, thing)
+    def next(self, _body: Mapping[str, Any]) -> dict[str, Any]:
+        core = self._core()
         if core is None:
-            return {"registered": False}
-        time = now().isoformat()
-        if body.get("deployment"):
-            _progress(shelf, context, thing, body, time)
-        if "components" in body:
-            before = {(item["name"], item["version"]): item for item in core["components"]}
-            core["components"] = [_state(item, before, time) for item in body["components"]]
-        core["modified"] = time
-        shelf.put(context, CORE, thing, core)
-    return {"registered": True}
+            return {"registered": False, "deployment": None}
+        return {"registered": True, "deployment": self._waiting(core) or self._left(core)}
+
+    def report(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        with self.fleet.shelf.transaction():
+            core = self._core()
+            if core is None:
+                return {"registered": False}
+            deployment = body.get("deployment")
+            if isinstance(deployment, str) and deployment.startswith(_LEFT):
+                if body.get("status") in ENDED:
+                    core.get("taken", {}).pop(self._group(deployment.removeprefix(_LEFT)), None)
+            elif deployment:
+                self._progress(core, body)
+            time = self.fleet.clock().isoformat()
+            if "components" in body:
+                before = {(item["name"], item["version"]): item for item in core["components"]}
+                core["components"] = [_state(item, before, time) for item in body["components"]]
+            core["modified"] = time
+            self._keep(core)
+        return {"registered": True}
+
+    def _waiting(self, core: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The oldest deployment that the device has not ended; one that cannot be on it has failed."""
+        for execution in self.fleet.of_thing(self.context, self.thing):
+            deployment = self.fleet.shelf.get(self.context, DEPLOYMENT, execution["deployment"])
+            if execution["status"] in ENDED or deployment is None:
+                continue
+            target = deployment["request"]["targetArn"]
+            mine = Part(_short(target), deployment["request"].get("components", {}))
+            try:
+                components = union_of([*self._others(core, target), mine])
+            except VersionConflict as conflict:
+                self._refuse(execution, conflict)
+                continue
+            return {
+                "id": deployment["id"],
+                "name": deployment["name"],
+                "target": target,
+                "policies": policies_of(deployment),
+                "components": self._resolved(components),
+            }
+        return None
+
+    def _left(self, core: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What is left to run when the device has left a thing group."""
+        targets = self.fleet.targets_of(self.context, self.thing)
+        for target in core.get("taken", {}):
+            if target not in targets:
+                return {
+                    "id": f"{_LEFT}{_short(target).partition('/')[2]}",
+                    "name": f"{self.thing} has left {_short(target)}",
+                    "target": target,
+                    "policies": policies_of({"request": {}}),
+                    "components": self._resolved(union_of(self._others(core, target))),
+                }
+        return None
+
+    def _others(self, core: Mapping[str, Any], target: str) -> list[Part]:
+        """What the device's other targets have put there, the oldest first."""
+        targets = self.fleet.targets_of(self.context, self.thing)
+        taken = sorted(core.get("taken", {}).items(), key=lambda item: item[1]["time"])
+        return [
+            Part(_short(other), record["components"])
+            for other, record in taken
+            if other in targets and other != target
+        ]
+
+    def _resolved(self, components: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Components with their recipes; the recipe is null when the version was deleted."""
+        answer = {}
+        for name, spec in components.items():
+            component = self.fleet.shelf.get(self.context, KIND, f"{name}:{spec['componentVersion']}")
+            answer[name] = {
+                "version": spec["componentVersion"],
+                "recipe": component["recipe"] if component else None,
+                "configurationUpdate": spec.get("configurationUpdate", {}),
+                "runWith": spec.get("runWith", {}),
+                "root": True,
+            }
+        return answer
+
+    def _refuse(self, execution: dict[str, Any], conflict: VersionConflict) -> None:
+        with self.fleet.shelf.transaction():
+            self.fleet.end(
+                self.context,
+                execution,
+                "FAILED",
+                reason=str(conflict),
+                detailed="FAILED_NO_STATE_CHANGE",
+                errors=["DEPLOYMENT_FAILURE", "NO_AVAILABLE_COMPONENT_VERSION"],
+                errorTypes=["REQUEST_ERROR"],
+            )
+
+    def _progress(self, core: dict[str, Any], body: Mapping[str, Any]) -> None:
+        """Take down how a deployment goes. An end is final; later words about it are dropped."""
+        execution = self.fleet.shelf.get(self.context, EXECUTION, f"{self.thing}/{body['deployment']}")
+        deployment = self.fleet.shelf.get(self.context, DEPLOYMENT, body["deployment"])
+        status, detailed = body.get("status"), body.get("detailed")
+        if execution is None or deployment is None:
+            raise _Refused(404, f"the device {self.thing} has no deployment {body['deployment']}")
+        if status not in _STATUSES:
+            raise _Refused(
+                400, f"{status!r} is no status of a deployment; it is one of {', '.join(_STATUSES)}"
+            )
+        if detailed not in (None, *_DETAILED):
+            raise _Refused(400, f"{detailed!r} is no detailed status; it is one of {', '.join(_DETAILED)}")
+        if execution["status"] in ENDED:
+            return
+        if status == "SUCCEEDED":
+            target, components = (
+                deployment["request"]["targetArn"],
+                deployment["request"].get("components", {}),
+            )
+            record = {"time": self.fleet.clock().isoformat(), "components": components}
+            core["taken"] = {**core.get("taken", {}), target: record}
+        self.fleet.end(
+            self.context,
+            execution,
+            status,
+            reason=str(body.get("reason") or ""),
+            detailed=detailed or ("SUCCESSFUL" if status == "SUCCEEDED" else None),
+            errors=[str(error)[:255] for error in body.get("errors", [])],
+            errorTypes=[str(kind)[:255] for kind in body.get("errorTypes", [])],
+        )
+
+    def _core(self) -> dict[str, Any] | None:
+        return self.fleet.shelf.get(self.context, CORE, self.thing)
+
+    def _keep(self, core: dict[str, Any]) -> None:
+        self.fleet.shelf.put(self.context, CORE, self.thing, core)
+
+    def _group(self, name: str) -> str:
+        return self.context.arn("iot", f"thinggroup/{name}")
 
 
-def _progress(shelf: Shelf, context: Context, thing: str, body: Mapping[str, Any], time: str) -> None:
-    """Take down how a deployment goes on a device. An end is final; later words about it are dropped."""
-    name = f"{thing}/{body['deployment']}"
-    execution = shelf.get(context, EXECUTION, name)
-    deployment = shelf.get(context, DEPLOYMENT, body["deployment"])
-    status = body.get("status")
-    if execution is None or deployment is None:
-        raise _Refused(404, f"the device {thing} has no deployment {body['deployment']}")
-    if status not in _STATUSES:
-        raise _Refused(400, f"{status!r} is no status of a deployment; it is one of {', '.join(_STATUSES)}")
-    if execution["status"] in ENDED:
-        return
-    execution.update(
-        status=status,
-        modified=time,
-        reason=str(body.get("reason") or ""),
-        errors=[str(error)[:255] for error in body.get("errors", [])],
-        errorTypes=[str(kind)[:255] for kind in body.get("errorTypes", [])],
-    )
-    shelf.put(context, EXECUTION, name, execution)
-    if status in ENDED and deployment["status"] == "ACTIVE":
-        deployment["status"] = "COMPLETED" if status == "SUCCEEDED" else "FAILED"
-        shelf.put(context, DEPLOYMENT, deployment["id"], deployment)
+def _short(target: str) -> str:
+    return target.split(":", 5)[5]
 
 
 def _state(

@@ -40,7 +40,7 @@ def answer(emulator: Emulator, path: str, body: Mapping[str, Any]) -> tuple[int,
     if kind == "worker":
         return workers.handle(emulator.board, rest, body)
     if kind == "device":
-        return devices.handle(emulator.shelf, rest, body)
+        return devices.handle(emulator.shelf, rest, body, clock=emulator.clock)
     if kind == "training":
         return _interrupt(emulator, body)
     if kind == "human-task-ui":

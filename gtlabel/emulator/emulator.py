@@ -200,7 +200,9 @@ class Emulator:
         services = {
             "sagemaker": {**labeling, **trainings, **tags},
             "logs": logs.operations(),
-            "greengrassv2": greengrass.operations(self.shelf, lambda context: self.aws(context).s3),
+            "greengrassv2": greengrass.operations(
+                self.shelf, lambda context: self.aws(context).s3, clock=self.clock
+            ),
         }
         return {
             service: {name: self._prepared(operation) for name, operation in operations.items()}

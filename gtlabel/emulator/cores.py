@@ -1,0 +1,126 @@
+"""Core devices as the API shows them: what they last said of themselves, and of their deployments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gtlabel.emulator.api import Context
+from gtlabel.emulator.deployments import paged, unknown
+from gtlabel.emulator.fleet import CORE, DEPLOYMENT, Fleet, name_of, time_of
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """The operations on core devices.
+
+    Args:
+        fleet: the devices.
+    """
+
+    fleet: Fleet
+
+    def list_cores(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
+        """ListCoreDevices: all, or those in a thing group, with a status, with a runtime."""
+        cores = self.fleet.shelf.all(context, CORE)
+        if "thingGroupArn" in params:
+            members = self._members(context, params["thingGroupArn"])
+            cores = [core for core in cores if core["thing"] in members]
+        rows = [
+            row
+            for row in map(_core_row, cores)
+            if params.get("status") in (None, row["status"])
+            and params.get("runtime") in (None, row["runtime"])
+        ]
+        return paged(rows, params, "coreDevices")
+
+    def get_core(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
+        """GetCoreDevice."""
+        core = self._core(context, params["coreDeviceThingName"])
+        return {**_core_row(core), "coreVersion": core["version"], "tags": core.get("tags", {})}
+
+    def delete_core(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
+        """DeleteCoreDevice; the device registers again when it comes back."""
+        thing = self._core(context, params["coreDeviceThingName"])["thing"]
+        self.fleet.shelf.delete(context, CORE, thing)
+        return {}
+
+    def list_effective(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
+        """ListEffectiveDeployments: what one device was asked for, the latest word first."""
+        thing = params["coreDeviceThingName"]
+        self._core(context, thing)
+        rows = []
+        for execution in self.fleet.of_thing(context, thing):
+            document = self.fleet.shelf.get(context, DEPLOYMENT, execution["deployment"])
+            if document is not None:
+                rows.append(_effective_row(context, document, execution))
+        rows.sort(key=lambda row: row["modifiedTimestamp"], reverse=True)
+        return paged(rows, params, "effectiveDeployments")
+
+    def list_installed(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
+        """ListInstalledComponents, as the device last reported them; without a filter only the roots."""
+        core = self._core(context, params["coreDeviceThingName"])
+        roots = params.get("topologyFilter", "ROOT") == "ROOT"
+        rows = [
+            _installed_row(core, item) for item in core["components"] if item.get("root", True) or not roots
+        ]
+        return paged(rows, params, "installedComponents")
+
+    def _members(self, context: Context, group: str) -> list[str]:
+        if group != context.arn("iot", group.split(":", 5)[5]):
+            return []
+        return self.fleet.things.members(context, name_of(group))
+
+    def _core(self, context: Context, thing: str) -> dict[str, Any]:
+        core = self.fleet.shelf.get(context, CORE, thing)
+        if core is None:
+            raise unknown("coreDevice", thing)
+        return core
+
+
+def _core_row(core: Mapping[str, Any]) -> dict[str, Any]:
+    broken = any(item["state"] == "BROKEN" for item in core["components"])
+    return {
+        "coreDeviceThingName": core["thing"],
+        "status": "UNHEALTHY" if broken else "HEALTHY",
+        "lastStatusUpdateTimestamp": time_of(core["modified"]),
+        "platform": core["platform"]["os"],
+        "architecture": core["platform"]["architecture"],
+        "runtime": core["platform"]["runtime"],
+    }
+
+
+def _effective_row(
+    context: Context, document: Mapping[str, Any], execution: Mapping[str, Any]
+) -> dict[str, Any]:
+    row = {
+        "deploymentId": document["id"],
+        "deploymentName": document["name"],
+        "iotJobId": document["job"],
+        "iotJobArn": context.arn("iot", f"job/{document['job']}"),
+        "targetArn": document["request"]["targetArn"],
+        "coreDeviceExecutionStatus": execution["status"],
+        "creationTimestamp": time_of(execution["created"]),
+        "modifiedTimestamp": time_of(execution["modified"]),
+    }
+    if execution.get("reason"):
+        row["reason"] = execution["reason"]
+    errors, types = execution.get("errors", []), execution.get("errorTypes", [])
+    if execution["status"] in ("FAILED", "REJECTED") or errors or types:
+        row["statusDetails"] = {"errorStack": errors, "errorTypes": types}
+    return row
+
+
+def _installed_row(core: Mapping[str, Any], item: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "componentName": item["name"],
+        "componentVersion": item["version"],
+        "lifecycleState": item["state"],
+        "lifecycleStateDetails": item.get("details") or item["state"],
+        "isRoot": item.get("root", True),
+        "lastStatusChangeTimestamp": time_of(item["changed"]),
+        "lastReportedTimestamp": time_of(core["modified"]),
+        "lastInstallationSource": item.get("source", core["thing"]),
+        "lifecycleStatusCodes": [],
+    }
