@@ -74,7 +74,7 @@ def test_a_component_becomes_deployable_and_its_artifact_is_pinned(
 ) -> None:
     component = published(greengrass, bundle)
     assert component.version == "1.0.0"
-    assert component.artifact == f"s3://{BUCKET}/components/{NAME}/1.0.0/bundle.zip"
+    assert component.artifact == f"s3://{BUCKET}/components/{NAME}/1.0.0/{bundle.sha256[:12]}/bundle.zip"
     described = greengrass.aws.greengrass.describe_component(arn=component.arn)
     assert described["status"]["componentState"] == "DEPLOYABLE"
     assert {platform["attributes"]["os"] for platform in described["platforms"]} == {"linux", "darwin"}
@@ -276,7 +276,7 @@ def test_a_deployment_takes_the_place_of_the_one_before(greengrass: Account) -> 
     effective = client.list_effective_deployments(coreDeviceThingName="camera")["effectiveDeployments"]
     assert {item["deploymentId"]: item["coreDeviceExecutionStatus"] for item in effective} == {
         first: "CANCELED",
-        second: "SUCCEEDED",
+        second: "COMPLETED",
     }
     assert client.get_deployment(deploymentId=second)["deploymentStatus"] == "COMPLETED"
 

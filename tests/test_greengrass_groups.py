@@ -125,5 +125,7 @@ def test_a_device_hears_of_the_policies_and_tells_how_it_ended(cloud: Account) -
     assert heard["failureHandlingPolicy"] == "DO_NOTHING"
     assert heard["componentUpdatePolicy"] == {"action": "SKIP_NOTIFY_COMPONENTS", "timeoutInSeconds": 60}
     cloud.take("one", status="FAILED", detailed="FAILED_ROLLBACK_COMPLETE", reason="it crashed")
+    listed = cloud.aws.greengrass.list_effective_deployments(coreDeviceThingName="one")
+    assert listed["effectiveDeployments"][0]["reason"] == "FAILED_ROLLBACK_COMPLETE: it crashed"
     deploy(cloud, target, app="1.0.0")
     assert cloud.take("one")["policies"]["failureHandlingPolicy"] == "ROLLBACK"

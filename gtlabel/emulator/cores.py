@@ -8,7 +8,7 @@ from typing import Any
 
 from gtlabel.emulator.api import Context
 from gtlabel.emulator.deployments import paged, unknown
-from gtlabel.emulator.fleet import CORE, DEPLOYMENT, Fleet, name_of, time_of
+from gtlabel.emulator.fleet import CORE, DEPLOYMENT, Fleet, is_group, name_of, time_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +94,27 @@ def _core_row(core: Mapping[str, Any]) -> dict[str, Any]:
 def _effective_row(
     context: Context, document: Mapping[str, Any], execution: Mapping[str, Any]
 ) -> dict[str, Any]:
+    target, status = document["request"]["targetArn"], execution["status"]
     row = {
         "deploymentId": document["id"],
         "deploymentName": document["name"],
         "iotJobId": document["job"],
         "iotJobArn": context.arn("iot", f"job/{document['job']}"),
-        "targetArn": document["request"]["targetArn"],
-        "coreDeviceExecutionStatus": execution["status"],
+        "targetArn": target,
+        # The same good end has two names:
+        # https://docs.aws.amazon.com/greengrass/v2/APIReference/API_EffectiveDeployment.html
+        "coreDeviceExecutionStatus": "COMPLETED"
+        if status == "SUCCEEDED" and not is_group(target)
+        else status,
         "creationTimestamp": time_of(execution["created"]),
         "modifiedTimestamp": time_of(execution["modified"]),
     }
-    if execution.get("reason"):
-        row["reason"] = execution["reason"]
+    # A nucleus writes its own word before the reason; after a good end there is nothing but that word.
+    words = [word for word in (execution.get("detailed"), execution.get("reason")) if word]
+    if words:
+        row["reason"] = ": ".join(words)
     errors, types = execution.get("errors", []), execution.get("errorTypes", [])
-    if execution["status"] in ("FAILED", "REJECTED") or errors or types:
+    if status in ("FAILED", "REJECTED") or errors or types:
         row["statusDetails"] = {"errorStack": errors, "errorTypes": types}
     return row
 
