@@ -46,7 +46,8 @@
     │   └── TrainingGoesOnError       nobody follows it any more
     ├── RecordIOError                 a channel's bytes            (ValueError)
     ├── ArtifactError                 a model.tar.gz and what is in it (ValueError)
-    │   └── ConversionError           an operator we do not convert
+    │   ├── ConversionError           an operator we do not convert
+    │   └── QuantizationError         8 bits that cannot be had
     ├── EvaluationError               answers that cannot be judged (ValueError)
     ├── PredictionError               pictures that are not there  (LookupError)
     ├── EdgeError
@@ -55,6 +56,8 @@
     │   ├── ComponentVersionTakenError
     │   ├── DeviceNotFoundError                                    (LookupError)
     │   ├── FramesNotFoundError       no device kept any there     (LookupError)
+    │   ├── RevisionNotFoundError     nothing to go back to        (LookupError)
+    │   ├── DeploymentChangedError    by somebody else meanwhile
     │   └── DeploymentEndedError      failed, or not done in time
     ├── EngineError                   our own Ground Truth
     │   ├── StoreError                its database; nothing was written
@@ -168,14 +171,17 @@ from gtlabel.errors.models import (
     ChannelError,
     ComponentVersionTakenError,
     ConversionError,
+    DeploymentChangedError,
     DeploymentEndedError,
     DeviceNotFoundError,
     EdgeError,
     EvaluationError,
     FramesNotFoundError,
     PredictionError,
+    QuantizationError,
     RecipeError,
     RecordIOError,
+    RevisionNotFoundError,
     TrainingDataError,
     TrainingEndedError,
     TrainingError,
@@ -207,6 +213,7 @@ __all__ = [
     "DatabaseVersionError",
     "DatasetError",
     "DatasetInUseError",
+    "DeploymentChangedError",
     "DeploymentEndedError",
     "DeviceNotFoundError",
     "EdgeError",
@@ -247,9 +254,11 @@ __all__ = [
     "PortInUseError",
     "PredictionError",
     "PreflightError",
+    "QuantizationError",
     "RecipeError",
     "RecordIOError",
     "RequestError",
+    "RevisionNotFoundError",
     "SettingsError",
     "StateInUseError",
     "StorageDeniedError",

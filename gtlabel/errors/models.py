@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gtlabel.errors.root import GtlabelError
 
 
@@ -129,6 +131,10 @@ class ConversionError(ArtifactError):
     """A network that cannot be converted."""
 
 
+class QuantizationError(ArtifactError):
+    """A network that cannot be made to compute in 8 bits."""
+
+
 class EvaluationError(GtlabelError, ValueError):
     """A classifier's answers that cannot be judged."""
 
@@ -154,7 +160,8 @@ class ComponentVersionTakenError(EdgeError):
 
     def __init__(self, name: str, version: str) -> None:
         super().__init__(
-            f"version {version} of the component {name} exists with other content; use a higher --version"
+            f"version {version} of the component {name} exists with other content; "
+            "name a higher --version, or none to take the next"
         )
         self.name = name
         self.version = version
@@ -175,19 +182,63 @@ class FramesNotFoundError(EdgeError, LookupError):
     """A place where no device kept a frame for people to label."""
 
 
+class RevisionNotFoundError(EdgeError, LookupError):
+    """A target that has no earlier revision to go back to, or not the one that was named."""
+
+    def __init__(self, component: str, target: str, version: str | None, known: list[str]) -> None:
+        wanted = f"version {version}" if version else "an earlier version that went well"
+        sentence = f"{target} never had {wanted} of {component}"
+        if version is None:
+            sentence = f"{target} has no {wanted} of {component} to go back to"
+        super().__init__(
+            sentence
+            + (f"; it had {', '.join(known)}" if known else "")
+            + f"; see gtlabel deploy list --to {target}"
+        )
+        self.component = component
+        self.target = target
+        self.version = version
+
+
+class DeploymentChangedError(EdgeError):
+    """Somebody else deployed to the target after it was looked at; nothing was deployed."""
+
+    def __init__(self, target: str, deployment: str) -> None:
+        super().__init__(
+            f"somebody deployed to {target} in the meantime ({deployment}), and that would be lost; "
+            "run the same command again to see what it changes now"
+        )
+        self.target = target
+        self.deployment = deployment
+
+
 class DeploymentEndedError(EdgeError):
     """A deployment that a device did not bring to a good end.
 
     Attributes:
         timed_out: whether it may still be going on.
+        devices: how far each device came, where there are several.
+        undone: what became of the last good version, where it was deployed again.
     """
 
     def __init__(
-        self, deployment: str, thing: str, status: str, reason: str, *, timed_out: bool = False
+        self,
+        deployment: str,
+        thing: str,
+        status: str,
+        reason: str,
+        *,
+        timed_out: bool = False,
+        devices: Sequence[object] = (),
+        undone: str = "",
     ) -> None:
         verb = "is still" if timed_out else "ended as"
-        super().__init__(f"the deployment {deployment} {verb} {status} on {thing}: {reason}")
+        sentence = f"the deployment {deployment} {verb} {status} on {thing}: {reason}"
+        super().__init__(f"{sentence}; {undone}" if undone else sentence)
         self.deployment = deployment
         self.thing = thing
         self.status = status
+        self.reason = reason
         self.timed_out = timed_out
+        self.devices = tuple(devices)
+        self.undone = undone

@@ -41,7 +41,7 @@ class Network:
             ArtifactError: if it is not a network of ours.
             MissingExtraError: if onnxruntime is not installed.
         """
-        runtime = _onnxruntime()
+        runtime = load_onnxruntime()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -88,7 +88,12 @@ class Network:
         return np.concatenate(rows) if rows else np.empty((0, len(self.classes)), dtype=np.float32)
 
 
-def _onnxruntime() -> Any:
+def load_onnxruntime() -> Any:
+    """Import onnxruntime with its telemetry off.
+
+    Raises:
+        MissingExtraError: if it is not installed.
+    """
     # From 1.29 on the official Linux wheels report to Microsoft unless this is set before the import
     # (contract/deployment.md §4.4).
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
