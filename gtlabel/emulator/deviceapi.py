@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from gtlabel.errors import EdgeError, EmulatorNotReadyError
@@ -18,6 +19,7 @@ def http_api(aws: Aws) -> DeviceApi:
     """The device API of the emulator that `aws` points to."""
     import urllib.error
     import urllib.request
+    from http.client import HTTPException
 
     address = aws.greengrass.meta.endpoint_url.rstrip("/")
     if address.endswith(".amazonaws.com"):
@@ -38,10 +40,15 @@ def http_api(aws: Aws) -> DeviceApi:
                 return answer
         except urllib.error.HTTPError as error:
             text = error.read().decode("utf-8", "replace")
+            if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                # It is going down, or coming up.
+                raise EmulatorNotReadyError(
+                    f"the emulator at {address} answers {error.code}: {text}"
+                ) from error
             raise EdgeError(
                 f"{address} answered {path} of the device API with {error.code}: {text}"
             ) from error
-        except (OSError, ValueError) as error:
+        except (OSError, HTTPException, ValueError) as error:
             raise EmulatorNotReadyError(f"no emulator answers at {address}: {error}") from error
 
     return call

@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gtlabel.edge.bundle import extract
+from gtlabel.edge.component import artifact_uri
 from gtlabel.errors import EdgeError
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
+
+
+class NetworkAway(Exception):  # noqa: N818 - it is no fault of anybody's, and passes
+    """The S3 that artifacts come from does not answer."""
 
 
 def fetch_artifacts(
@@ -25,20 +30,30 @@ def fetch_artifacts(
     Raises:
         EdgeError: if one is not there any more, or is not what it was when the component was created.
         BundleError: if an archive is damaged or would write outside its folder.
+        NetworkAway: if S3 does not answer; what was fetched before is not fetched again.
+        OSError: if there is no room for them. What lies at its final place is always whole.
     """
     for artifact in artifacts:
-        uri = S3Uri(artifact["Uri"])
+        uri = S3Uri(artifact_uri(artifact))
         file = packages / "artifacts" / name / version / uri.name
         # What is there already may be in use, and versions never change: it is left alone.
         fetched = not _holds(file, artifact.get("Digest"))
         if fetched:
             _fetch(s3, uri, str(artifact.get("Digest", "")), file)
+        _permit(file, artifact)
         if artifact.get("Unarchive", "NONE") == "ZIP":
             unpacked = packages / "artifacts-unarchived" / name / version / uri.name.removesuffix(".zip")
             if fetched and unpacked.exists():
+                # The version was deleted and made anew: what lies there is another's.
                 shutil.rmtree(unpacked)
             if not unpacked.exists():
                 extract(file, unpacked)
+
+
+def _permit(file: Path, artifact: Mapping[str, Any]) -> None:
+    """Let a file be run that the recipe says may be: `Permission.Execute` of OWNER or ALL."""
+    who = (artifact.get("Permission") or {}).get("Execute", "NONE")
+    file.chmod(0o755 if who in ("OWNER", "ALL") else 0o644)
 
 
 def _holds(file: Path, digest: object) -> bool:
@@ -54,7 +69,7 @@ def _text(digest: bytes) -> str:
 
 
 def _fetch(s3: S3Client, uri: S3Uri, digest: str, file: Path) -> None:
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
 
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f"{file.name}.part")
@@ -65,12 +80,18 @@ def _fetch(s3: S3Client, uri: S3Uri, digest: str, file: Path) -> None:
             for block in body.iter_chunks(1 << 20):
                 actual.update(block)
                 sink.write(block)
+        if _text(actual.digest()) != digest:
+            raise EdgeError(
+                f"the artifact {uri} is not the one the component was created with (its SHA-256 differs); "
+                "objects of components must never be overwritten"
+            )
+        temporary.replace(file)
     except ClientError as error:
-        raise EdgeError(f"the artifact {uri} cannot be fetched: {error.response['Error']['Code']}") from error
-    if _text(actual.digest()) != digest:
-        temporary.unlink()
-        raise EdgeError(
-            f"the artifact {uri} is not the one the component was created with (its SHA-256 differs); "
-            "objects of components must never be overwritten"
-        )
-    temporary.replace(file)
+        code = error.response["Error"]["Code"]
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+            raise NetworkAway(f"the artifact {uri} cannot be fetched: {code}") from error
+        raise EdgeError(f"the artifact {uri} cannot be fetched: {code}") from error
+    except BotoCoreError as error:
+        raise NetworkAway(f"the artifact {uri} cannot be fetched: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,13 +1,17 @@
 """What a nucleus does with a recipe: choose a manifest, keep a configuration, fill in variables.
 
-The rules are those of `contract/deployment.md` section 3, as nucleus lite applies them.
+The rules are those of `contract/deployment.md` section 3; where the classic nucleus and nucleus lite
+differ, the platform's `runtime` tells which of them applies.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -54,17 +58,16 @@ def choose_manifest(recipe: Mapping[str, Any], platform: Mapping[str, str]) -> d
     Raises:
         RecipeError: if there is none; nucleus lite passes over manifests that do not name a runtime.
     """
+    lite = platform.get("runtime") == "aws_nucleus_lite"
     for manifest in recipe.get("Manifests", []):
         wanted = manifest.get("Platform") or {}
-        if "runtime" in wanted and all(
-            value == "*" or platform.get(key) == value for key, value in wanted.items()
+        if ("runtime" in wanted or not lite) and all(
+            _fits(str(value), platform.get(key), lite) for key, value in wanted.items()
         ):
             return dict(manifest)
     has = ", ".join(f"{key} {value}" for key, value in sorted(platform.items()))
-    raise RecipeError(
-        f"No Manifest was found in {recipe.get('ComponentName')} for this device ({has}); "
-        'each Platform needs "runtime": "*" for nucleus lite'
-    )
+    hint = '; each Platform needs "runtime": "*" for nucleus lite' if lite else ""
+    raise RecipeError(f"No Manifest was found in {recipe.get('ComponentName')} for this device ({has}){hint}")
 
 
 def update_configuration(
@@ -125,22 +128,70 @@ def fill(text: str, variables: Mapping[str, str], configuration: Mapping[str, An
     return _VARIABLE.sub(value, text)
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One script of a lifecycle.
+
+    Attributes:
+        timeout: in seconds; None when the recipe does not say.
+        environ: what it adds to its environment.
+        skip_if: when it is not run: `onpath PROGRAM` or `exists FILE`.
+    """
+
+    script: str
+    timeout: float | None
+    environ: dict[str, Any]
+    skip_if: str
+
+
 def steps_of(manifest: Mapping[str, Any], recipe: Mapping[str, Any]) -> Mapping[str, Any]:
     """The lifecycle of a manifest, or the recipe's own when the manifest has none."""
     return manifest.get("Lifecycle") or recipe.get("Lifecycle") or {}
 
 
-def step_of(lifecycle: Mapping[str, Any], name: str) -> tuple[str, float | None, dict[str, str]] | None:
-    """A step's script, its time-out in seconds and its environment; None when there is no such step."""
-    step = lifecycle.get(name)
+def step_of(lifecycle: Mapping[str, Any], name: str) -> Step | None:
+    """A step of a lifecycle; None when there is no such step."""
+    # The classic nucleus takes any spelling; what lite does not take was refused before.
+    step = {key.lower(): value for key, value in lifecycle.items()}.get(name)
     if step is None:
         return None
     common = lifecycle.get("Setenv") or {}
     if isinstance(step, str):
-        return step, None, dict(common)
+        return Step(step, None, dict(common), "")
     timeout = step.get("Timeout")
     seconds = float(timeout) if timeout is not None else None
-    return step["Script"], seconds, {**common, **(step.get("Setenv") or {})}
+    return Step(
+        step["Script"], seconds, {**common, **(step.get("Setenv") or {})}, str(step.get("Skipif") or "")
+    )
+
+
+def skipped(condition: str, path: str) -> bool:
+    """Whether a step is not run, because what it would bring is there.
+
+    Args:
+        condition: `onpath PROGRAM`, `exists FILE`, or nothing.
+        path: where programs are looked for.
+    """
+    kind, _, what = condition.strip().partition(" ")
+    if kind == "onpath":
+        return shutil.which(what.strip(), path=path) is not None
+    return kind == "exists" and Path(what.strip()).exists()
+
+
+def as_floats(value: Any) -> Any:
+    """A configuration as a component gets it back: whole numbers may be floats on a core, and are here."""
+    if isinstance(value, Mapping):
+        return {key: as_floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_floats(item) for item in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _fits(wanted: str, value: str | None, lite: bool) -> bool:
+    if wanted == "*" or wanted == value:
+        return True
+    pattern = not lite and len(wanted) > 1 and wanted[0] == wanted[-1] == "/"
+    return pattern and value is not None and re.fullmatch(wanted[1:-1], value) is not None
 
 
 def _look_up(configuration: Mapping[str, Any], pointer: str) -> Any:
