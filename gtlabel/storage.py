@@ -180,6 +180,38 @@ def write_new(s3: S3Client, uri: S3Uri, body: bytes, content_type: str = "applic
                     raise
 
 
+def write_over(
+    s3: S3Client, before: StoredObject, body: bytes, content_type: str = "application/octet-stream"
+) -> bool:
+    """Write an object in place of exactly the one that was read; say whether it was written.
+
+    Of several who read it and write it anew, one is told yes; the others read it again
+    (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+    """
+    from botocore.exceptions import ClientError
+
+    uri = before.uri
+    with explained("s3:PutObject", uri):
+        try:
+            s3.put_object(
+                Bucket=uri.bucket,
+                Key=uri.key,
+                Body=body,
+                ContentType=content_type,
+                IfMatch=f'"{before.etag}"',
+            )
+        except ClientError as error:
+            # The last is the answer where it was deleted in the meantime.
+            if error.response["Error"]["Code"] in (
+                "PreconditionFailed",
+                "ConditionalRequestConflict",
+                "NoSuchKey",
+            ):
+                return False
+            raise
+    return True
+
+
 def write_lines(s3: S3Client, uri: S3Uri, lines: Iterable[bytes]) -> int:
     """Write lines, each ended by a newline, as one object; return how many there were. See `write_chunks`."""
     count = 0

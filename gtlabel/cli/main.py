@@ -14,6 +14,7 @@ from gtlabel.cli import (
     demo,
     deploy,
     doctor,
+    edge,
     estimate,
     evaluate,
     jobs,
@@ -55,6 +56,7 @@ app.add_typer(train.app, name="train")
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.add_typer(deploy.app, name="deploy")
+app.add_typer(edge.app, name="edge")
 app.command("notify")(notify.notify)
 app.command("policy")(policy.policy)
 app.command("stack")(stack.stack)
