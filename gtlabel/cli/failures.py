@@ -59,7 +59,7 @@ def _explained(error: Exception) -> tuple[str, int] | None:
             return sentence, TIMED_OUT
         return sentence, STOPPED if error.status == "Stopped" else FAILED
     if isinstance(error, DeploymentEndedError):
-        return str(error), FAILED
+        return str(error), TIMED_OUT if error.timed_out else FAILED
     if isinstance(error, TrainingGoesOnError):
         return str(error), 1 if error.reason else INTERRUPTED
     if isinstance(error, GtlabelError):

@@ -9,34 +9,67 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gtlabel.edge.bundle import Bundle
-from gtlabel.errors import RecipeError, UriError
+from gtlabel.edge.recipes import (
+    FORMAT_VERSION,
+    VERSION,
+    artifact_uri,
+    check_recipe,
+    format_problems,
+    portability_problems,
+)
+from gtlabel.errors import RecipeError
 from gtlabel.uris import S3Uri
+
+__all__ = [
+    "artifact_uri",
+    "check_recipe",
+    "checked_configuration",
+    "component_recipe",
+    "configured",
+    "content_digest",
+    "default_configuration",
+    "format_problems",
+    "known_content",
+    "next_version",
+    "portability_problems",
+]
 
 # The prefix was the DeepLens service's rule; it is only a habit now (contract/deployment.md 1.3).
 DEFAULT_NAME = "deeplens-classifier"
-FORMAT_VERSION = "2020-01-25"
 # macOS is no Greengrass platform of the lite nucleus; developers run the emulated device on it.
 _SYSTEMS = ("linux", "darwin")
+PUBLISHER = "gtlabel"
 
-# Names become folders on the device, so one of dots alone is none.
-_NAME = re.compile(r"(?!\.+$)[a-zA-Z0-9_.-]{1,128}")
-_NUMBER = r"(?:0|[1-9][0-9]{0,5})"
-_VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?")
-_TOP_LEVEL = {
-    "RecipeFormatVersion", "ComponentName", "ComponentVersion", "ComponentDescription", "ComponentPublisher",
-    "ComponentType", "ComponentSource", "ComponentConfiguration", "ComponentDependencies", "Manifests",
-    "Lifecycle",
-}  # fmt: skip
-_MANIFEST = {"Name", "Platform", "Lifecycle", "Selections", "Artifacts"}
-_ARTIFACT = {"Uri", "Unarchive", "Permission", "Digest", "Algorithm"}
-_STEPS = {"bootstrap", "install", "run", "startup", "shutdown", "recover"}
-_STEP = {"Script", "RequiresPrivilege", "Skipif", "Timeout", "Setenv"}
-# What nucleus lite does not have; classic takes all of it.
-_CLASSIC_ONLY = {"shutdown", "recover"}
+# What the program is called with, by the names of the configuration.
+_OPTIONS = {
+    "folder": "--folder",
+    "watch": "--watch",
+    "camera": "--camera",
+    "cameraCommand": "--camera-command",
+    "every": "--every",
+    "threshold": "--threshold",
+    "top": "--top",
+    "debounce": "--debounce",
+    "announce": "--announce",
+    "model": "--model",
+    "mqtt": "--mqtt",
+    "topic": "--topic",
+    "ipc": "--ipc",
+    "unsure": "--unsure",
+    "unsureBelow": "--unsure-below",
+    "unsureBudget": "--unsure-budget",
+}
+# What lies in the configuration for us and for the nucleus, and is nobody's setting.
+_OWN = ("accessControl", "content")
+_TOPIC = "gtlabel/{iot:thingName}/infer"
+# Packages are unpacked onto slow cards; the nucleus's own 120 seconds are not enough for that.
+_INSTALL_SECONDS = 900
+# An environment is a quarter of a gigabyte: the three that were used last are kept, to go back to.
+_TIDY = 'ls -dt venv-* | tail -n +4 | while read -r old; do rm -rf "$old"; done'
 
 
 def component_recipe(
@@ -49,7 +82,8 @@ def component_recipe(
 ) -> dict[str, Any]:
     """The recipe of a bundle that lies at `artifact`, fit for the classic and the lite nucleus.
 
-    Installing runs the self-test, so a device that computes something else never starts the program.
+    Installing makes a virtual environment and runs the self-test in it, so a device that computes something
+    else never starts the program.
 
     Args:
         bundle: what the component runs.
@@ -61,23 +95,34 @@ def component_recipe(
     Raises:
         RecipeError: if a name or version is none that Greengrass takes.
     """
-    program = "{artifacts:decompressedPath}/" + artifact.name.removesuffix(".zip") + "/run.py"
-    call = f'"{{configuration:/python}}" -u "{program}"'
+    unpacked = "{artifacts:decompressedPath}/" + artifact.name.removesuffix(".zip")
+    # Named after what it is made of: a version that changes nothing else finds it again.
+    environment = f"venv-{bundle.sha256[:12]}"
+    given = " ".join(f'{option} "{{configuration:/{key}}}"' for key, option in _OPTIONS.items())
+    install = f'"{{configuration:/python}}" "{unpacked}/install.py" --venv "{{work:path}}/{environment}"'
     lifecycle = {
         "Setenv": {"ORT_DISABLE_TELEMETRY": "1"},
-        "install": {"Script": f"{call} --selftest"},
+        "install": {
+            "Script": f'cd "{{work:path}}"\n{install} || exit\ntouch {environment}\n{_TIDY}',
+            "Timeout": _INSTALL_SECONDS,
+        },
         "run": {
-            "Script": f'exec {call} --folder "{{configuration:/folder}}" --watch "{{configuration:/watch}}" '
-            '--threshold "{configuration:/threshold}" --top "{configuration:/top}" '
+            "Script": f'exec "{{work:path}}/{environment}/bin/python" -u "{unpacked}/run.py" {given} '
             '--thing "{iot:thingName}"'
         },
     }
+    if bundle.manifest.schema_ < 2:
+        call = f'"{{configuration:/python}}" -u "{unpacked}/run.py"'
+        first = ("folder", "watch", "threshold", "top")
+        given = " ".join(f'{_OPTIONS[key]} "{{configuration:/{key}}}"' for key in first)
+        lifecycle["install"] = {"Script": f"{call} --selftest"}
+        lifecycle["run"] = {"Script": f'exec {call} {given} --thing "{{iot:thingName}}"'}
     recipe: dict[str, Any] = {
         "RecipeFormatVersion": FORMAT_VERSION,
         "ComponentName": name,
         "ComponentVersion": version,
         "ComponentDescription": f"Tells apart {', '.join(bundle.manifest.labels)}"[:200],
-        "ComponentPublisher": "gtlabel",
+        "ComponentPublisher": PUBLISHER,
         "ComponentConfiguration": {
             "DefaultConfiguration": {**default_configuration(bundle, name), **(configuration or {})}
         },
@@ -99,23 +144,89 @@ def component_recipe(
 
 
 def default_configuration(bundle: Bundle, name: str) -> dict[str, Any]:
-    """What a deployment may change; values are strings because numbers come back as floats."""
+    """What a deployment may change; values are texts because numbers come back as floats.
+
+    An empty text is "not given" to the program, which then has its own default.
+    """
     return {
         "python": "python3",
         "folder": "images",
         "watch": "yes",
+        "camera": "",
+        "cameraCommand": "",
+        "every": "",
         "threshold": f"{bundle.manifest.threshold:g}",
         "top": "3",
-        "accessControl": {
-            "aws.greengrass.ipc.mqttproxy": {
-                f"{name}:mqttproxy:1": {
-                    "policyDescription": "publish results",
-                    "operations": ["aws.greengrass#PublishToIoTCore"],
-                    "resources": ["gtlabel/{iot:thingName}/infer"],
-                }
-            }
-        },
+        "debounce": "",
+        "announce": "every",
+        "model": "auto",
+        "mqtt": "",
+        "topic": "",
+        "ipc": "auto",
+        "unsure": "",
+        "unsureBelow": "",
+        "unsureBudget": "",
+        "accessControl": _access(name, _TOPIC),
     }
+
+
+def checked_configuration(recipe: Mapping[str, Any], configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """What a deployment sets of a recipe's configuration, in the form in which it reaches the program.
+
+    Numbers become texts, and a topic of one's own comes with the right to publish to it.
+
+    Args:
+        recipe: one that `component_recipe` wrote.
+        configuration: values by name.
+
+    Raises:
+        RecipeError: if a name is none of the recipe's, or a value cannot work.
+    """
+    known = [key for key in _defaults(recipe) if key not in _OWN]
+    values: dict[str, Any] = {}
+    for key, value in configuration.items():
+        if key not in known:
+            raise RecipeError(f"the component has no setting {key!r}; it has {', '.join(known)}")
+        if isinstance(value, bool):
+            values[key] = "yes" if value else "no"
+        elif isinstance(value, str | int | float):
+            values[key] = str(value)
+        else:
+            raise RecipeError(f"the setting {key!r} must be a text, not {value!r}")
+        # It is put into a shell's script between double quotes.
+        if found := re.search(r'["\\$`\0\n]', values[key]):
+            raise RecipeError(
+                f"the setting {key!r} cannot hold {found[0]!r}, which the device's shell would obey"
+            )
+    if topic := values.get("topic"):
+        if topic.startswith("$"):
+            raise RecipeError(f"the topic {topic!r} is reserved by AWS IoT; take one that begins otherwise")
+        values["accessControl"] = _access(recipe["ComponentName"], topic)
+    return values
+
+
+def configured(recipe: Mapping[str, Any], merge: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a component whose deployment merges something, as people may want to read it."""
+    values = {**_defaults(recipe), **merge}
+    return {key: value for key, value in values.items() if key not in _OWN}
+
+
+def _access(name: str, topic: str) -> dict[str, Any]:
+    """The right to publish to one topic through the nucleus."""
+    return {
+        "aws.greengrass.ipc.mqttproxy": {
+            f"{name}:mqttproxy:1": {
+                "policyDescription": "publish results",
+                "operations": ["aws.greengrass#PublishToIoTCore"],
+                "resources": [topic],
+            }
+        }
+    }
+
+
+def _defaults(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    configuration = recipe.get("ComponentConfiguration") or {}
+    return dict(configuration.get("DefaultConfiguration") or {})
 
 
 def content_digest(bundle: Bundle, recipe: Mapping[str, Any]) -> str:
@@ -142,159 +253,11 @@ def known_content(recipe: Mapping[str, Any]) -> str | None:
 
 def next_version(versions: Sequence[str]) -> str:
     """The version after the highest one: its patch number plus one, or 1.0.0 when there is none."""
-    released = [_numbers(version) for version in versions if _VERSION.fullmatch(version)]
+    released = [_numbers(version) for version in versions if VERSION.fullmatch(version)]
     if not released:
         return "1.0.0"
     major, minor, patch = max(released)
     return f"{major}.{minor}.{patch + 1}"
-
-
-def check_recipe(recipe: object) -> list[str]:
-    """Everything in a recipe that Greengrass or one of its nuclei would refuse, one sentence each."""
-    return format_problems(recipe) or portability_problems(recipe)
-
-
-def format_problems(recipe: object) -> list[str]:
-    """What the cloud refuses, and what it lets through although it can never work."""
-    if not isinstance(recipe, Mapping):
-        return ["the recipe is not an object"]
-    return list(_format_problems(recipe))
-
-
-def portability_problems(recipe: object) -> list[str]:
-    """What the classic nucleus takes and nucleus lite does not, in a recipe of the right format."""
-    if not isinstance(recipe, Mapping):
-        return ["the recipe is not an object"]
-    return list(_portability_problems(recipe))
-
-
-def artifact_uri(artifact: Mapping[str, Any]) -> str:
-    """An artifact's address, under either of the spellings that the cloud takes."""
-    return str(artifact.get("Uri") or artifact.get("URI") or "")
-
-
-def _format_problems(recipe: Mapping[str, Any]) -> Iterator[str]:
-    if recipe.get("RecipeFormatVersion") != FORMAT_VERSION:
-        yield f"RecipeFormatVersion must be {FORMAT_VERSION}, not {recipe.get('RecipeFormatVersion')!r}"
-    name, version = recipe.get("ComponentName"), recipe.get("ComponentVersion")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        yield f"ComponentName must be 1 to 128 letters, digits, '.', '_' or '-', not {name!r}"
-    if not isinstance(version, str) or not _VERSION.fullmatch(version) or len(version) > 64:
-        yield f"ComponentVersion must be three numbers like 1.0.0, none above 999999, not {version!r}"
-    yield from _unknown(recipe, _TOP_LEVEL, "the recipe")
-    configuration = recipe.get("ComponentConfiguration", {})
-    if not isinstance(configuration, Mapping) or set(configuration) - {"DefaultConfiguration"}:
-        yield "ComponentConfiguration must hold DefaultConfiguration and nothing else"
-    elif not isinstance(configuration.get("DefaultConfiguration", {}), Mapping):
-        yield "ComponentConfiguration.DefaultConfiguration is not an object"
-    if "Lifecycle" in recipe:
-        yield from _lifecycle_problems(recipe["Lifecycle"], "Lifecycle")
-    manifests = recipe.get("Manifests")
-    if not isinstance(manifests, list) or not manifests:
-        yield "Manifests must be a list of at least one manifest"
-        return
-    for index, manifest in enumerate(manifests):
-        where = f"Manifests[{index}]"
-        if not isinstance(manifest, Mapping):
-            yield f"{where} is not an object"
-            continue
-        yield from _unknown(manifest, _MANIFEST, where)
-        if not isinstance(manifest.get("Platform", {}), Mapping):
-            yield f"{where}.Platform is not an object"
-        yield from _lifecycle_problems(manifest.get("Lifecycle", {}), f"{where}.Lifecycle")
-        yield from _artifact_problems(manifest.get("Artifacts", []), f"{where}.Artifacts")
-
-
-def _lifecycle_problems(lifecycle: object, where: str) -> Iterator[str]:
-    if not isinstance(lifecycle, Mapping):
-        yield f"{where} is not an object"
-        return
-    steps = {key for key in lifecycle if key.lower() in _STEPS}
-    for key in sorted(set(lifecycle) - steps - {"Setenv"}):
-        yield f"{where}.{key} is no lifecycle step; the steps are {', '.join(sorted(_STEPS))}"
-    if {"run", "startup"} <= {key.lower() for key in steps}:
-        yield f"{where} has both run and startup; a component has one of them"
-    yield from _environment_problems(lifecycle, where)
-    for key in sorted(steps):
-        step = lifecycle[key]
-        if isinstance(step, Mapping):
-            yield from _unknown(step, _STEP, f"{where}.{key}")
-            yield from _environment_problems(step, f"{where}.{key}")
-            if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", str(step.get("Timeout", "0"))):
-                yield f"{where}.{key}.Timeout must be a number of seconds, not {step['Timeout']!r}"
-            step = step.get("Script")
-        if not isinstance(step, str) or not step:
-            yield f"{where}.{key} needs a script, as a text or under Script"
-
-
-def _environment_problems(part: Mapping[str, Any], where: str) -> Iterator[str]:
-    environment = part.get("Setenv", {})
-    if not isinstance(environment, Mapping) or not all(
-        isinstance(value, str | int | float) for value in environment.values()
-    ):
-        yield f"{where}.Setenv must hold texts by the names of variables"
-
-
-def _artifact_problems(artifacts: object, where: str) -> Iterator[str]:
-    if not isinstance(artifacts, list):
-        yield f"{where} is not a list"
-        return
-    names = set()
-    for index, artifact in enumerate(artifacts):
-        here = f"{where}[{index}]"
-        if not isinstance(artifact, Mapping):
-            yield f"{here} is not an object"
-            continue
-        yield from _unknown(artifact, _ARTIFACT | {"URI"}, here)
-        uri = artifact_uri(artifact)
-        try:
-            name = S3Uri(uri).name
-        except UriError:
-            yield f"{here} needs the address of an object, s3://bucket/key, as its Uri, not {uri!r}"
-            continue
-        if name in ("", ".", ".."):
-            yield f"{here} names a folder, {uri}; an artifact is one object"
-        elif name in names:
-            yield f"{here} has the file name {name!r} of another artifact"
-        names.add(name)
-        if artifact.get("Unarchive", "NONE") not in ("NONE", "ZIP"):
-            yield f"{here}.Unarchive must be NONE or ZIP, not {artifact['Unarchive']!r}"
-        for right, who in _mapping(artifact.get("Permission")).items():
-            if right not in ("Read", "Execute") or who not in ("NONE", "OWNER", "ALL"):
-                yield f"{here}.Permission.{right} must be Read or Execute with NONE, OWNER or ALL"
-
-
-def _portability_problems(recipe: Mapping[str, Any]) -> Iterator[str]:
-    lifecycles = [("Lifecycle", _mapping(recipe.get("Lifecycle")))]
-    for index, manifest in enumerate(recipe.get("Manifests", [])):
-        where = f"Manifests[{index}]"
-        platform = _mapping(manifest.get("Platform"))
-        if "runtime" not in platform:
-            yield f'{where}.Platform needs "runtime": "*"; nucleus lite finds no manifest without it'
-        for key, value in platform.items():
-            if isinstance(value, str) and len(value) > 1 and value.startswith("/") and value.endswith("/"):
-                yield f"{where}.Platform.{key} is a regular expression, which nucleus lite does not know"
-        for number, artifact in enumerate(manifest.get("Artifacts", [])):
-            if "Uri" not in artifact:
-                yield f"{where}.Artifacts[{number}] must spell Uri so; nucleus lite does not take URI"
-        lifecycles.append((f"{where}.Lifecycle", _mapping(manifest.get("Lifecycle"))))
-    for where, lifecycle in lifecycles:
-        for key, step in lifecycle.items():
-            if key.lower() in _STEPS and key != key.lower():
-                yield f"{where}.{key} must be spelled {key.lower()} for nucleus lite"
-            if key.lower() in _CLASSIC_ONLY:
-                yield f"{where}.{key} is unknown to nucleus lite; the program must end on SIGTERM by itself"
-            if isinstance(step, Mapping) and "Skipif" in step:
-                yield f"{where}.{key}.Skipif is unknown to nucleus lite"
-
-
-def _unknown(part: Mapping[str, Any], known: set[str], where: str) -> Iterator[str]:
-    for key in sorted(set(part) - known):
-        yield f"{key} is unknown in {where}; known are {', '.join(sorted(known - {'URI'}))}"
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _numbers(version: str) -> tuple[int, int, int]:

@@ -5,66 +5,47 @@ What each call means and what it replaces: `contract/deployment.md` section 3.1.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from gtlabel.edge.bundle import Bundle
-from gtlabel.edge.publish import Clock, Published, Sleep, publish
-from gtlabel.errors import (
-    DeploymentEndedError,
-    DeviceNotFoundError,
-    EdgeError,
+from gtlabel.edge.component import checked_configuration, configured
+from gtlabel.edge.follow import Progress, follow, look
+from gtlabel.edge.plan import (
+    DeploymentPlan,
+    configuration_changes,
+    create_deployment,
+    plan_deployment,
+    still_current,
 )
+from gtlabel.edge.publish import Clock, Draft, Published, Sleep, find_version, publish_draft, recipe_of
+from gtlabel.edge.revisions import Revision, merge_in
+from gtlabel.edge.rollout import Rollout
+from gtlabel.edge.targets import Target, find_target
+from gtlabel.edge.undo import undo
+from gtlabel.errors import DeploymentEndedError
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
     from types_boto3_greengrassv2 import GreengrassV2Client
-    from types_boto3_greengrassv2.type_defs import EffectiveDeploymentTypeDef
     from types_boto3_iot import IoTClient
     from types_boto3_s3 import S3Client
 
-_BAD_ENDS = ("FAILED", "TIMED_OUT", "CANCELED", "REJECTED")
-_GOOD_ENDS = ("SUCCEEDED", "COMPLETED")
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a deployment is for: `thing/NAME` or `thinggroup/NAME`, and the devices behind it by name."""
-
-    resource: str
-    things: tuple[str, ...]
-
-    def arn(self, component: Published) -> str:
-        """Its ARN, in the account and region of a component."""
-        _, partition, _, region, account, _ = component.arn.split(":", 5)
-        return f"arn:{partition}:iot:{region}:{account}:{self.resource}"
-
-
-@dataclass(frozen=True, slots=True)
-class DeploymentPlan:
-    """The next deployment of a target, and what it changes.
-
-    Attributes:
-        components: everything the target will run; what is not in here is uninstalled.
-        kept: components that stay as they are, with their versions.
-        changed: the component that is deployed, with the version it had, or None if it is new there.
-        settings: name, policies, job settings and tags of the deployment before, which go on.
-    """
-
-    target: str
-    components: dict[str, dict[str, Any]]
-    kept: dict[str, str]
-    changed: tuple[str, str | None, str]
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        name, before, after = self.changed
-        change = f"{name} {before} -> {after}" if before else f"{name} {after} is new"
-        kept = ", ".join(f"{other} {version}" for other, version in sorted(self.kept.items()))
-        return f"{change}; {kept} stays" if kept else change
+__all__ = [
+    "Deployed",
+    "DeploymentPlan",
+    "Published",
+    "Target",
+    "Wishes",
+    "create_deployment",
+    "deploy_model",
+    "find_target",
+    "plan_deployment",
+    "plan_model",
+    "wait_for_device",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +54,61 @@ class Deployed:
 
     Attributes:
         states: what the component was last seen doing, by device.
+        unchanged: whether the target was asked for exactly this before, so that nothing was deployed anew.
     """
 
     deployment: str
     component: Published
     target: Target
     states: dict[str, str]
+    unchanged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """What deploying a bundle would make and change.
+
+    Attributes:
+        draft: the component version.
+        deployment: the next deployment of the target.
+    """
+
+    target: Target
+    draft: Draft
+    deployment: DeploymentPlan
+
+
+class Wishes(TypedDict, total=False):
+    """How a deployment can be asked for besides its target and its configuration.
+
+    Attributes:
+        version: the component's version; by default the one that holds this already, or the next.
+        keep_settings: whether what the deployment before set goes on where it is not set anew.
+        rollout: how fast it reaches a group, and when it stops.
+        roll_back: whether the last good version is deployed again when a device fails; it is by default.
+        on_progress: called after each look with how far every device is.
+        on_undo: called with the deployment that brings the last good version back.
+    """
+
+    version: str | None
+    keep_settings: bool
+    rollout: Rollout | None
+    roll_back: bool
+    on_progress: Callable[[Sequence[Progress]], None]
+    on_undo: Callable[[DeploymentPlan], None]
+
+
+@dataclass(slots=True)
+class _Reporter:
+    """What the caller hears, and what it asked for."""
+
+    timeout: float
+    sleep: Sleep
+    clock: Clock
+    on_progress: Callable[[Sequence[Progress]], None] | None = None
+    on_undo: Callable[[DeploymentPlan], None] | None = None
+    rollout: Rollout = field(default_factory=Rollout)
+    roll_back: bool = True
 
 
 def deploy_model(
@@ -95,10 +125,12 @@ def deploy_model(
     sleep: Sleep = time.sleep,
     clock: Clock = time.monotonic,
     on_plan: Callable[[DeploymentPlan], None] | None = None,
+    wishes: Wishes | None = None,
 ) -> Deployed:
     """Put a bundle on a device, or on every device of a thing group, and wait until it runs there.
 
-    Uploading the same bundle again costs nothing: its component version is found and used again.
+    Uploading the same bundle again costs nothing: its component version is found and used again. So is a
+    deployment that asks for the same and is under way, for instance after Ctrl-C.
 
     Args:
         greengrass: Greengrass V2.
@@ -106,106 +138,95 @@ def deploy_model(
         iot: knows things that have not reported yet, and thing groups.
         bundle: what to deploy.
         to: a thing, or `thinggroup/NAME`, or the ARN of either.
-        folder: the artifact lies below it, as `<name>/<version>/bundle.zip`.
+        folder: the artifact lies below it, as `<name>/<version>/<digest>/bundle.zip`.
         name: the component's name.
         configuration: what differs from the recipe's defaults on these devices.
         timeout: seconds to wait for the devices.
         sleep: waits between two looks.
         clock: seconds, for the time-out.
-        on_plan: called with what the deployment would change; when it raises, nothing is deployed.
+        on_plan: called with what the deployment would change; when it raises, nothing is uploaded.
+        wishes: what else is asked for.
 
     Raises:
         DeviceNotFoundError: if there is no such device or group.
-        ComponentVersionTakenError: if someone else took the version in the meantime.
+        RecipeError: if the configuration is none that the program takes.
+        ComponentVersionTakenError: if the version holds something else.
+        DeploymentChangedError: if somebody else deployed there between the plan and now.
         DeploymentEndedError: if a device did not bring it to a good end in time.
     """
-    target = find_target(greengrass, iot, to)
-    component = publish(greengrass, s3, bundle, folder=folder, name=name, sleep=sleep, clock=clock)
-    plan = plan_deployment(greengrass, target.arn(component), component, configuration or {})
+    wishes = wishes or {}
+    found = plan_model(
+        greengrass, iot, bundle, to=to, folder=folder, name=name, configuration=configuration, wishes=wishes
+    )
+    target, plan = found.target, found.deployment
     if on_plan is not None:
         on_plan(plan)
-    deployment = create_deployment(greengrass, plan)
-    deadline = clock() + timeout
-    states = {
-        thing: wait_for_device(
-            greengrass, thing, deployment, component, timeout=deadline - clock(), sleep=sleep, clock=clock
-        )
-        for thing in target.things
-    }
-    return Deployed(deployment, component, target, states)
+    component = publish_draft(greengrass, s3, bundle, found.draft, sleep=sleep, clock=clock)
+    if not plan.target:
+        plan = replace(plan, target=target.arn_beside(component.arn))
+    reporter = _Reporter(
+        timeout,
+        sleep,
+        clock,
+        wishes.get("on_progress"),
+        wishes.get("on_undo"),
+        wishes.get("rollout") or Rollout(),
+        wishes.get("roll_back", True),
+    )
+    still_current(greengrass, plan)
+    under_way = _under_way(greengrass, target, plan)
+    deployment = under_way or create_deployment(greengrass, plan)
+    devices = follow(
+        greengrass,
+        target.things,
+        deployment,
+        component.name,
+        component.version,
+        timeout=timeout,
+        sleep=sleep,
+        clock=clock,
+        on_progress=reporter.on_progress,
+        enough=lambda bad: reporter.rollout.too_many(bad, len(target.things)),
+    )
+    _judge(greengrass, target, plan, deployment, devices, reporter)
+    states = {device.thing: device.state for device in devices}
+    return Deployed(deployment, component, target, states, unchanged=under_way is not None)
 
 
-def find_target(greengrass: GreengrassV2Client, iot: IoTClient, target: str) -> Target:
-    """What is meant by a thing, by `thinggroup/NAME`, or by the ARN of either.
-
-    A thing counts when it has reported as a core device, or when IoT knows it and it may still come up.
+def plan_model(
+    greengrass: GreengrassV2Client,
+    iot: IoTClient,
+    bundle: Bundle,
+    *,
+    to: str,
+    folder: S3Uri,
+    name: str,
+    configuration: Mapping[str, Any] | None = None,
+    wishes: Wishes | None = None,
+) -> ModelPlan:
+    """What `deploy_model` would make and change, with the same arguments; only reads.
 
     Raises:
-        DeviceNotFoundError: if neither service knows it.
-        EdgeError: if a group is empty.
+        DeviceNotFoundError: if there is no such device or group.
+        RecipeError: if the configuration is none that the program takes.
+        ComponentVersionTakenError: if the version holds something else.
     """
-    plain = target.split(":", 5)[5] if target.count(":") >= 5 else target
-    kind, _, name = plain.rpartition("/")
-    if kind == "thinggroup":
-        pages = iot.get_paginator("list_things_in_thing_group").paginate(thingGroupName=name)
-        try:
-            things = tuple(thing for page in pages for thing in page["things"])
-        except iot.exceptions.ResourceNotFoundException:
-            raise DeviceNotFoundError(target) from None
-        if not things:
-            raise EdgeError(f"the thing group {name!r} is empty; add devices to it first")
-        return Target(f"thinggroup/{name}", things)
-    try:
-        greengrass.get_core_device(coreDeviceThingName=name)
-    except greengrass.exceptions.ResourceNotFoundException:
-        try:
-            iot.describe_thing(thingName=name)
-        except iot.exceptions.ResourceNotFoundException:
-            raise DeviceNotFoundError(target) from None
-    return Target(f"thing/{name}", (name,))
-
-
-def plan_deployment(
-    greengrass: GreengrassV2Client, target: str, component: Published, configuration: Mapping[str, Any]
-) -> DeploymentPlan:
-    """The deployment a target has now, with one component put in or exchanged.
-
-    A deployment replaces everything on its target, so what others put there is carried along. Our own
-    configuration starts afresh each time: values merged earlier would otherwise outlive the version that
-    they were meant for.
-    """
-    current = _current_deployment(greengrass, target)
-    components: dict[str, Any] = dict(current.get("components", {}))
-    before = components.pop(component.name, None)
-    kept = {name: spec["componentVersion"] for name, spec in components.items()}
-    ours: dict[str, Any] = {
-        "componentVersion": component.version,
-        "configurationUpdate": {"reset": [""], "merge": json.dumps(dict(configuration), sort_keys=True)},
-    }
-    if before and before.get("runWith"):
-        ours["runWith"] = before["runWith"]
-    wanted = ("deploymentName", "deploymentPolicies", "iotJobConfiguration", "parentTargetArn", "tags")
-    return DeploymentPlan(
-        target=target,
-        components={**components, component.name: ours},
-        kept=kept,
-        changed=(component.name, before["componentVersion"] if before else None, component.version),
-        settings={key: current[key] for key in wanted if current.get(key)},
+    wishes = wishes or {}
+    target = find_target(greengrass, iot, to)
+    draft = find_version(greengrass, bundle, folder=folder, name=name, version=wishes.get("version"))
+    plan = plan_deployment(
+        greengrass,
+        target.arn or _arn_by_listing(greengrass, target),
+        draft,
+        checked_configuration(draft.recipe, configuration or {}),
+        keep_settings=wishes.get("keep_settings", False),
+        rollout=wishes.get("rollout"),
+        devices=len(target.things),
     )
-
-
-def create_deployment(greengrass: GreengrassV2Client, plan: DeploymentPlan, token: str | None = None) -> str:
-    """Start a planned deployment and return its id. Devices that are connected begin at once.
-
-    Args:
-        greengrass: Greengrass V2.
-        plan: what to deploy.
-        token: the same token gives the same deployment; by default every call is a new one.
-    """
-    request: dict[str, Any] = {"targetArn": plan.target, "components": plan.components, **plan.settings}
-    if token:
-        request["clientToken"] = token
-    return greengrass.create_deployment(**request)["deploymentId"]
+    before = _configuration_before(greengrass, name, plan.base)
+    after = configured(draft.recipe, merge_in(plan.components[name]))
+    plan = replace(plan, configuration=configuration_changes(before, after) if before else ())
+    return ModelPlan(target, draft, plan)
 
 
 def wait_for_device(
@@ -220,78 +241,121 @@ def wait_for_device(
 ) -> str:
     """Wait until a device says that it runs the component, and return what the component is doing.
 
-    The status of the deployment is not asked: one to a group never ends, since new members get it too.
-
     Returns:
         `RUNNING`, or `FINISHED` when the program came to its end.
 
     Raises:
         DeploymentEndedError: if the device failed, broke the component, or was not done in time.
     """
-    deadline = clock() + timeout
-    while True:
-        execution = _execution(greengrass, thing, deployment)
-        status = execution["coreDeviceExecutionStatus"] if execution else "unseen"
-        if execution and status in _BAD_ENDS:
-            raise DeploymentEndedError(deployment, thing, status, _reason(execution))
-        if status in _GOOD_ENDS:
-            state, details = _installed(greengrass, thing, component)
-            if state in ("RUNNING", "FINISHED"):
-                return state
-            if state == "BROKEN":
-                raise DeploymentEndedError(
-                    deployment, thing, status, f"{component.name} is BROKEN: {details}"
-                )
-        if clock() >= deadline:
-            raise DeploymentEndedError(
-                deployment,
-                thing,
-                status,
-                f"not done after {timeout:.0f} s; is the device on?",
-                timed_out=True,
-            )
-        sleep(0.2)
+    (device,) = follow(
+        greengrass,
+        [thing],
+        deployment,
+        component.name,
+        component.version,
+        timeout=timeout,
+        sleep=sleep,
+        clock=clock,
+    )
+    if not device.good:
+        raise _ended(deployment, [device], timeout)
+    return device.state
 
 
-def _current_deployment(greengrass: GreengrassV2Client, target: str) -> Mapping[str, Any]:
-    """The newest deployment of a target that was not canceled; empty when there is none."""
-    pages = greengrass.get_paginator("list_deployments").paginate(targetArn=target, historyFilter="ALL")
-    found = [
-        item
-        for page in pages
-        for item in page.get("deployments", [])
-        if item["deploymentStatus"] != "CANCELED"
-    ]
-    if not found:
-        return {}
-    newest = max(found, key=lambda item: (item.get("isLatestForTarget", False), item["creationTimestamp"]))
-    return dict(greengrass.get_deployment(deploymentId=newest["deploymentId"]))
+def _judge(
+    greengrass: GreengrassV2Client,
+    target: Target,
+    plan: DeploymentPlan,
+    deployment: str,
+    devices: Sequence[Progress],
+    reporter: _Reporter,
+) -> None:
+    """Raise for a deployment that not all devices brought to a good end, after undoing what failed."""
+    bad = [device for device in devices if device.bad]
+    if not bad:
+        if not all(device.good for device in devices):
+            raise _ended(deployment, devices, reporter.timeout)
+        return
+    undone = ""
+    if reporter.roll_back and reporter.rollout.too_many(len(bad), len(devices)):
+        name, _, version = plan.changed
+        assert version is not None
+        undone = undo(
+            greengrass,
+            target,
+            plan.target,
+            name,
+            deployment,
+            # Devices that failed know best what went well on them.
+            sorted(target.things, key=lambda thing: thing not in {device.thing for device in bad}),
+            timeout=reporter.timeout,
+            sleep=reporter.sleep,
+            clock=reporter.clock,
+            on_plan=reporter.on_undo,
+            on_progress=reporter.on_progress,
+        )
+    raise _ended(deployment, devices, reporter.timeout, undone)
 
 
-def _execution(
-    greengrass: GreengrassV2Client, thing: str, deployment: str
-) -> EffectiveDeploymentTypeDef | None:
-    pages = greengrass.get_paginator("list_effective_deployments").paginate(coreDeviceThingName=thing)
+def _ended(
+    deployment: str, devices: Sequence[Progress], timeout: float, undone: str = ""
+) -> DeploymentEndedError:
+    """One sentence on the devices that did not bring a deployment to a good end."""
+    bad = [device for device in devices if device.bad]
+    if bad:
+        first, others = bad[0], bad[1:]
+        reason = first.reason
+        if others:
+            reason += "".join(f"; {each.status} on {each.thing}: {each.reason}" for each in others[:2])
+            reason += f"; and on {len(others) - 2} more" if len(others) > 2 else ""
+        status = first.status if len(devices) == 1 else f"{first.status} (on {len(bad)} of {len(devices)})"
+        return DeploymentEndedError(deployment, first.thing, status, reason, devices=devices, undone=undone)
+    missing = [device for device in devices if not device.ended]
+    named = ", ".join(device.thing for device in missing[:5])
+    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+    doubt = "is it on?" if len(missing) == 1 else "are they on?"
+    return DeploymentEndedError(
+        deployment,
+        named + more,
+        missing[0].status,
+        f"not done after {timeout:.0f} s; {doubt} The deployment waits for what is off and loses nothing; "
+        "see how it went: gtlabel deploy status",
+        timed_out=True,
+        devices=devices,
+    )
+
+
+def _under_way(greengrass: GreengrassV2Client, target: Target, plan: DeploymentPlan) -> str | None:
+    """The deployment that asks for the same already, unless a device failed with it."""
+    if not plan.unchanged:
+        return None
+    name, _, version = plan.changed
+    for thing in target.things:
+        if look(greengrass, thing, plan.newest, name, version).bad:
+            return None
+    return plan.newest
+
+
+def _arn_by_listing(greengrass: GreengrassV2Client, target: Target) -> str:
+    """The ARN of a target as its deployments name it; empty when it has none."""
+    for page in greengrass.get_paginator("list_deployments").paginate(historyFilter="LATEST_ONLY"):
+        for item in page.get("deployments", []):
+            if item["targetArn"].split(":", 5)[5] == target.resource:
+                return item["targetArn"]
+    return ""
+
+
+def _configuration_before(
+    greengrass: GreengrassV2Client, name: str, base: Revision | None
+) -> Mapping[str, Any] | None:
+    """The configuration that the component has on the target now; None when that cannot be known."""
+    if base is None or name not in base.components:
+        return None
+    _, partition, _, region, account, _ = base.target.split(":", 5)
+    version = base.components[name]["componentVersion"]
+    arn = f"arn:{partition}:greengrass:{region}:{account}:components:{name}:versions:{version}"
     try:
-        for page in pages:
-            for item in page.get("effectiveDeployments", []):
-                if item["deploymentId"] == deployment:
-                    return item
+        recipe = recipe_of(greengrass, arn)
     except greengrass.exceptions.ResourceNotFoundException:
-        return None  # the device has never reported
-    return None
-
-
-def _reason(execution: EffectiveDeploymentTypeDef) -> str:
-    stack = execution.get("statusDetails", {}).get("errorStack", [])
-    return execution.get("reason") or ", ".join(stack) or "the device gave no reason"
-
-
-def _installed(greengrass: GreengrassV2Client, thing: str, component: Published) -> tuple[str, str]:
-    """What our version is doing on a device, and its details; empty when it is not there."""
-    pages = greengrass.get_paginator("list_installed_components").paginate(coreDeviceThingName=thing)
-    for page in pages:
-        for item in page.get("installedComponents", []):
-            if (item["componentName"], item["componentVersion"]) == (component.name, component.version):
-                return item["lifecycleState"], item.get("lifecycleStateDetails", "")
-    return "", ""
+        return None
+    return configured(recipe, merge_in(base.components[name]))

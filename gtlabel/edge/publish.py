@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gtlabel.edge.bundle import Bundle
-from gtlabel.edge.component import component_recipe, known_content, next_version
+from gtlabel.edge.component import artifact_uri, component_recipe, known_content, next_version
 from gtlabel.errors import BundleError, ComponentVersionTakenError, EdgeError
 from gtlabel.storage import read
 from gtlabel.uris import S3Uri
@@ -33,6 +33,28 @@ class Published:
     artifact: S3Uri
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A component version that is there, or would be made; nothing was uploaded for it.
+
+    Attributes:
+        arn: empty when it must be made first.
+        recipe: the recipe that it has, or would have.
+        artifact: where its bundle lies, or would lie.
+    """
+
+    name: str
+    version: str
+    arn: str
+    recipe: dict[str, Any]
+    artifact: S3Uri
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the version must be made first."""
+        return not self.arn
+
+
 def publish(
     greengrass: GreengrassV2Client,
     s3: S3Client,
@@ -40,25 +62,78 @@ def publish(
     *,
     folder: S3Uri,
     name: str,
+    version: str | None = None,
     sleep: Sleep = time.sleep,
     clock: Clock = time.monotonic,
 ) -> Published:
     """Make a bundle a component version, or find the version that it already is."""
-    versions = list(_versions(greengrass, name))
+    draft = find_version(greengrass, bundle, folder=folder, name=name, version=version)
+    return publish_draft(greengrass, s3, bundle, draft, sleep=sleep, clock=clock)
+
+
+def find_version(
+    greengrass: GreengrassV2Client,
+    bundle: Bundle,
+    *,
+    folder: S3Uri,
+    name: str,
+    version: str | None = None,
+) -> Draft:
+    """The component version that a bundle is, or would become; nothing is changed.
+
+    Args:
+        greengrass: Greengrass V2.
+        bundle: the bundle.
+        folder: artifacts lie below it, as `<name>/<version>/<digest>/`.
+        name: the component's name.
+        version: its version; by default the one that holds this already, or the next that is free.
+
+    Raises:
+        ComponentVersionTakenError: if that version holds something else.
+        RecipeError: if a name or version is none that Greengrass takes.
+    """
+    known = dict(_versions(greengrass, name))
     # The content does not depend on the version, so any will do to compute it.
-    sample = component_recipe(bundle, folder / bundle.path.name, name=name, version="1.0.0")
+    sample = component_recipe(bundle, folder / bundle.path.name, name=name, version=version or "1.0.0")
     content = known_content(sample)
-    for version, arn in versions:
-        recipe = _recipe(greengrass, arn)
-        if known_content(recipe) == content and _state(greengrass, arn)[0] != "FAILED":
-            wait_deployable(greengrass, arn, sleep=sleep, clock=clock)
-            return Published(arn, name, version, S3Uri(recipe["Manifests"][0]["Artifacts"][0]["Uri"]))
-    version = next_version([version for version, _ in versions])
-    artifact = upload_bundle(s3, bundle, folder / name / version)
-    recipe = component_recipe(bundle, artifact, name=name, version=version)
-    arn = create_component_version(greengrass, recipe)
+    for number, arn in known.items():
+        if version not in (None, number):
+            continue
+        recipe = recipe_of(greengrass, arn)
+        if known_content(recipe) == content and state_of(greengrass, arn)[0] != "FAILED":
+            artifact = S3Uri(artifact_uri(recipe["Manifests"][0]["Artifacts"][0]))
+            return Draft(name, number, arn, recipe, artifact)
+        if version is not None:
+            raise ComponentVersionTakenError(name, number)
+    number = version or next_version(list(known))
+    # The digest, since an interrupted run may have left another bundle under a version that was never made.
+    artifact = folder / name / number / bundle.sha256[:12] / bundle.path.name
+    recipe = component_recipe(bundle, artifact, name=name, version=number)
+    return Draft(name, number, "", recipe, artifact)
+
+
+def publish_draft(
+    greengrass: GreengrassV2Client,
+    s3: S3Client,
+    bundle: Bundle,
+    draft: Draft,
+    *,
+    sleep: Sleep = time.sleep,
+    clock: Clock = time.monotonic,
+) -> Published:
+    """Upload a bundle, make its component version unless that is there, and wait until it can be deployed.
+
+    Raises:
+        BundleError: if something else lies where the bundle belongs.
+        ComponentVersionTakenError: if somebody else took the version in the meantime.
+        EdgeError: if Greengrass refuses the version, or is not done with it in time.
+    """
+    arn = draft.arn
+    if draft.is_new:
+        upload_bundle(s3, bundle, draft.artifact.folder)
+        arn = create_component_version(greengrass, draft.recipe)
     wait_deployable(greengrass, arn, sleep=sleep, clock=clock)
-    return Published(arn, name, version, artifact)
+    return Published(arn, draft.name, draft.version, draft.artifact)
 
 
 def upload_bundle(s3: S3Client, bundle: Bundle, folder: S3Uri) -> S3Uri:
@@ -85,7 +160,7 @@ def upload_bundle(s3: S3Client, bundle: Bundle, folder: S3Uri) -> S3Uri:
     except ClientError as error:
         if error.response["Error"]["Code"] != "PreconditionFailed":
             raise EdgeError(f"{artifact} cannot be written: {error}") from error
-        if hashlib.sha256(read(s3, artifact)).hexdigest() != bundle.sha256:
+        if _digest(s3, artifact) != bundle.sha256:
             raise BundleError(
                 f"{artifact} holds something else, and components are never overwritten; use another folder"
             ) from None
@@ -98,13 +173,16 @@ def create_component_version(greengrass: GreengrassV2Client, recipe: Mapping[str
     Raises:
         ComponentVersionTakenError: if the version exists with other content.
     """
+    source = json.dumps(recipe).encode()
+    # A retry of a request whose answer got lost is the same request to Greengrass.
+    token = hashlib.sha256(source).hexdigest()
     try:
-        response = greengrass.create_component_version(inlineRecipe=json.dumps(recipe).encode())
+        response = greengrass.create_component_version(inlineRecipe=source, clientToken=token)
     except greengrass.exceptions.ConflictException:
         name, version = recipe["ComponentName"], recipe["ComponentVersion"]
         arn = dict(_versions(greengrass, name)).get(version)
         content = known_content(recipe)
-        if arn is None or content is None or known_content(_recipe(greengrass, arn)) != content:
+        if arn is None or content is None or known_content(recipe_of(greengrass, arn)) != content:
             raise ComponentVersionTakenError(name, version) from None
         return arn
     return response["arn"]
@@ -125,7 +203,7 @@ def wait_deployable(
     """
     deadline = clock() + timeout
     while True:
-        state, reason = _state(greengrass, arn)
+        state, reason = state_of(greengrass, arn)
         if state == "DEPLOYABLE":
             return
         if state not in ("REQUESTED", "INITIATED"):
@@ -148,15 +226,20 @@ def _versions(greengrass: GreengrassV2Client, name: str) -> Iterator[tuple[str, 
                 return
 
 
-def _recipe(greengrass: GreengrassV2Client, arn: str) -> dict[str, Any]:
+def recipe_of(greengrass: GreengrassV2Client, arn: str) -> dict[str, Any]:
+    """The recipe of a component version."""
     response = greengrass.get_component(arn=arn, recipeOutputFormat="JSON")
     recipe: dict[str, Any] = json.loads(response["recipe"])
     return recipe
 
 
-def _state(greengrass: GreengrassV2Client, arn: str) -> tuple[str, str]:
+def state_of(greengrass: GreengrassV2Client, arn: str) -> tuple[str, str]:
     """A component version's state, and the reason if it has one."""
     status = greengrass.describe_component(arn=arn)["status"]
     errors = "; ".join(f"{key}: {value}" for key, value in status.get("errors", {}).items())
     reason = ". ".join(part for part in (status.get("message", ""), errors) if part)
     return status.get("componentState", "REQUESTED"), reason
+
+
+def _digest(s3: S3Client, artifact: S3Uri) -> str:
+    return hashlib.sha256(read(s3, artifact)).hexdigest()

@@ -161,7 +161,7 @@ class ComponentVersionTakenError(EdgeError):
     def __init__(self, name: str, version: str) -> None:
         super().__init__(
             f"version {version} of the component {name} exists with other content; "
-            "name a higher --version, or none to take the next"
+            "use a higher --version, or none, which takes the next"
         )
         self.name = name
         self.version = version

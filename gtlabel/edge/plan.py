@@ -1,0 +1,278 @@
+"""The next deployment of a target, beside the one it has: what stays, what changes, and what goes.
+
+A deployment replaces everything on its target, so what others put there is carried along
+(`contract/deployment.md` section 3.1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gtlabel.edge.revisions import Revision, deployments_of, merge_in, read_revision
+from gtlabel.edge.rollout import Rollout, merged_settings
+from gtlabel.errors import DeploymentChangedError, EdgeError
+
+if TYPE_CHECKING:
+    from types_boto3_greengrassv2 import GreengrassV2Client
+
+    from gtlabel.edge.publish import Draft, Published
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of a component, or of a value of its configuration.
+
+    Attributes:
+        name: the component, or the value by its path, such as `mqtt`.
+        before: its version or value until now; None when there is none.
+        after: its version or value then; None when it goes.
+    """
+
+    name: str
+    before: str | None
+    after: str | None
+
+    @property
+    def kind(self) -> str:
+        """`new`, `goes`, `changes` or `stays`."""
+        if self.before == self.after:
+            return "stays"
+        if self.before is None:
+            return "new"
+        return "goes" if self.after is None else "changes"
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentPlan:
+    """The next deployment of a target, and what it changes.
+
+    Attributes:
+        target: the ARN of the target.
+        components: everything the target will run; what is not in here is uninstalled.
+        kept: components that stay as they are, with their versions.
+        changed: the component that is meant, with the version it had and the one it gets, None for none.
+        settings: name, policies, job settings and tags of the deployment before, which go on.
+        base: what the plan builds on, if there was something.
+        newest: the id of the target's newest deployment, even of one that was canceled; empty for none.
+        configuration: the values that differ from those before.
+    """
+
+    target: str
+    components: dict[str, dict[str, Any]]
+    kept: dict[str, str]
+    changed: tuple[str, str | None, str | None]
+    settings: dict[str, Any] = field(default_factory=dict)
+    base: Revision | None = None
+    newest: str = ""
+    configuration: tuple[Change, ...] = ()
+
+    def __str__(self) -> str:
+        name, before, after = self.changed
+        if after is None:
+            change = f"{name} {before} goes"
+        else:
+            change = f"{name} {before} -> {after}" if before else f"{name} {after} is new"
+        kept = ", ".join(f"{other} {version}" for other, version in sorted(self.kept.items()))
+        return f"{change}; {kept} stays" if kept else change
+
+    @property
+    def changes(self) -> list[Change]:
+        """What becomes of each component; ours first."""
+        return [
+            Change(*self.changed),
+            *(Change(name, version, version) for name, version in sorted(self.kept.items())),
+        ]
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the target is asked for exactly this already."""
+        return (
+            self.base is not None
+            and self.base.deployment == self.newest
+            and self.base.components == self.components
+            and self.base.settings == self.settings
+        )
+
+    @property
+    def token(self) -> str:
+        """What makes the same wish, on top of the same deployment, the same deployment for Greengrass.
+
+        A request whose answer got lost is so made once, however often it is sent.
+        """
+        wish = [self.target, self.newest, self.components, self.settings]
+        return hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()
+
+
+def plan_deployment(
+    greengrass: GreengrassV2Client,
+    target: str,
+    component: Published | Draft,
+    configuration: Mapping[str, Any],
+    *,
+    keep_settings: bool = False,
+    rollout: Rollout | None = None,
+    devices: int = 1,
+) -> DeploymentPlan:
+    """The deployment a target has now, with one component put in or exchanged.
+
+    Our own configuration starts afresh each time: values merged earlier would otherwise outlive the version
+    that they were meant for.
+
+    Args:
+        greengrass: Greengrass V2.
+        target: the ARN of a thing or a thing group.
+        component: what is deployed.
+        configuration: what differs from its defaults on this target.
+        keep_settings: whether what the deployment before set goes on where `configuration` does not set it.
+        rollout: the pace; by default that of the deployment before.
+        devices: how many devices are behind the target.
+    """
+    base, newest = current(greengrass, target)
+    before = base.components.get(component.name) if base else None
+    merge = {**(merge_in(before) if before and keep_settings else {}), **configuration}
+    spec = spec_of(component.version, merge, before)
+    return _planned(target, base, newest, component.name, spec, rollout, devices)
+
+
+def plan_return(
+    greengrass: GreengrassV2Client, target: str, component: str, revision: Revision
+) -> DeploymentPlan:
+    """The deployment a target has now, with one component as an earlier revision had it.
+
+    Everybody's other components stay as they are now. The pace of an earlier rollout is not kept: what is
+    undone is undone at once.
+    """
+    base, newest = current(greengrass, target)
+    earlier = revision.components[component]
+    spec = spec_of(earlier["componentVersion"], merge_in(earlier), earlier)
+    return _planned(target, _at_once(base), newest, component, spec)
+
+
+def plan_removal(greengrass: GreengrassV2Client, target: str, component: str) -> DeploymentPlan:
+    """The deployment a target has now, without one component.
+
+    Raises:
+        EdgeError: if the component is not deployed there.
+    """
+    base, newest = current(greengrass, target)
+    if base is None or component not in base.components:
+        there = ", ".join(sorted(base.components)) if base else ""
+        raise EdgeError(
+            f"{component} is not deployed to {target.rpartition(':')[2]}; "
+            + (f"what is: {there}" if there else "nothing is")
+        )
+    return _planned(target, _at_once(base), newest, component, None)
+
+
+def current(greengrass: GreengrassV2Client, target: str) -> tuple[Revision | None, str]:
+    """The newest deployment of a target that was not canceled, and the id of the newest of all."""
+    if not target:
+        return None, ""
+    listed = deployments_of(greengrass, target)
+    newest = listed[0]["deploymentId"] if listed else ""
+    for item in listed:
+        if item["deploymentStatus"] != "CANCELED":
+            return read_revision(greengrass, item["deploymentId"]), newest
+    return None, newest
+
+
+def still_current(greengrass: GreengrassV2Client, plan: DeploymentPlan) -> None:
+    """Make sure that nobody deployed to the target since a plan was made.
+
+    Greengrass knows no condition on a deployment, so between this look and the deployment a moment is left.
+
+    Raises:
+        DeploymentChangedError: if somebody did; what they deployed would be lost.
+    """
+    listed = deployments_of(greengrass, plan.target)
+    newest = listed[0]["deploymentId"] if listed else ""
+    if newest != plan.newest:
+        raise DeploymentChangedError(plan.target.rpartition(":")[2], newest)
+
+
+def create_deployment(greengrass: GreengrassV2Client, plan: DeploymentPlan, token: str | None = None) -> str:
+    """Start a planned deployment and return its id. Devices that are connected begin at once.
+
+    Args:
+        greengrass: Greengrass V2.
+        plan: what to deploy.
+        token: the same token gives the same deployment; by default that of the plan.
+    """
+    return greengrass.create_deployment(
+        targetArn=plan.target,
+        components=plan.components,  # type: ignore[arg-type]
+        clientToken=token or plan.token,
+        **plan.settings,
+    )["deploymentId"]
+
+
+def configuration_changes(
+    before: Mapping[str, Any], after: Mapping[str, Any], path: str = ""
+) -> tuple[Change, ...]:
+    """The values in which two configurations differ, by their paths."""
+    found: list[Change] = []
+    for key in sorted({*before, *after}):
+        here = f"{path}/{key}" if path else key
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += configuration_changes(old, new, here)
+        elif old != new:
+            found.append(Change(here, _shown(old), _shown(new)))
+    return tuple(found)
+
+
+def spec_of(version: str, merge: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A component of a deployment: all that was ever merged is reset, then everything is merged at once."""
+    spec: dict[str, Any] = {
+        "componentVersion": version,
+        "configurationUpdate": {"reset": [""], "merge": json.dumps(dict(merge), sort_keys=True)},
+    }
+    if before and before.get("runWith"):
+        spec["runWith"] = before["runWith"]
+    return spec
+
+
+def _planned(
+    target: str,
+    base: Revision | None,
+    newest: str,
+    name: str,
+    spec: dict[str, Any] | None,
+    rollout: Rollout | None = None,
+    devices: int = 1,
+) -> DeploymentPlan:
+    components = dict(base.components) if base else {}
+    before = components.pop(name, None)
+    kept = {other: each["componentVersion"] for other, each in components.items()}
+    return DeploymentPlan(
+        target=target,
+        components={**components, name: spec} if spec else components,
+        kept=kept,
+        changed=(
+            name,
+            before["componentVersion"] if before else None,
+            spec["componentVersion"] if spec else None,
+        ),
+        settings=merged_settings(base.settings if base else {}, rollout, devices),
+        base=base,
+        newest=newest,
+    )
+
+
+def _at_once(base: Revision | None) -> Revision | None:
+    if base is None or "iotJobConfiguration" not in base.settings:
+        return base
+    from dataclasses import replace
+
+    settings = {key: value for key, value in base.settings.items() if key != "iotJobConfiguration"}
+    return replace(base, settings=settings)
+
+
+def _shown(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, sort_keys=True)
