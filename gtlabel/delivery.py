@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from gtlabel.datasets.channels import Dataset, read_channel, read_dataset
-from gtlabel.edge.bundle import build_bundle
-from gtlabel.edge.deploy import Deployed, DeploymentPlan, deploy_model
+from gtlabel.edge.bundle import Bundle, build_bundle
+from gtlabel.edge.deploy import Deployed, DeploymentPlan, ModelPlan, Wishes, deploy_model, plan_model
 from gtlabel.errors import ArtifactError, TrainingError
 from gtlabel.storage import read
 from gtlabel.training.jobs import TrainingJob, describe_training_job, read_tags
@@ -90,6 +91,7 @@ def deploy(
     timeout: float = 600,
     poll: float = 2.0,
     on_plan: Callable[[DeploymentPlan], None] | None = None,
+    **wishes: Unpack[Wishes],
 ) -> Deployed:
     """Put a model on a device, or on all devices of a thing group, and wait until it runs there.
 
@@ -103,37 +105,77 @@ def deploy(
         configuration: what differs from the recipe's defaults on these devices.
         timeout: seconds to wait for the devices.
         poll: seconds between two looks.
-        on_plan: called with what the deployment changes; raising here keeps it from being made.
+        on_plan: called with what the deployment changes; when it raises, nothing is uploaded.
+        wishes: what else can be asked for; see `gtlabel.edge.deploy.Wishes`.
 
     Raises:
         DeviceNotFoundError: if there is no such device or group.
+        DeploymentChangedError: if somebody else deployed there between the plan and now.
         DeploymentEndedError: if a device did not bring it to a good end in time.
     """
-    folder = model.dataset.uri
-    with tempfile.TemporaryDirectory(prefix="gtlabel-") as scratch:
-        bundle = build_bundle(
-            model.onnx,
-            model.classes,
-            Path(scratch) / "bundle.zip",
-            self_test=model.self_test,
-            lineage={"training-job": model.job.name, "dataset": folder},
-            accuracy={key: value for key, value in model.job.metrics.items() if "accuracy" in key},
-        )
+    with _bundled(model) as bundle:
         return deploy_model(
             aws.greengrass,
             aws.s3,
             aws.iot,
             bundle,
             to=to,
-            folder=folder / "components/",
-            name=name or component_name(folder),
+            folder=_components(model),
+            name=name or component_name(model.dataset.uri),
             configuration=configuration,
             timeout=timeout,
             sleep=lambda _seconds: time.sleep(poll),
             on_plan=on_plan,
+            wishes=wishes,
+        )
+
+
+def plan_delivery(
+    aws: Aws,
+    model: TrainedModel,
+    to: str,
+    *,
+    name: str | None = None,
+    configuration: Mapping[str, Any] | None = None,
+    **wishes: Unpack[Wishes],
+) -> ModelPlan:
+    """What `deploy` would make and change, with the same arguments; the bundle is built, nothing is uploaded.
+
+    Raises:
+        DeviceNotFoundError: if there is no such device or group.
+    """
+    with _bundled(model) as bundle:
+        return plan_model(
+            aws.greengrass,
+            aws.iot,
+            bundle,
+            to=to,
+            folder=_components(model),
+            name=name or component_name(model.dataset.uri),
+            configuration=configuration,
+            wishes=wishes,
         )
 
 
 def component_name(dataset: S3Uri) -> str:
     """The component's name by default; DeepLens cameras asked for its first part."""
     return f"deeplens-{dataset.stem}"
+
+
+def _components(model: TrainedModel) -> S3Uri:
+    """Where the artifacts of a model's components lie: beside the dataset."""
+    return model.dataset.uri / "components/"
+
+
+@contextmanager
+def _bundled(model: TrainedModel) -> Iterator[Bundle]:
+    """The bundle of a model, for as long as it is needed."""
+    with tempfile.TemporaryDirectory(prefix="gtlabel-") as scratch:
+        yield build_bundle(
+            model.onnx,
+            model.classes,
+            Path(scratch) / "bundle.zip",
+            self_test=model.self_test,
+            lineage={"training-job": model.job.name, "dataset": model.dataset.uri},
+            accuracy={key: value for key, value in model.job.metrics.items() if "accuracy" in key},
+        )
