@@ -232,5 +232,5 @@ def test_what_is_not_an_archive_or_only_half_of_one_is_refused(tmp_path: Path) -
         path.write_bytes(data)
         with pytest.raises(ArtifactError, match="not a readable model"):
             read_artifact(path)
-    with pytest.raises(ArtifactError, match="No such file"):
+    with pytest.raises(ArtifactError, match="there is no model artifact"):
         read_artifact(tmp_path / "nothing.tar.gz")

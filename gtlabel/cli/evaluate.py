@@ -87,6 +87,8 @@ def evaluate(
         return connect(profile, region, endpoint_url)[1]
 
     opened = open_model(model, aws, classes=read_classes(classes) if classes else None)
+    for warning in opened.warnings:
+        say(warning)
     # What it needs is there once a model is open.
     from gtlabel.training.evaluate import judge
 

@@ -81,6 +81,8 @@ def predict(
         return connect(profile, region, endpoint_url)[1]
 
     opened = open_model(model, aws, classes=read_classes(classes) if classes else None)
+    for warning in opened.warnings:
+        say(warning)
     # What it needs is there once a model is open.
     from gtlabel.training.predict import pictures
     from gtlabel.training.predict import predict as predicted

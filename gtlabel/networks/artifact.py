@@ -9,14 +9,16 @@ Names and contents are those of contract/training.md §3.1, the weights' bytes t
 
 from __future__ import annotations
 
+import hashlib
 import json
+import lzma
 import os
 import re
 import struct
 import tarfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,15 @@ from gtlabel.errors import ArtifactError
 
 PREFIX = "image-classification"
 
+Shape = tuple[int, int, int]
+
 _SHAPES = "model-shapes.json"
 # ResNet-200 in double precision has half a gigabyte; more than that is no classifier of ours.
 _LARGEST = 1 << 30
 # A hundred epochs of the largest networks, and some minutes of unpacking.
 _MOST_UNPACKED = 32 << 30
 _MOST_MEMBERS = 1000
+_EPOCHS_TOLD = 5
 _WEIGHTS = re.compile(r"(?P<prefix>.+)-(?P<epoch>\d{4,9})\.params")
 _MOST_DIMENSIONS = 32
 
@@ -54,7 +59,9 @@ class Artifact:
         params: the weights by their full names, such as `arg:conv0_weight` and `aux:bn0_moving_mean`.
         shape: mini batch, channels, height and width of the input.
         epoch: how many epochs the weights have seen.
-        warnings: sentences about what was odd but could be read.
+        warnings: sentences about what was odd but could be read; they do not say where the artifact lies.
+        digests: the SHA-256 of the graph's file and of the weights' one, as `symbol-sha256` and
+            `params-sha256`; empty where the network comes from no file.
     """
 
     symbol: dict[str, Any]
@@ -62,32 +69,51 @@ class Artifact:
     shape: tuple[int, int, int, int]
     epoch: int = 1
     warnings: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_artifact(path: Path) -> Artifact:
+def read_artifact(path: Path, *, image_shape: Shape | None = None) -> Artifact:
     """Read a `model.tar.gz`, or a folder with what was in one. Nothing is unpacked to disk.
 
     Of several weight files the one of the last epoch is taken, with a warning.
+
+    Args:
+        path: the archive or the folder.
+        image_shape: channels, height and width of the pictures, where there is no `model-shapes.json`: AWS's
+            own trash sorter packed only the graph and the weights again for its camera.
 
     Raises:
         ArtifactError: if a file is missing, damaged, or not where it belongs.
     """
     source = str(path)
+    if not path.exists():
+        raise ArtifactError(f"there is no model artifact {source}")
     files = _Folder(path) if path.is_dir() else _Archive(path)
     names = files.names()
     symbol_name = _symbol(names, source)
     prefix = symbol_name.removesuffix("-symbol.json")
     weights = _weights(names, prefix, source)
     epoch = max(weights)
-    warnings: tuple[str, ...] = ()
-    if len(weights) > 1:
-        warnings = (f"{source} holds the weights of {len(weights)} epochs; taken: {weights[epoch]}",)
+    symbol, params = files.read(symbol_name), files.read(weights[epoch])
+    if image_shape is not None and _SHAPES not in names:
+        shape = (1, *image_shape)
+    elif _SHAPES in names:
+        shape = _input_shape(files.read(_SHAPES), f"{_SHAPES} in {source}")
+    else:
+        raise ArtifactError(
+            f"{source} has no {_SHAPES}, so nothing says how large its pictures are; give --image-shape, "
+            "such as 3,224,224"
+        )
     return Artifact(
-        symbol=_json_object(files.read(symbol_name), f"{symbol_name} in {source}"),
-        params=decode_params(files.read(weights[epoch]), f"{weights[epoch]} in {source}"),
-        shape=_input_shape(files.read(_SHAPES), f"{_SHAPES} in {source}"),
+        symbol=_json_object(symbol, f"{symbol_name} in {source}"),
+        params=decode_params(params, f"{weights[epoch]} in {source}"),
+        shape=shape,
         epoch=epoch,
-        warnings=warnings,
+        warnings=_of_several(weights) if len(weights) > 1 else (),
+        digests={
+            "symbol-sha256": hashlib.sha256(symbol).hexdigest(),
+            "params-sha256": hashlib.sha256(params).hexdigest(),
+        },
     )
 
 
@@ -279,8 +305,13 @@ class _Archive:
                         self._check_room(member)
                         stream = archive.extractfile(member)
                         self._files[name] = stream.read() if stream else b""
-        except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-            raise ArtifactError(f"{self._path} is not a readable model.tar.gz: {error}") from error
+        except tarfile.ReadError as error:
+            # It tells what each of the kinds of archive that it tried said, a line for each.
+            reason = "it is no tar archive" if "\n" in str(error) else str(error)
+            raise ArtifactError(f"{self._path} is not a readable model.tar.gz: {reason}") from error
+        except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ArtifactError(f"{self._path} is not a readable model.tar.gz: {reason}") from error
 
     def _wanted(self, name: str) -> bool:
         """Whether to hold a file; weights of an earlier epoch that were held are dropped for it."""
@@ -331,6 +362,15 @@ def _weights(names: list[str], prefix: str, source: str) -> dict[int, str]:
     if not weights:
         raise ArtifactError(f"{source} has no {prefix}-NNNN.params; the training left no weights")
     return weights
+
+
+def _of_several(weights: Mapping[int, str]) -> tuple[str]:
+    """What a person should know where one of several files of weights was taken."""
+    *others, last = sorted(weights)
+    left = ", ".join(map(str, others[:_EPOCHS_TOLD]))
+    more = f" and {len(others) - _EPOCHS_TOLD} more" if len(others) > _EPOCHS_TOLD else ""
+    taken = f"taken: {weights[last]}, left: those of {left}{more}"
+    return (f"the artifact holds the weights of {len(weights)} epochs; {taken}",)
 
 
 def _json_object(data: bytes, source: str) -> dict[str, Any]:

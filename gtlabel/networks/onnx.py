@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,13 @@ def to_onnx(artifact: Artifact, classes: Sequence[str], metadata: Mapping[str, s
     """Convert a network to an ONNX file; the same artifact always gives the same bytes.
 
     The file takes `data`, a batch of any number of pictures, and gives `softmax_output`, a row of
-    probabilities for each. That of a multi-label network says so: its property `multi-label` is `true`.
+    probabilities for each. Its properties say what it is:
+
+    - `classes` and `preprocessing`, in JSON; `multi-label` is `true` where that is so;
+    - `epoch`, `symbol-sha256` and `params-sha256`: what it was made from; `warnings`, in JSON, what was odd
+      about that;
+    - `gtlabel`: the version that converted it;
+    - what else it is given.
 
     Args:
         artifact: the network.
@@ -76,6 +83,7 @@ def to_onnx(artifact: Artifact, classes: Sequence[str], metadata: Mapping[str, s
     model = helper.make_model(
         graph,
         producer_name="gtlabel",
+        producer_version=version("gtlabel"),
         ir_version=_IR_VERSION,
         opset_imports=[helper.make_opsetid("", OPSET)],
     )
@@ -83,7 +91,12 @@ def to_onnx(artifact: Artifact, classes: Sequence[str], metadata: Mapping[str, s
         **(metadata or {}),
         "classes": json.dumps(list(classes), ensure_ascii=False),
         "preprocessing": json.dumps(PREPROCESSING if artifact.shape[1] == 3 else GRAY_PREPROCESSING),
+        "epoch": str(artifact.epoch),
+        "gtlabel": version("gtlabel"),
+        **artifact.digests,
     }
+    if artifact.warnings:
+        facts["warnings"] = json.dumps(artifact.warnings, ensure_ascii=False)
     if converter.multi_label:
         facts["multi-label"] = "true"
     helper.set_model_props(model, dict(sorted(facts.items())))
@@ -154,14 +167,18 @@ class _Converter:
     def _batch_norm(self, node: Node) -> str:
         if node.number("axis", 1) != 1:
             raise ConversionError(f"the BatchNorm {node.name!r} is not over the channels")
-        inputs = [self._weight(node, index) for index in range(1, 5)]
+        weights = [self._weight(node, index) for index in range(2, 5)]
         # MXNet keeps whatever value the file has and computes with one; the attribute's default is True.
         if node.flag("fix_gamma", True):
-            fixed = f"{inputs[0]}_fixed"
-            self.weights[fixed] = np.ones_like(self.weights[inputs[0]])
-            inputs[0] = fixed
+            gamma = f"{node.name}_gamma_fixed"
+            self.weights[gamma] = np.ones_like(self.weights[weights[0]])
+        else:
+            gamma = self._weight(node, 1)
         return self._emit(
-            "BatchNormalization", [self._input(node), *inputs], node.name, epsilon=node.real("eps", 1e-3)
+            "BatchNormalization",
+            [self._input(node), gamma, *weights],
+            node.name,
+            epsilon=node.real("eps", 1e-3),
         )
 
     def _activation(self, node: Node) -> str:

@@ -27,6 +27,7 @@ class Network:
         outputs: how many classes it tells apart; 0 if the file does not say.
         classes: their names in the order of the probabilities, if the file tells them.
         multi_label: whether a picture may have several classes: each probability then stands for itself.
+        warnings: what was odd about what it was converted from, in sentences.
         metadata: everything the file tells about itself.
     """
 
@@ -69,6 +70,7 @@ class Network:
                 self.outputs = 0
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.classes: tuple[str, ...] = tuple(json.loads(self.metadata.get("classes", "[]")))
+        self.warnings: tuple[str, ...] = tuple(json.loads(self.metadata.get("warnings", "[]")))
         self.multi_label = self.metadata.get("multi-label") == "true"
 
     def load(self, picture: bytes) -> NDArray[np.float32]:

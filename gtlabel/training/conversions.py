@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def _write(path: Path, network: bytes) -> None:
 
 @cache
 def _code() -> str:
-    """The digest of the code that converts."""
+    """The digest of the code that converts, and its version, which the network tells."""
     package = files("gtlabel.networks")
     code = b"".join((package / name).read_bytes() for name in ("artifact.py", "onnx.py", "symbol.py"))
-    return sha256(code).hexdigest()
+    return f"{version('gtlabel')} {sha256(code).hexdigest()}"

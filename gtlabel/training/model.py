@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,7 @@ class Model:
         network: the network.
         classes: the names of its outputs, in order.
         job: the training job it comes from; None where that is not known.
+        onnx: the network as a file.
     """
 
     name: str
@@ -52,9 +53,22 @@ class Model:
     network: Network
     classes: tuple[str, ...]
     job: TrainingJob | None = None
+    # The session keeps these bytes anyhow.
+    onnx: bytes = field(default=b"", repr=False)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know about the artifact it was converted from, in sentences."""
+        return self.network.warnings
 
 
-def open_model(name: str, connect: Connect, *, classes: Sequence[str] | None = None) -> Model:
+def open_model(
+    name: str,
+    connect: Connect,
+    *,
+    classes: Sequence[str] | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+) -> Model:
     """Find a network, convert it if it is an artifact, and make it ready to answer.
 
     The names of its classes are those given, else those in the `.onnx` file, else those of the
@@ -65,6 +79,7 @@ def open_model(name: str, connect: Connect, *, classes: Sequence[str] | None = N
         name: a training job, or the s3:// address or path of a `model.tar.gz` or an `.onnx` file.
         connect: gives the clients; it is not asked for where a file is enough.
         classes: the names of its outputs, in order.
+        image_shape: channels, height and width, for an artifact that does not say them.
 
     Raises:
         ArtifactError: if there is no network there, or nobody says what its classes are called.
@@ -73,10 +88,10 @@ def open_model(name: str, connect: Connect, *, classes: Sequence[str] | None = N
         MissingExtraError: if what runs a network is not installed.
     """
     if name.startswith("s3://"):
-        return _opened(name, S3Uri(name), connect, classes)
+        return _opened(name, S3Uri(name), connect, classes, image_shape)
     path = Path(name)
     if path.exists() and (_is_model(name) or os.sep in name or list(path.glob("*-symbol.json"))):
-        return _opened(name, path, connect, classes)
+        return _opened(name, path, connect, classes, image_shape)
     if _is_model(name) or os.sep in name:
         raise ArtifactError(f"there is no file {name}")
     job = describe_training_job(connect().sagemaker, name)
@@ -85,7 +100,7 @@ def open_model(name: str, connect: Connect, *, classes: Sequence[str] | None = N
             f"the training job {name!r} is {job.status} and has no model"
             + ("" if job.status == "Failed" else f" yet; look at it with: gtlabel train show {name}")
         )
-    return _opened(name, job.artifact, connect, classes, job)
+    return _opened(name, job.artifact, connect, classes, image_shape, job)
 
 
 def read_classes(text: str) -> tuple[str, ...]:
@@ -117,6 +132,7 @@ def _opened(
     where: S3Uri | Path,
     connect: Connect,
     given: Sequence[str] | None,
+    shape: tuple[int, int, int] | None,
     job: TrainingJob | None = None,
 ) -> Model:
     try:
@@ -125,11 +141,11 @@ def _opened(
     except ModuleNotFoundError as error:
         raise MissingExtraError("running a network", "edge") from error
     if not isinstance(where, S3Uri) and where.is_dir():
-        model = _converted(where, connect, given, job)
+        model = _converted(where, connect, given, shape, job)
     elif where.lower().endswith(_NETWORKS) if isinstance(where, S3Uri) else where.suffix in _NETWORKS:
         model = read(connect().s3, where) if isinstance(where, S3Uri) else where.read_bytes()
     elif str(where).lower().endswith(_ARCHIVES):
-        model = _converted(where, connect, given, job)
+        model = _converted(where, connect, given, shape, job)
     else:
         raise ArtifactError(f"{where} is neither a model.tar.gz nor an .onnx file")
     try:
@@ -142,40 +158,51 @@ def _opened(
             f"{where} tells {network.outputs} classes apart, but {len(classes)} names were given: "
             + ", ".join(classes)
         )
-    return Model(name, str(where), network, classes, job)
+    return Model(name, str(where), network, classes, job, model)
 
 
 def _converted(
-    where: S3Uri | Path, connect: Connect, given: Sequence[str] | None, job: TrainingJob | None
+    where: S3Uri | Path,
+    connect: Connect,
+    given: Sequence[str] | None,
+    shape: tuple[int, int, int] | None,
+    job: TrainingJob | None,
 ) -> bytes:
     classes = tuple(given or _found_classes(where, connect, job))
+    lineage = {}
+    if job is not None:
+        lineage = {"training-job": job.name, "artifact": str(where)}
+        if "train" in job.channels:
+            lineage["dataset"] = job.channels["train"].folder
+
+    def convert(path: Path) -> bytes:
+        from gtlabel.networks.artifact import read_artifact
+        from gtlabel.networks.onnx import to_onnx
+
+        return to_onnx(read_artifact(path, image_shape=shape), classes, lineage)
+
+    # Names of classes may be anything, so that their number comes first.
+    asked = [str(shape), str(lineage), str(len(classes)), *classes]
     if isinstance(where, S3Uri):
         found = stat(connect().s3, where)
-        parts = [where, found.etag, str(found.size), str(found.modified), *classes]
-        return converted(parts, lambda: _convert_bytes(read(connect().s3, where), where, classes))
+        parts = [where, found.etag, str(found.size), str(found.modified), *asked]
+        return converted(parts, lambda: _fetched(read(connect().s3, where), where, convert))
     if where.is_dir():
-        return _convert(where, classes)
+        return convert(where)
     with where.open("rb") as file:
-        digest = sha256(file.read()).hexdigest()
-    return converted([digest, *classes], lambda: _convert(where, classes))
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return converted([digest, *asked], lambda: convert(where))
 
 
-def _convert_bytes(archive: bytes, where: S3Uri, classes: Sequence[str]) -> bytes:
+def _fetched(archive: bytes, where: S3Uri, convert: Callable[[Path], bytes]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="gtlabel-") as folder:
         path = Path(folder) / "model.tar.gz"
         path.write_bytes(archive)
         try:
-            return _convert(path, classes)
+            return convert(path)
         except ArtifactError as error:
             # The person knows the address and nothing of the file.
             raise type(error)(str(error).replace(str(path), where)) from error
-
-
-def _convert(path: Path, classes: Sequence[str]) -> bytes:
-    from gtlabel.networks.artifact import read_artifact
-    from gtlabel.networks.onnx import to_onnx
-
-    return to_onnx(read_artifact(path), classes)
 
 
 def _found_classes(where: S3Uri | Path, connect: Connect, job: TrainingJob | None) -> tuple[str, ...]:
