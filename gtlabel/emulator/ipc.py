@@ -59,6 +59,8 @@ class Ipc:
     def environ_for(self, component: str, configuration: Mapping[str, Any]) -> dict[str, str]:
         """Let a component in, or give it another configuration; its token stays the same.
 
+        What it said of its state is forgotten, since it is about to start.
+
         Args:
             component: its name.
             configuration: what it may read, and in `accessControl` what it may do.
@@ -101,6 +103,10 @@ class Ipc:
             connection.send({":message-type": _PROTOCOL_ERROR}, b"{}")
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
             _log.debug("a connection to %s ended", self.socket)
+        except asyncio.CancelledError:
+            # The device goes down; nobody waits for a component that does not read.
+            writer.transport.abort()
+            raise
         finally:
             connection.close()
 
@@ -109,15 +115,11 @@ class Ipc:
         if frame.headers.get(":message-type") != _CONNECT:
             raise FrameError("a connection begins with a Connect")
         said = _parsed(frame.payload).get("authToken")
+        if not isinstance(said, str) or not said.isascii():
+            return None
         with self._room.lock:
-            return next(
-                (
-                    name
-                    for token, name in self._names.items()
-                    if isinstance(said, str) and secrets.compare_digest(token.encode(), said.encode())
-                ),
-                None,
-            )
+            names = (name for token, name in self._names.items() if secrets.compare_digest(token, said))
+            return next(names, None)
 
 
 @contextmanager
@@ -134,7 +136,7 @@ def serve(path: Path, thing: str, cloud: Cloud | None = None) -> Iterator[Ipc]:
     Raises:
         EdgeError: if another device has the socket.
     """
-    folder: Path | None = None
+    path, folder = path.absolute(), None
     if len(os.fsencode(path)) > _LONGEST_PATH:
         folder = Path(tempfile.mkdtemp(prefix="gtlabel-ipc-"))
         path = folder / "ipc.socket"
@@ -145,19 +147,21 @@ def serve(path: Path, thing: str, cloud: Cloud | None = None) -> Iterator[Ipc]:
     thread = threading.Thread(target=loop.run_forever, name=f"ipc of {thing}", daemon=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.unlink(missing_ok=True)
         thread.start()
-        server = asyncio.run_coroutine_threadsafe(_listen(ipc), loop).result()
+        try:
+            server = asyncio.run_coroutine_threadsafe(_listen(ipc), loop).result()
+        except OSError as error:
+            raise EdgeError(f"no socket can be made at {path}: {error}") from None
         try:
             yield ipc
         finally:
             asyncio.run_coroutine_threadsafe(_end(server), loop).result()
+            path.unlink(missing_ok=True)
     finally:
         if thread.is_alive():
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
         loop.close()
-        path.unlink(missing_ok=True)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 

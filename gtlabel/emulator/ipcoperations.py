@@ -6,8 +6,10 @@ import asyncio
 import base64
 import binascii
 import logging
+import re
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +21,7 @@ _log = logging.getLogger(__name__)
 _MOST_PAYLOAD = 128 * 1024
 _LONGEST_TOPIC = 256
 _MOST_SLASHES = 7
+_IMPOSSIBLE = re.compile("[\0\ud800-\udfff]")
 
 
 class Cloud(Protocol):
@@ -131,11 +134,9 @@ class Room:
 
 def publish_to_iot_core(room: Room, caller: Caller, request: Mapping[str, Any]) -> Reply:
     """Send a message to AWS IoT Core."""
-    topic, qos = _topic(request, "topicName"), _qos(request)
+    topic, qos = _for_iot_core(_topic(request, "topicName")), _qos(request)
     payload = _blob(request, "payload")
     room.demand(caller, MQTT, "PublishToIoTCore", topic)
-    if "+" in topic or "#" in topic:
-        raise Refusal("InvalidArgumentsError", f"{topic!r} has a wildcard; publish to one topic")
     if len(payload) > _MOST_PAYLOAD:
         raise Refusal(
             "InvalidArgumentsError", f"AWS IoT Core takes {_MOST_PAYLOAD} bytes, not {len(payload)}"
@@ -149,13 +150,15 @@ def publish_to_iot_core(room: Room, caller: Caller, request: Mapping[str, Any]) 
 
 def subscribe_to_iot_core(room: Room, caller: Caller, request: Mapping[str, Any]) -> Subscription:
     """Get messages from AWS IoT Core."""
-    topic_filter, qos = _topic(request, "topicName"), _qos(request)
+    topic_filter, qos = _for_iot_core(_filter(request, "topicName")), _qos(request)
     room.demand(caller, MQTT, "SubscribeToIoTCore", topic_filter)
     loop = asyncio.get_running_loop()
 
     def deliver(topic: str, payload: bytes) -> None:
         message = {"topicName": topic, "payload": base64.b64encode(payload).decode()}
-        loop.call_soon_threadsafe(caller.send, Reply("IoTCoreMessage", {"message": message}))
+        # The device may be going down while a message is on its way.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(caller.send, Reply("IoTCoreMessage", {"message": message}))
 
     def begin() -> Callable[[], None]:
         return room.cloud.subscribe(topic_filter, qos, deliver) if room.cloud else lambda: None
@@ -165,10 +168,8 @@ def subscribe_to_iot_core(room: Room, caller: Caller, request: Mapping[str, Any]
 
 def publish_to_topic(room: Room, caller: Caller, request: Mapping[str, Any]) -> Reply:
     """Send a message to the components of this device."""
-    topic = _text(request, "topic")
+    topic = _topic(request, "topic")
     room.demand(caller, PUBSUB, "PublishToTopic", topic)
-    if "+" in topic or "#" in topic:
-        raise Refusal("InvalidArgumentsError", f"{topic!r} has a wildcard; publish to one topic")
     message = _object(request, "publishMessage")
     kinds = [kind for kind in ("jsonMessage", "binaryMessage") if isinstance(message.get(kind), dict)]
     if len(kinds) != 1:
@@ -184,7 +185,7 @@ def publish_to_topic(room: Room, caller: Caller, request: Mapping[str, Any]) -> 
 
 def subscribe_to_topic(room: Room, caller: Caller, request: Mapping[str, Any]) -> Subscription:
     """Get messages from the components of this device."""
-    topic_filter = _text(request, "topic")
+    topic_filter = _filter(request, "topic")
     room.demand(caller, PUBSUB, "SubscribeToTopic", topic_filter)
     own_too = request.get("receiveMode") == "RECEIVE_ALL_MESSAGES"
     subscriber = _Subscriber(topic_filter, caller, own_too)
@@ -198,18 +199,16 @@ def subscribe_to_topic(room: Room, caller: Caller, request: Mapping[str, Any]) -
 
 def get_configuration(room: Room, caller: Caller, request: Mapping[str, Any]) -> Reply:
     """Read one's own configuration or that of another component; a single value comes under its key."""
-    name = request.get("componentName") or caller.component
+    name = _text(request, "componentName") if request.get("componentName") else caller.component
     value: Any = room.configuration(name)
     if value is None:
         raise Refusal("ResourceNotFoundError", f"there is no component {name!r} on {room.thing}")
     path = request.get("keyPath") or []
-    if not isinstance(path, list):
+    if not isinstance(path, list) or not all(isinstance(key, str) for key in path):
         raise Refusal("InvalidArgumentsError", "keyPath is a list of keys")
     for key in path:
         if not isinstance(value, Mapping) or key not in value:
-            raise Refusal(
-                "ResourceNotFoundError", f"the configuration of {name} has no {'/'.join(map(str, path))}"
-            )
+            raise Refusal("ResourceNotFoundError", f"the configuration of {name} has no {'/'.join(path)!r}")
         value = value[key]
     found = dict(value) if isinstance(value, Mapping) else {path[-1]: value}
     return Reply("GetConfigurationResponse", {"componentName": name, "value": found})
@@ -221,7 +220,9 @@ def update_state(room: Room, caller: Caller, request: Mapping[str, Any]) -> Repl
     if state not in ("RUNNING", "ERRORED"):
         raise Refusal("InvalidArgumentsError", f"a component is RUNNING or ERRORED, not {state!r}")
     with room.lock:
-        room.states[caller.component] = state
+        # One that is being removed may still say its last words.
+        if caller.component in room.configurations:
+            room.states[caller.component] = state
     return Reply("UpdateStateResponse", {})
 
 
@@ -238,8 +239,25 @@ OPERATIONS: Mapping[str, Operation] = {
 
 
 def _topic(request: Mapping[str, Any], key: str) -> str:
-    """A topic that AWS IoT Core takes."""
+    """A topic that can be published to."""
     topic = _text(request, key)
+    if "+" in topic or "#" in topic:
+        raise Refusal("InvalidArgumentsError", f"{topic!r} has a wildcard; publish to one topic")
+    return topic
+
+
+def _filter(request: Mapping[str, Any], key: str) -> str:
+    """A topic filter that can be subscribed to."""
+    levels = _text(request, key).split("/")
+    if "#" in levels[:-1] or any(len(level) > 1 and ("+" in level or "#" in level) for level in levels):
+        raise Refusal(
+            "InvalidArgumentsError", f"{'/'.join(levels)!r} is no filter: + is a whole level, # the last one"
+        )
+    return "/".join(levels)
+
+
+def _for_iot_core(topic: str) -> str:
+    """A topic or a topic filter that AWS IoT Core takes."""
     if topic.startswith("$"):
         raise Refusal(
             "InvalidArgumentsError",
@@ -249,7 +267,7 @@ def _topic(request: Mapping[str, Any], key: str) -> str:
     if len(topic.encode()) > _LONGEST_TOPIC or topic.count("/") > _MOST_SLASHES:
         raise Refusal(
             "InvalidArgumentsError",
-            f"{topic!r} is too long for AWS IoT Core: at most {_LONGEST_TOPIC} bytes, {_MOST_SLASHES} slashes",
+            f"{topic!r} is too long: AWS IoT Core takes {_LONGEST_TOPIC} bytes and {_MOST_SLASHES} slashes",
         )
     return topic
 
@@ -263,8 +281,9 @@ def _qos(request: Mapping[str, Any]) -> int:
 
 def _text(request: Mapping[str, Any], key: str) -> str:
     value = request.get(key)
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise Refusal("InvalidArgumentsError", f"{key} is missing")
+    # JSON can say characters that no text in UTF-8 has.
+    if not isinstance(value, str) or not value or _IMPOSSIBLE.search(value):
+        raise Refusal("InvalidArgumentsError", f"{key} is a text, not {value!r}")
     return value
 
 

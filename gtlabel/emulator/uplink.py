@@ -64,9 +64,9 @@ class Uplink:
         try:
             port = parts.port or _PORTS[parts.scheme]
         except (KeyError, ValueError):
-            raise EdgeError(f"{url!r} is no broker; give one such as mqtt://192.168.1.5:1883") from None
-        if not parts.hostname:
-            raise EdgeError(f"{url!r} names no host; give one such as mqtt://192.168.1.5:1883")
+            port = 0
+        if not port or not parts.hostname or parts.scheme not in _PORTS:
+            raise EdgeError(f"{url!r} is no address of a broker; give one such as mqtt://192.168.1.5:1883")
         self._room = spool
         # The sizes in bytes of those that the broker has not confirmed, by their numbers.
         self._waiting: dict[int, int] = {}

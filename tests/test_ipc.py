@@ -1,0 +1,476 @@
+"""Greengrass IPC on an emulated device, spoken to by AWS's own client in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.eventstream import EventStreamBuffer
+from broker_parts import Broker, mosquitto
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from paho.mqtt.client import topic_matches_sub
+
+from gtlabel.emulator.ipc import SOCKET_VARIABLE, TOKEN_VARIABLE, Ipc, serve
+from gtlabel.emulator.ipcframes import Frame, FrameError, HeaderValue, decode, encode
+from gtlabel.emulator.ipcoperations import OPERATIONS
+from gtlabel.emulator.ipcpolicy import MQTT, PUBSUB, allows, matches
+from gtlabel.emulator.uplink import Uplink
+from gtlabel.errors import EdgeError
+
+COMPONENT = Path(__file__).parent / "ipc_component.py"
+TOPIC = "gtlabel/camera-1/infer"
+RESULT = {"label": "Compost", "confidence": 0.93, "thing": "camera-1"}
+
+
+def configuration(
+    *resources: str, service: str = "mqttproxy", operations: tuple[str, ...] = ("*",), **more: Any
+) -> dict[str, Any]:
+    """A component's configuration with one policy."""
+    policy = {"operations": list(operations), "resources": list(resources)}
+    return {"accessControl": {f"aws.greengrass.ipc.{service}": {"it:1": policy}}, **more}
+
+
+CLASSIFIER = configuration("gtlabel/{iot:thingName}/infer", operations=("aws.greengrass#PublishToIoTCore",))
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with mosquitto(tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def ipc(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ipc]:
+    """The IPC of the device `camera-1`, whose AWS IoT Core is the broker."""
+    uplink = Uplink(broker.url, "camera-1")
+    with closing(uplink), serve(tmp_path_factory.mktemp("ipc") / "socket", "camera-1", uplink) as running:
+        yield running
+
+
+def test_a_result_within_the_policy_reaches_a_subscriber_of_the_broker(ipc: Ipc, broker: Broker) -> None:
+    environ = ipc.environ_for("classifier", CLASSIFIER)
+    with broker.listen(TOPIC) as listener:
+        assert act(environ, publish(json.dumps(RESULT))) == [{"done": None}]
+        assert listener.wait_for(1)[0].json() == RESULT
+
+
+def test_what_a_policy_does_not_allow_is_an_unauthorized_error(ipc: Ipc, broker: Broker) -> None:
+    classifier = ipc.environ_for("classifier", CLASSIFIER)
+    no_policy = ipc.environ_for("without", {})
+    with broker.listen() as listener:
+        other_thing, subscribed, allowed = act(
+            classifier,
+            publish("stolen", "gtlabel/camera-2/infer"),
+            ["subscribe_to_iot_core", {"topic_name": TOPIC, "qos": "1"}],
+            publish("ours"),
+        )
+        refused = act(no_policy, publish("nobody's"))
+        assert [message.payload for message in listener.wait_for(1)] == [b"ours"]
+    assert allowed == {"done": None}
+    assert other_thing["error"] == subscribed["error"] == refused[0]["error"] == "UnauthorizedError"
+    assert "PublishToIoTCore at 'gtlabel/camera-2/infer'" in other_thing["message"]
+
+
+def test_what_no_broker_of_aws_would_take_is_refused_although_a_policy_allows_all(ipc: Ipc) -> None:
+    environ = ipc.environ_for("bold", configuration("*"))
+    said = act(
+        environ,
+        publish("x", "$aws/things/camera-1/infer"),
+        publish("x", "a/+"),
+        publish("x", "a/b/c/d/e/f/g/h/i"),
+        publish("x", "a" * 257),
+        publish("x", qos="2"),
+        publish(size=128 * 1024 + 1),
+        ["subscribe_to_iot_core", {"topic_name": "a/#/b", "qos": "1"}],
+    )
+    assert [line["error"] for line in said] == 7 * ["InvalidArgumentsError"]
+    assert "topics that begin with $ are reserved" in said[0]["message"]
+
+
+def test_a_message_of_the_largest_size_arrives_whole(ipc: Ipc, broker: Broker) -> None:
+    environ = ipc.environ_for("large", configuration("large"))
+    with broker.listen("large") as listener:
+        assert act(environ, publish(topic="large", size=128 * 1024)) == [{"done": None}]
+        assert listener.wait_for(1)[0].payload == bytes(128 * 1024)
+
+
+def test_what_the_device_does_not_offer_is_a_service_error_that_names_what_it_does(ipc: Ipc) -> None:
+    environ = ipc.environ_for("curious", configuration("*"))
+    (line,) = act(environ, ["get_secret_value", {"secret_id": "x"}])
+    assert line["error"] == "ServiceError"
+    assert "does not know aws.greengrass#GetSecretValue, only GetConfiguration, Publish" in line["message"]
+
+
+def test_a_wrong_token_or_that_of_a_removed_component_is_not_let_in(ipc: Ipc) -> None:
+    environ = ipc.environ_for("gone", configuration("*"))
+    ipc.forget("gone")
+    assert act(environ) == [{"error": "AccessDeniedError"}]
+    assert act({**environ, TOKEN_VARIABLE: "guessed"}) == [{"error": "AccessDeniedError"}]
+    assert ipc.environ_for("gone", {})[TOKEN_VARIABLE] != environ[TOKEN_VARIABLE]
+
+
+def test_a_component_hears_what_is_published_at_the_broker(ipc: Ipc, broker: Broker) -> None:
+    environ = ipc.environ_for("bin", configuration("gtlabel/+/infer"))
+    subscription = ["subscribe_to_iot_core", {"topic_name": "gtlabel/+/infer", "qos": "1"}]
+    with component(environ, subscription, ["wait", {}]) as say:
+        assert say() == {"done": "SubscribeToIoTCoreResponse"}
+        # That answer may come before the broker's own; a message that is retained is not too early.
+        broker.publish("gtlabel/camera-9/infer", "Recycle", retain=True)
+        assert say() == {"event": ["gtlabel/camera-9/infer", "Recycle"]}
+    broker.publish("gtlabel/camera-9/infer", "", retain=True)
+
+
+def test_components_of_one_device_hear_each_other(ipc: Ipc) -> None:
+    listens = configuration("bins/+", service="pubsub", operations=("aws.greengrass#SubscribeToTopic",))
+    speaks = configuration("bins/*", service="pubsub", operations=("aws.greengrass#PublishToTopic",))
+    hearing = ipc.environ_for("hearing", listens)
+    speaking = ipc.environ_for("speaking", speaks)
+    with component(hearing, ["subscribe_to_topic", {"topic": "bins/+"}], *2 * [["wait", {}]]) as say:
+        assert say() == {"done": "SubscribeToTopicResponse"}
+        said = act(
+            speaking,
+            ["publish_to_topic", {"topic": "bins/left", "binary": "Landfill"}],
+            ["publish_to_topic", {"topic": "bins/left/deep", "binary": "outside the filter"}],
+            ["publish_to_topic", {"topic": "bins/right", "json": {"label": None}}],
+            ["publish_to_topic", {"topic": "other", "binary": "not allowed"}],
+            ["subscribe_to_topic", {"topic": "bins/left"}],
+        )
+        assert [say(), say()] == [
+            {"event": ["bins/left", "Landfill"]},
+            {"event": ["bins/right", {"label": None}]},
+        ]
+    assert [line.get("error") for line in said] == 3 * [None] + 2 * ["UnauthorizedError"]
+
+
+def test_a_component_hears_itself_only_when_it_asks_for_all_messages(ipc: Ipc) -> None:
+    environ = ipc.environ_for("talker", configuration("*", service="pubsub"))
+    said = act(
+        environ,
+        ["subscribe_to_topic", {"topic": "a", "receive_mode": "RECEIVE_MESSAGES_FROM_OTHERS"}],
+        ["subscribe_to_topic", {"topic": "b", "receive_mode": "RECEIVE_ALL_MESSAGES"}],
+        ["publish_to_topic", {"topic": "a", "binary": "to others"}],
+        ["publish_to_topic", {"topic": "b", "binary": "to all"}],
+        ["wait", {}],
+    )
+    assert said[-1] == {"event": ["b", "to all"]}
+
+
+def test_a_component_reads_configurations_and_says_how_it_is(ipc: Ipc) -> None:
+    environ = ipc.environ_for("reader", {"threshold": "0.6", "camera": {"every": "1"}})
+    ipc.environ_for("neighbor", {"top": "3"})
+    said = act(
+        environ,
+        ["get_configuration", {}],
+        ["get_configuration", {"key_path": ["camera"]}],
+        ["get_configuration", {"key_path": ["camera", "every"]}],
+        ["get_configuration", {"component_name": "neighbor", "key_path": ["top"]}],
+        ["get_configuration", {"key_path": ["camera", "never"]}],
+        ["get_configuration", {"component_name": "nobody"}],
+        ["update_state", {"state": "ERRORED"}],
+        ["update_state", {"state": "TIRED"}],
+    )
+    assert [line.get("done", line.get("error")) for line in said] == [
+        {"threshold": "0.6", "camera": {"every": "1"}},
+        {"every": "1"},
+        {"every": "1"},
+        {"top": "3"},
+        "ResourceNotFoundError",
+        "ResourceNotFoundError",
+        None,
+        "InvalidArgumentsError",
+    ]
+    assert ipc.state_of("reader") == "ERRORED"
+    assert ipc.environ_for("reader", {}) == environ
+    assert ipc.state_of("reader") is None
+
+
+def test_a_deployment_that_changes_a_policy_counts_for_a_component_that_runs(ipc: Ipc) -> None:
+    environ = ipc.environ_for("changing", {})
+    with connected(environ) as caller:
+        assert ask(caller, 1, "PublishToIoTCore", topicName="a", qos="1") == "UnauthorizedError"
+        ipc.environ_for("changing", configuration("a"))
+        assert ask(caller, 2, "PublishToIoTCore", topicName="a", qos="1") == "PublishToIoTCoreResponse"
+        ipc.forget("changing")
+        assert ask(caller, 3, "PublishToIoTCore", topicName="a", qos="1") == "UnauthorizedError"
+
+
+def test_a_device_without_a_broker_takes_messages_as_a_core_that_is_offline(tmp_path: Path) -> None:
+    with serve(tmp_path / "socket", "camera-1") as ipc:
+        assert act(ipc.environ_for("classifier", CLASSIFIER), publish("nowhere")) == [{"done": None}]
+
+
+def test_messages_wait_for_a_broker_that_is_away_as_far_as_there_is_room(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker, broker.listen(TOPIC) as listener:
+        broker.stop()
+        uplink = Uplink(broker.url, "camera-1", spool=2000)
+        with closing(uplink), serve(tmp_path / "socket", "camera-1", uplink) as ipc:
+            environ = ipc.environ_for("classifier", CLASSIFIER)
+            said = act(environ, *(publish(f"{number}{'.' * 870}") for number in range(3)))
+            assert [line.get("error") for line in said] == [None, None, "ServiceError"]
+            assert "no more messages can wait" in said[2]["message"]
+            broker.start()
+            assert [message.payload[:1] for message in listener.wait_for(2)] == [b"0", b"1"]
+            # What arrived has made room again.
+            assert act(environ, publish(f"3{'.' * 870}")) == [{"done": None}]
+            assert listener.wait_for(3)[2].payload[:1] == b"3"
+
+
+def test_a_broker_with_tls_takes_a_device_with_a_certificate(tmp_path: Path) -> None:
+    with mosquitto(tmp_path, tls=True) as broker, broker.listen("a") as listener:
+        ours = broker.certificates
+        assert ours is not None
+        ca, cert, key = str(ours.ca), str(ours.cert), str(ours.key)
+        with closing(Uplink(broker.url, "camera-1", ca=ca, cert=cert, key=key)) as uplink:
+            assert uplink.publish("a", b"sealed", qos=1)
+            assert listener.wait_for(1)[0].payload == b"sealed"
+        assert "as camera-1 (p2, c0, k30, u'camera')" in broker.log
+
+
+@pytest.mark.parametrize("url", ["tcp://here:1", "mqtt://", "mqtt://here:port", "here"])
+def test_an_address_that_is_no_brokers_is_refused(url: str) -> None:
+    with pytest.raises(EdgeError, match=r"such as mqtt://192\.168"):
+        Uplink(url, "camera-1")
+
+
+def test_a_socket_whose_path_would_be_too_long_lies_elsewhere_and_is_gone_afterwards(tmp_path: Path) -> None:
+    with serve(tmp_path / ("deep" * 30) / "socket", "camera-1") as ipc:
+        environ = ipc.environ_for("reader", {"a": "b"})
+        assert len(environ[SOCKET_VARIABLE]) < 100
+        assert act(environ, ["get_configuration", {}]) == [{"done": {"a": "b"}}]
+    assert not ipc.socket.parent.exists()
+
+
+def test_two_devices_cannot_have_one_socket_but_that_of_a_killed_one_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(path))
+    with serve(path, "camera-1") as ipc:
+        with pytest.raises(EdgeError, match="another device listens"), serve(path, "camera-2"):
+            pass
+        assert act(ipc.environ_for("reader", {"a": "b"}), ["get_configuration", {}])
+    assert not path.exists()
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("mine")
+    with pytest.raises(EdgeError, match="no socket can be made"), serve(path, "camera-1"):
+        pass
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("resource", "topic", "allowed"),
+    [
+        ("gtlabel/{iot:thingName}/infer", "gtlabel/camera-1/infer", True),
+        ("gtlabel/{iot:thingName}/infer", "gtlabel/camera-1/infer/more", False),
+        ("*", "a/b", True),
+        ("a/*/c", "a/b/b/c", True),
+        ("a/x*", "a/y", False),
+        ("a/+/c", "a/b/c", True),
+        ("a/+/c", "a/b/b/c", False),
+        ("a/+/c", "a/+/c", True),
+        ("a/+", "a/#", False),
+        ("+", "#", False),
+        ("a/#", "a/b/c", True),
+        ("a/#", "a", True),
+        ("a/#", "ab", False),
+        ("a/#", "a/#", True),
+        ("a.c", "abc", False),
+        ("a${*}", "a*", True),
+        ("a${*}", "ab", False),
+        ("a?", "a?", True),
+        ("a?", "ab", False),
+        ("${$}{a}", "${a}", True),
+        ("a\nb", "a\nb", True),
+    ],
+)
+def test_a_policy_for_aws_iot_core_allows_what_the_manual_says(
+    resource: str, topic: str, allowed: bool
+) -> None:
+    assert (
+        allows(configuration(resource), MQTT, "aws.greengrass#PublishToIoTCore", topic, "camera-1") is allowed
+    )
+
+
+def test_a_policy_counts_for_its_own_service_and_operations_only() -> None:
+    both = configuration("a/#", operations=("aws.greengrass#PublishToIoTCore",))
+    assert not allows(both, PUBSUB, "aws.greengrass#PublishToTopic", "a/b", "camera-1")
+    assert not allows(both, MQTT, "aws.greengrass#SubscribeToIoTCore", "a/b", "camera-1")
+    # Between components the signs of MQTT stand for themselves.
+    local = configuration("a/#", service="pubsub")
+    assert not allows(local, PUBSUB, "aws.greengrass#SubscribeToTopic", "a/b", "camera-1")
+    assert allows(local, PUBSUB, "aws.greengrass#SubscribeToTopic", "a/#", "camera-1")
+
+
+levels = st.lists(st.sampled_from(["", "a", "b", "+", "$x"]), min_size=1, max_size=4).map("/".join)
+topics = st.lists(st.sampled_from(["", "a", "b", "$x"]), min_size=1, max_size=4).map("/".join)
+
+
+@given(levels, st.sampled_from(["", "#", "/#"]), topics)
+def test_a_filter_means_what_it_means_to_paho(start: str, end: str, topic: str) -> None:
+    topic_filter = end if end == "#" else start + end
+    assert matches(topic_filter, topic) is topic_matches_sub(topic_filter, topic)
+
+
+numbers = st.integers(-(2**31), 2**31 - 1)
+values = st.booleans() | numbers | st.text(max_size=20) | st.binary(max_size=20)
+names = st.text(min_size=1, max_size=20)
+frames = st.builds(Frame, st.dictionaries(names, values, max_size=5), st.binary(max_size=200))
+
+
+@given(frames)
+def test_a_frame_is_read_as_it_was_written_and_so_botocore_reads_it(frame: Frame) -> None:
+    assert decode(encode(frame)) == frame
+    buffer = EventStreamBuffer()
+    buffer.add_data(encode(frame))
+    event: Any = next(buffer)
+    assert event.headers == frame.headers
+    assert event.payload == frame.payload
+
+
+@given(frames, st.data())
+def test_a_frame_with_a_bit_that_has_turned_is_refused(frame: Frame, data: st.DataObject) -> None:
+    message = bytearray(encode(frame))
+    bit = data.draw(st.integers(0, 8 * len(message) - 1))
+    message[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(FrameError):
+        decode(bytes(message))
+
+
+@given(st.binary(max_size=80))
+def test_bytes_are_a_frame_or_refused(message: bytes) -> None:
+    try:
+        frame = decode(message)
+    except FrameError:
+        return
+    assert decode(encode(frame)) == frame
+
+
+@given(st.binary(max_size=80))
+def test_garbage_on_the_socket_ends_its_own_connection_and_nothing_else(ipc: Ipc, garbage: bytes) -> None:
+    environ = ipc.environ_for("steady", {"a": "b"})
+    with connected(environ) as steady:
+        with raw(environ) as intruder:
+            intruder.sendall(garbage)
+            intruder.shutdown(socket.SHUT_WR)
+            while intruder.recv(4096):
+                continue
+        assert ask(steady, 1, "GetConfiguration") == "GetConfigurationResponse"
+
+
+plain = st.sampled_from([None, True, 1, 0.5, "", "\ud800", "a/b", "+", "#/a", "$aws", "0", "1"])
+json_values = plain | st.lists(plain, max_size=2) | st.dictionaries(st.sampled_from(["a", "message"]), plain)
+keys = [
+    "topicName",
+    "topic",
+    "payload",
+    "qos",
+    "publishMessage",
+    "keyPath",
+    "componentName",
+    "state",
+    "retain",
+]
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(sorted(OPERATIONS)), st.dictionaries(st.sampled_from(keys), json_values), json_values)
+def test_every_request_is_answered_whatever_it_and_the_policies_say(
+    ipc: Ipc, operation: str, request_: dict[str, Any], policy: Any
+) -> None:
+    environ = ipc.environ_for("odd", {"accessControl": {"aws.greengrass.ipc.mqttproxy": policy}})
+    with connected(environ) as caller:
+        answer = ask(caller, 1, operation.partition("#")[2], **request_)
+        assert answer.endswith(("Response", "Error"))
+        assert ask(caller, 2, "UpdateState", state="RUNNING") == "UpdateStateResponse"
+
+
+def publish(payload: str | None = None, topic: str = TOPIC, qos: str = "1", **more: Any) -> list[Any]:
+    """A publication to AWS IoT Core, as the component takes it."""
+    return ["publish_to_iot_core", {"topic_name": topic, "qos": qos, "payload": payload, **more}]
+
+
+def act(environ: Mapping[str, str], *acts: list[Any]) -> list[dict[str, Any]]:
+    """Run a component to its end; what it said of each act."""
+    ended = subprocess.run(
+        [sys.executable, str(COMPONENT), json.dumps(acts)],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+@contextmanager
+def component(environ: Mapping[str, str], *acts: list[Any]) -> Iterator[Callable[[], Any]]:
+    """A component that runs; yields what waits for its next line."""
+    process = subprocess.Popen(
+        [sys.executable, str(COMPONENT), json.dumps(acts)],
+        env={**os.environ, **environ},
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        yield lambda: json.loads(process.stdout.readline())  # type: ignore[union-attr]
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@contextmanager
+def raw(environ: Mapping[str, str]) -> Iterator[socket.socket]:
+    """A connection without AWS's client."""
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.settimeout(30)
+        caller.connect(environ[SOCKET_VARIABLE])
+        yield caller
+
+
+@contextmanager
+def connected(environ: Mapping[str, str]) -> Iterator[socket.socket]:
+    """A connection without AWS's client that was let in."""
+    with raw(environ) as caller:
+        hello: dict[str, HeaderValue] = {
+            ":version": "0.1.0",
+            ":message-type": 4,
+            ":message-flags": 0,
+            ":stream-id": 0,
+        }
+        caller.sendall(encode(Frame(hello, json.dumps({"authToken": environ[TOKEN_VARIABLE]}).encode())))
+        assert receive(caller).headers[":message-flags"] == 1
+        yield caller
+
+
+def ask(caller: socket.socket, stream: int, operation: str, **request: Any) -> str:
+    """The type of the answer to a request."""
+    headers: dict[str, HeaderValue] = {
+        ":message-type": 0,
+        ":message-flags": 0,
+        ":stream-id": stream,
+        "operation": f"aws.greengrass#{operation}",
+        "service-model-type": f"aws.greengrass#{operation}Request",
+    }
+    caller.sendall(encode(Frame(headers, json.dumps(request).encode())))
+    answer = receive(caller)
+    assert answer.headers[":stream-id"] == stream
+    return str(answer.headers["service-model-type"]).removeprefix("aws.greengrass#")
+
+
+def receive(caller: socket.socket) -> Frame:
+    """The next frame."""
+    message = caller.recv(12, socket.MSG_WAITALL)
+    return decode(message + caller.recv(int.from_bytes(message[:4]) - 12, socket.MSG_WAITALL))
