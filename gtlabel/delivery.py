@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from gtlabel.datasets.channels import Dataset, read_channel, read_dataset
 from gtlabel.edge.bundle import Bundle, build_bundle
 from gtlabel.edge.deploy import Deployed, DeploymentPlan, ModelPlan, Wishes, deploy_model, plan_model
+from gtlabel.edge.manifest import Accuracy
 from gtlabel.errors import ArtifactError, TrainingError
 from gtlabel.storage import read
 from gtlabel.training.jobs import TrainingJob, describe_training_job, read_tags
@@ -177,5 +178,5 @@ def _bundled(model: TrainedModel) -> Iterator[Bundle]:
             Path(scratch) / "bundle.zip",
             self_test=model.self_test,
             lineage={"training-job": model.job.name, "dataset": model.dataset.uri},
-            accuracy={key: value for key, value in model.job.metrics.items() if "accuracy" in key},
+            accuracy=Accuracy(training=model.job.metrics),
         )

@@ -18,8 +18,10 @@ from edge_parts import CLASSES, color_bundle, other_recipe, picture, tiny_networ
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtlabel.edge.bundle import Bundle, build_bundle, extract, read_bundle
+from gtlabel.edge.archive import extract
+from gtlabel.edge.bundle import Bundle, build_bundle, read_bundle
 from gtlabel.edge.component import check_recipe, component_recipe, next_version
+from gtlabel.edge.manifest import Accuracy
 from gtlabel.errors import BundleError, RecipeError
 from gtlabel.networks.preprocess import load_image
 from gtlabel.networks.runtime import Network
@@ -56,10 +58,12 @@ def test_the_same_contents_give_the_same_bundle(bundle: Bundle, tmp_path: Path) 
 
 
 def test_a_bundle_says_where_its_model_comes_from(tmp_path: Path) -> None:
-    bundle = color_bundle(tmp_path / "b.zip", lineage={"training-job": "trash-1"}, accuracy={"fp32": 0.91})
+    bundle = color_bundle(
+        tmp_path / "b.zip", lineage={"training-job": "trash-1"}, accuracy=Accuracy(fp32=0.91)
+    )
     manifest = json.loads(zipfile.ZipFile(bundle.path).read("manifest.json"))
     assert manifest["lineage"] == {"training-job": "trash-1"}
-    assert manifest["accuracy"] == {"fp32": 0.91}
+    assert manifest["accuracy"]["fp32"] == 0.91
     assert manifest["labels"] == CLASSES
     assert manifest["input"]["shape"] == [1, 3, 8, 8]
     assert read_bundle(bundle.path).manifest == bundle.manifest
@@ -164,7 +168,10 @@ def test_bytes_that_are_no_bundle_give_one_clear_error(
 
 def test_a_device_computes_what_the_builder_computed(unpacked: Path) -> None:
     passed = run(unpacked, "--selftest")
-    assert (passed.returncode, lines(passed.stdout)) == (0, [{"selftest": "passed", "images": 2, "models": ["fp32"]}])
+    assert (passed.returncode, lines(passed.stdout)) == (
+        0,
+        [{"selftest": "passed", "images": 2, "models": ["fp32"]}],
+    )
     image = unpacked / "selftest" / "red.jpg"
     (answer,) = lines(run(unpacked, "--image", image, "--thing", "camera").stdout)
     network = Network(unpacked / "model.onnx")
@@ -236,7 +243,7 @@ def test_a_device_that_computes_something_else_fails_its_self_test(bundle: Bundl
     import hashlib
 
     manifest = json.loads(zipfile.ZipFile(bundle.path).read("manifest.json"))
-    manifest["self_test"]["cases"][0]["probabilities"] = [0.5, 0.5]
+    manifest["self_test"]["cases"][0]["probabilities"] = {"fp32": [0.5, 0.5]}
     changed = json.dumps(manifest).encode()
     old = hashlib.sha256(zipfile.ZipFile(bundle.path).read("manifest.json")).hexdigest()
     sums = (

@@ -31,7 +31,8 @@ from PIL import Image
 
 from gtlabel import open_model, predict
 from gtlabel.aws import Aws
-from gtlabel.edge.bundle import build_bundle, extract
+from gtlabel.edge.archive import extract
+from gtlabel.edge.bundle import build_bundle
 from gtlabel.errors import ArtifactError, ClassListError, PredictionError
 from gtlabel.networks.preprocess import load_image
 from gtlabel.networks.runtime import Network

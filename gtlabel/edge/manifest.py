@@ -39,8 +39,8 @@ class ModelInput(_Part):
     shape: tuple[Literal[1], Literal[1, 3], int, int]
     color: str = "RGB"
     values: str = "float32, 0..255"
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    mean: float = 0.0
+    std: float = 1.0
     resize: str = "the whole picture squeezed to height x width, bilinear, EXIF orientation applied"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gtlabel.edge.bundle import extract
+from gtlabel.edge.archive import extract
 from gtlabel.edge.component import artifact_uri
 from gtlabel.errors import EdgeError
 from gtlabel.uris import S3Uri

@@ -1,0 +1,97 @@
+"""What a bundle says to whoever copies it: the README, and a service for systemd."""
+
+from __future__ import annotations
+
+from gtlabel.edge.manifest import BundleManifest
+from gtlabel.edge.presets import Preset, arguments, needs_network
+from gtlabel.templates import fill_template
+
+_HOME = "/opt/gtlabel"
+
+
+def service_name(name: str) -> str:
+    """The file name of a bundle's unit."""
+    return f"gtlabel-{name}.service"
+
+
+def unit(manifest: BundleManifest, preset: Preset, settings: dict[str, str]) -> str:
+    """The systemd unit, which gives the program a camera, one folder and, unless it publishes, no network.
+
+    https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html
+    """
+    network = needs_network(settings)
+    # Who goes through a program of the maker's may need devices that nobody here knows of.
+    narrow = not settings.get("cameraCommand")
+    families = "AF_UNIX AF_INET AF_INET6" if network else "AF_UNIX"
+    return fill_template(
+        f"edge/{preset.name}.service",
+        {
+            "name": manifest.name,
+            "labels": ", ".join(manifest.labels).replace("%", "%%"),
+            "folder": f"{_HOME}/{manifest.name}",
+            "arguments": " ".join(map(_quoted, arguments(settings))),
+            "ordering": "Wants=network-online.target\nAfter=network-online.target" if network else "",
+            "devices": "DevicePolicy=closed\nDeviceAllow=char-video4linux rw" if narrow else "",
+            "network": ("" if network else "PrivateNetwork=yes\n") + f"RestrictAddressFamilies={families}",
+        },
+    )
+
+
+def readme(manifest: BundleManifest, preset: Preset, settings: dict[str, str]) -> str:
+    """The README."""
+    title = f"{manifest.name}: a picture classifier"
+    folder = f"{_HOME}/{manifest.name}"
+    wheels = ", ".join(manifest.runtime.wheels)
+    pythons = sorted({each.partition(":")[2] for each in manifest.runtime.wheels})
+    anywhere = "Python 3.11 or newer"
+    return fill_template(
+        f"edge/{preset.name}.readme",
+        {
+            "title": title,
+            "line": "=" * len(title),
+            "name": manifest.name,
+            "labels": ", ".join(manifest.labels),
+            "accuracy": _accuracy(manifest),
+            "machine": f"Python {' or '.join(pythons)} for what lies in wheels/" if wheels else anywhere,
+            "folder": folder,
+            "unit": service_name(manifest.name),
+            "service": service_name(manifest.name).removesuffix(".service"),
+            "archive": f"{manifest.name}.zip",
+            "packages": f"from wheels/ ({wheels})" if wheels else "of what requirements.txt names",
+            "int8": "; model.int8.onnx computes with 8 bits" if "int8" in manifest.models else "",
+            "wheels": f"\nwheels/            the packages, for {wheels}" if wheels else "",
+            "network": _network(manifest.name, settings),
+        },
+    )
+
+
+def _accuracy(manifest: BundleManifest) -> str:
+    """What is known of how good it is, in a line."""
+    found = manifest.accuracy
+    if found.fp32 is None:
+        return ""
+    told = f"Right on {found.fp32:.1%} of {found.pictures} pictures that it did not learn from"
+    if found.int8 is not None:
+        told += f", with 8 bits on {found.int8:.1%}"
+    return f"{told}.\nThe network that runs is {manifest.models[manifest.model].file}: {found.decision}.\n"
+
+
+def _network(name: str, settings: dict[str, str]) -> str:
+    if needs_network(settings):
+        return ""
+    return (
+        "The service has no network. One that publishes to a broker is built with --set mqtt=mqtt://HOST;\n"
+        f"or let `sudo systemctl edit gtlabel-{name}` say so:\n"
+        "    [Service]\n    PrivateNetwork=no\n    RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
+    )
+
+
+def _quoted(argument: str) -> str:
+    """One argument for ExecStart=; specifiers such as %H stay.
+
+    https://www.freedesktop.org/software/systemd/man/latest/systemd.syntax.html#Quoting
+    """
+    if argument.isascii() and argument.replace("-", "").replace("%", "").isalnum():
+        return argument
+    escaped = argument.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    return f'"{escaped}"'

@@ -1,0 +1,84 @@
+"""The kinds of devices that a bundle can be made for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gtlabel.errors import BundleError
+
+TargetName = Literal["bundle", "deeplens"]
+
+# The settings that become an argument of the program; what they are called in a component's configuration.
+SETTINGS = (
+    "camera", "cameraCommand", "folder", "watch", "every", "threshold", "top", "debounce", "announce",
+    "model", "thing", "mqtt", "topic", "unsure", "unsureBelow", "unsureBudget",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """What one kind of device needs.
+
+    Attributes:
+        name: the target.
+        lock: the set of packages.
+        settings: what the program is told unless a person says otherwise.
+        platform: the one whose wheels come along unless a person says otherwise; empty for none.
+        note: what has to be said to whoever deploys there.
+        prefix: what the name of a model begins with by default.
+    """
+
+    name: TargetName
+    lock: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    platform: str = ""
+    note: str = ""
+    prefix: str = ""
+
+
+PRESETS: dict[TargetName, Preset] = {
+    "bundle": Preset("bundle", "default", {"camera": "/dev/video0", "thing": "%H"}),
+    "deeplens": Preset(
+        "deeplens",
+        "deeplens",
+        # What the maker's software writes while it runs, else the camera as any Linux has it.
+        {"camera": "/opt/awscam/out/ch2_out.mjpeg,/dev/video0", "thing": "%H"},
+        platform="linux-x86_64:3.11",
+        note=(
+            "the AWS DeepLens service ended on 2024-01-31, and nothing can be sent to a camera through it; "
+            "this is a bundle to copy to the hardware, and it was not verified on a physical unit"
+        ),
+        # The service took no names without it; now it is a habit.
+        prefix="deeplens-",
+    ),
+}
+
+
+def arguments(settings: Mapping[str, str]) -> list[str]:
+    """The arguments of the program that settings stand for, in the order of `SETTINGS`.
+
+    Raises:
+        BundleError: if there is no such setting.
+    """
+    unknown = sorted(settings.keys() - set(SETTINGS))
+    if unknown:
+        raise BundleError(f"{unknown[0]!r} is no setting of the program; it knows {', '.join(SETTINGS)}")
+    given = [(name, settings[name]) for name in SETTINGS if settings.get(name)]
+    return [part for name, value in given for part in (option(name), value)]
+
+
+def option(setting: str) -> str:
+    """The option of the program that a setting stands for: `--camera-command` for `cameraCommand`."""
+    return "--" + re.sub("([A-Z])", r"-\1", setting).lower()
+
+
+def needs_network(settings: Mapping[str, str]) -> bool:
+    """Whether the program has anything to do outside of the device."""
+    far = ("http://", "https://")
+    sources = settings.get("camera", "").split(",")
+    return bool(settings.get("mqtt") or settings.get("cameraCommand")) or any(
+        source.strip().startswith(far) for source in sources
+    )
