@@ -10,6 +10,7 @@ import typer
 from gtlabel.cli import (
     collect,
     consolidate,
+    convert,
     dataset,
     demo,
     deploy,
@@ -55,6 +56,7 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(train.app, name="train")
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("convert")(convert.convert)
 app.add_typer(deploy.app, name="deploy")
 app.add_typer(edge.app, name="edge")
 app.command("notify")(notify.notify)

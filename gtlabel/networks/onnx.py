@@ -71,6 +71,7 @@ def to_onnx(artifact: Artifact, classes: Sequence[str], metadata: Mapping[str, s
         raise ConversionError(
             f"the network tells {outputs} classes apart, but {len(classes)} names were given: "
             + ", ".join(classes)
+            + "; the classes.json of the dataset it was trained on has the right ones"
         )
     helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
     graph = helper.make_graph(
