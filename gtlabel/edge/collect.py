@@ -152,14 +152,13 @@ def plan_frames(
     for source in sources:
         if isinstance(source, S3Uri) and _overlap(source, into):
             raise EdgeError(f"{source} and {into} overlap; collect into a prefix of its own")
-    frames: dict[str, Frame] = {}
+    frames: list[Frame] = []
     unusable: list[Unusable] = []
-    copies: list[NearCopy] = []
     for found in chain.from_iterable(read_frames(source, s3) for source in sources):
         if isinstance(found, Unusable):
             unusable.append(found)
-        elif (same := frames.setdefault(found.said.sha256, found)) is not found:
-            copies.append(NearCopy(found, str(same.picture)))
+        else:
+            frames.append(found)
     earlier = _brought_before(s3, into)
     if not (frames or unusable or earlier):
         raise FramesNotFoundError(
@@ -171,17 +170,19 @@ def plan_frames(
         looks.add(look, into / name)
     for look, uri in _known_looks(s3, known, on_progress):
         looks.add(look, uri)
-    ranked = sorted(frames.values(), key=lambda frame: (-_doubt(frame, by), frame.said.image))
-    there = [frame for frame in ranked if frame.said.image in earlier]
+    frames.sort(key=lambda frame: (-_doubt(frame, by), frame.said.image))
+    there = [frame for frame in frames if frame.said.image in earlier]
+    room = None if most is None else most - len({frame.said.image for frame in there})
     chosen: list[Frame] = []
+    copies: list[NearCopy] = []
     over: list[Frame] = []
-    for frame in ranked:
+    for frame in frames:
         if frame.said.image in earlier:
             continue
         like = looks.like(frame.look)
         if like is not None:
             copies.append(NearCopy(frame, like))
-        elif most is not None and len(there) + len(chosen) >= most:
+        elif room is not None and len(chosen) >= room:
             over.append(frame)
         else:
             chosen.append(frame)
@@ -209,9 +210,7 @@ def bring_frames(
         StorageDeniedError: if the prefix may not be written to.
     """
     if move and any(isinstance(frame.picture, S3Uri) for frame in _settled(plan)):
-        raise EdgeError(
-            "frames in S3 are not moved; run it without --move and expire them by a lifecycle rule"
-        )
+        raise EdgeError("frames in S3 are not moved; leave out --move, and let a lifecycle rule expire them")
 
     def bring(frame: Frame) -> str | None:
         uri = plan.address(frame)
