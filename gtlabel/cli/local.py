@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -125,14 +127,17 @@ def up(
 
 @app.command()
 def down(state: State = None, port: Port = None) -> None:
-    """Stop a running emulator.
+    """Stop a running emulator, and the devices that were left running with it.
 
     Example: gtlabel local down
     """
     from gtlabel.emulator.child import stop
+    from gtlabel.emulator.detached import stop_devices
     from gtlabel.emulator.state import find
 
     emulator = find(port=port, state=state)
+    for root in stop_devices(emulator.url):
+        say(f"the device of {root} has stopped")
     stop(emulator)
     say(f"the emulator at {emulator.url} has stopped")
 
@@ -167,8 +172,6 @@ def env(state: State = None, port: Port = None, output: Output = Format.TEXT) ->
 
     Example: eval "$(gtlabel local env)"
     """
-    import shlex
-
     from gtlabel.emulator.api import Context
     from gtlabel.emulator.environment import environ
     from gtlabel.emulator.state import find
@@ -185,43 +188,100 @@ app.command()(answer)
 app.command(no_args_is_help=True)(pipe)
 
 
+class Nucleus(StrEnum):
+    """The Greengrass nuclei that a device may behave as."""
+
+    LITE = "lite"
+    CLASSIC = "classic"
+
+
+Root = Annotated[
+    Path | None, typer.Option(file_okay=False, help="The disk of the device.", show_default="NAME.device")
+]
+
+
 @app.command()
 def device(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the device, a thing of IoT.")],
+    runtime: Annotated[
+        Nucleus, typer.Option(help="The nucleus it behaves as; only classic rolls back by itself.")
+    ] = Nucleus.LITE,
+    group: Annotated[
+        list[str] | None, typer.Option("--group", help="Join this thing group; make it unless it is there.")
+    ] = None,
+    broker: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="What plays AWS IoT Core's broker, such as mqtt://127.0.0.1:1883."),
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="Return when a deployment has ended.")] = False,
-    root: Annotated[Path | None, typer.Option(file_okay=False, help="The disk of the device.")] = None,
+    root: Root = None,
     detach: Annotated[bool, typer.Option("--detach", help="Leave it running and return.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="End the one that was left running.")] = False,
     state: State = None,
     port: Port = None,
 ) -> None:
     """Be a Greengrass core device that carries out what is deployed to it.
 
-    Example: gtlabel local device kitchen-camera --once
+    It ends at Ctrl-C and runs again what it ran when it is started again.
+
+    Example: gtlabel local device kitchen-camera --group cameras --detach
     """
     import signal
     import threading
 
-    from gtlabel.emulator.devices import run_device
     from gtlabel.emulator.state import find
     from gtlabel.errors import DeploymentEndedError
 
     disk = root or Path(f"{name}.device")
+    if stop:
+        from gtlabel.emulator.detached import stop as end
+
+        end(disk)
+        say(f"the device {name} has stopped; it runs on from {disk} when it is started again")
+        return
     emulator = find(port=port, state=state)
     if detach:
         from gtlabel.emulator.api import Context
+        from gtlabel.emulator.deviceprocess import DeviceOptions
         from gtlabel.emulator.deviceprocess import detach as start
         from gtlabel.emulator.environment import environ
 
-        pid = start(environ(emulator.url, Context()), name, disk, once=once)
-        say(f"the device {name} runs as process {pid}; its answers: gtlabel local results --root {disk}")
+        options = DeviceOptions(runtime.value, group or (), broker, once)
+        pid = start(environ(emulator.url, Context()), name, disk, options)
+        where = f"--root {shlex.quote(str(disk))}"
+        say(f"the device {name} runs as process {pid}; what its programs print: gtlabel local logs {where}")
+        if once:
+            say(f"their answers, when it has ended: gtlabel local results {where}")
+        else:
+            say(f"stop it with: gtlabel local device {shlex.quote(name)} {where} --stop")
         return
-    stop = threading.Event()
+    from gtlabel.emulator.devices import run_device
+
+    ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stop.set())
-    outcome = run_device(aws_at(emulator.url), name, disk, once=once, stop=stop)
+        signal.signal(number, lambda _number, _frame: ending.set())
+    outcome = run_device(
+        aws_at(emulator.url),
+        name,
+        disk,
+        runtime=runtime.value,
+        groups=group or (),
+        broker=broker,
+        once=once,
+        stop=ending,
+        on_ready=lambda: say(f"the device {name} waits for deployments; it stops at Ctrl-C"),
+    )
     if outcome is None:
         return
-    put_json({"device": name, "status": outcome.status, "reason": outcome.reason, "states": outcome.states})
+    put_json(
+        {
+            "device": name,
+            "status": outcome.status,
+            "detailed": outcome.detailed,
+            "reason": outcome.reason,
+            "states": outcome.states,
+        }
+    )
     if outcome.status != "SUCCEEDED":
         raise DeploymentEndedError(outcome.deployment, name, outcome.status, outcome.reason)
 
@@ -237,13 +297,43 @@ def results(
     """
     import json
 
-    from gtlabel.emulator.device import read_results
-    from gtlabel.emulator.deviceprocess import wait_until_gone
+    from gtlabel.emulator.detached import wait_until_gone
+    from gtlabel.emulator.printed import read_results
 
     wait_until_gone(root, timeout)
     for component in sorted((root / "work").glob("*")):
         for result in read_results(root, component.name):
             put(json.dumps(result))
+
+
+@app.command()
+def logs(
+    root: Annotated[Path, typer.Option(exists=True, file_okay=False, help="The disk of the device.")],
+    component: Annotated[str | None, typer.Option("--component", help="Only what this one printed.")] = None,
+    earlier: Annotated[
+        bool, typer.Option("--earlier", help="What was printed before the last deployment.")
+    ] = False,
+    output: Output = Format.TEXT,
+) -> None:
+    """Print what the programs of a device have printed, whether it runs or not: first stdout, then stderr.
+
+    Of a program that prints for long only the last thousands of lines are there.
+
+    Example: gtlabel local logs --root kitchen-camera.device --component deeplens-classifier
+    """
+    from gtlabel.emulator.printed import read_logs
+    from gtlabel.errors import EdgeError
+
+    found = False
+    for name, stream, lines in read_logs(root, component, earlier=earlier):
+        found = True
+        for line in lines:
+            if output is Format.JSON:
+                put_json({"component": name, "stream": stream, "line": line})
+            else:
+                put(f"{name} {stream} | {line}")
+    if component is not None and not found:
+        raise EdgeError(f"the device of {root} has no logs of a component {component!r}")
 
 
 def _make_buckets(url: str, names: list[str] | None) -> None:

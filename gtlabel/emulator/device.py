@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,7 @@ def run_device(
     *,
     runtime: str = "lite",
     groups: Sequence[str] = (),
+    broker: str | None = None,
     once: bool = False,
     poll: float = 0.2,
     settle: float = 1.0,
@@ -81,6 +82,8 @@ def run_device(
         root: its disk. A device that starts again with the same root runs again what it ran before.
         runtime: the nucleus whose ways it follows, `lite` or `classic`.
         groups: the thing groups it joins; they are made unless they are there.
+        broker: the MQTT broker that plays AWS IoT Core, such as `mqtt://127.0.0.1:1883`; without one what
+            components publish there goes nowhere.
         once: return when a deployment has ended and the programs it started have, too.
         poll: seconds between two questions for work.
         settle: seconds that a program must live to count as running.
@@ -97,6 +100,10 @@ def run_device(
         EmulatorNotReadyError: if the emulator stays away for longer than that.
         EdgeError: if another device runs on that disk.
     """
+    # Nobody but a running device pays for asyncio.
+    from gtlabel.emulator.ipc import serve
+    from gtlabel.emulator.uplink import Uplink
+
     stop = stop or threading.Event()
     api = api or http_api(aws)
     with ExitStack() as stack:
@@ -104,7 +111,9 @@ def run_device(
         will = LastWill(disk.lock)
         stack.callback(will.close)
         name, version = RUNTIMES[runtime]
-        nucleus = Nucleus(disk, thing, aws.region, _platform(name), stop, will)
+        uplink = stack.enter_context(closing(Uplink(broker, thing))) if broker else None
+        ipc = stack.enter_context(serve(disk.root / "ipc.socket", thing, uplink))
+        nucleus = Nucleus(disk, thing, aws.region, _platform(name), stop, will, ipc)
         installation = Installation(nucleus, aws.s3, settle=settle, poll=poll, patience=patience)
         device = _Device(api, nucleus, installation, version, poll, patience)
         stack.callback(installation.close)

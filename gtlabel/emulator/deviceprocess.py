@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import select
 import signal
@@ -10,9 +11,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -25,12 +26,42 @@ if TYPE_CHECKING:
 _READY_SECONDS = 90.0
 # A device gives its programs 15 seconds to end.
 _END_SECONDS = 20.0
-_PID_FILE = "device.pid"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceOptions:
+    """What a device in a process of its own is told beside its name and its disk.
+
+    Attributes:
+        runtime: the nucleus whose ways it follows, `lite` or `classic`.
+        groups: the thing groups it joins.
+        broker: the MQTT broker that plays AWS IoT Core.
+        once: whether it ends when one deployment's programs have ended.
+        patience: seconds that the emulator may be away.
+    """
+
+    runtime: str = "lite"
+    groups: Sequence[str] = ()
+    broker: str | None = None
+    once: bool = False
+    patience: float = 60.0
+
+    def arguments(self) -> list[str]:
+        """The same as arguments of this module."""
+        broker = ["--broker", self.broker] if self.broker else []
+        once = ["--once"] if self.once else []
+        groups = [f"--group={group}" for group in self.groups]
+        return ["--runtime", self.runtime, "--patience", str(self.patience), *groups, *broker, *once]
 
 
 @contextmanager
 def device_process(
-    address: Address, thing: str, root: Path, *, patience: float = 60
+    address: Address,
+    thing: str,
+    root: Path,
+    *,
+    patience: float = 60,
+    options: DeviceOptions | None = None,
 ) -> Iterator[Callable[..., None]]:
     """Run a device that takes one deployment; it has registered when this is entered.
 
@@ -41,6 +72,7 @@ def device_process(
         thing: the device's name.
         root: its disk.
         patience: seconds that the emulator may be away.
+        options: what else it is told; a device that is not told `once` ends when this is left.
 
     Yields:
         A function that waits, at most `timeout` seconds, until the deployment's programs have ended.
@@ -48,13 +80,13 @@ def device_process(
     Raises:
         EdgeError: if it does not come up, or does not end well in time.
     """
-    command = [sys.executable, "-m", __name__, thing, str(root), "--once", "--until-stdin-closes"]
-    command += ["--patience", str(patience)]
+    options = options or DeviceOptions(once=True, patience=patience)
+    command = [sys.executable, "-m", __name__, thing, str(root), "--until-stdin-closes"]
     with tempfile.TemporaryFile() as log:
         said_ready, ready = os.pipe()
         try:
             process = subprocess.Popen(
-                command,
+                [*command, *options.arguments()],
                 env={**os.environ, **address.environ},
                 stdin=subprocess.PIPE,
                 stdout=ready,
@@ -87,23 +119,23 @@ def device_process(
             os.close(said_ready)
 
 
-def detach(environ: Mapping[str, str], thing: str, root: Path, *, once: bool) -> int:
+def detach(environ: Mapping[str, str], thing: str, root: Path, options: DeviceOptions) -> int:
     """Start a device that outlives this process, and return its process id when it has registered.
 
-    Its words go to `device.log` in its root, its process id to `device.pid`.
+    Its words go to `device.log` in its root. It ends with `gtlabel.emulator.detached.stop`.
 
     Args:
         environ: what points it to the emulator.
         thing: its name.
         root: its disk.
-        once: whether it ends when one deployment's programs have ended.
+        options: what else it is told.
 
     Raises:
         EdgeError: if it does not come up.
     """
     root.mkdir(parents=True, exist_ok=True)
     log = root / "device.log"
-    command = [sys.executable, "-m", __name__, thing, str(root), *(["--once"] if once else [])]
+    command = [sys.executable, "-m", __name__, thing, str(root), "--announce", *options.arguments()]
     said_ready, ready = os.pipe()
     try:
         with log.open("wb") as stderr:
@@ -120,31 +152,11 @@ def detach(environ: Mapping[str, str], thing: str, root: Path, *, once: bool) ->
         if not readable or not os.read(said_ready, 64):
             _end(process)
             raise EdgeError(
-                f"the device {thing} did not come up; it said: {log.read_text('utf-8', 'replace')}"
+                f"the device {thing} did not come up; it said: {log.read_text('utf-8', 'replace').strip()}"
             )
     finally:
         os.close(said_ready)
-    (root / _PID_FILE).write_text(f"{process.pid}\n", encoding="utf-8")
     return process.pid
-
-
-def wait_until_gone(root: Path, timeout: float) -> None:
-    """Wait until the device that was detached with this root has ended.
-
-    Raises:
-        EdgeError: if none was, or it has not ended in time.
-    """
-    try:
-        pid = int((root / _PID_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise EdgeError(f"no device was detached with the root {root}") from None
-    deadline = time.monotonic() + timeout
-    with suppress(ProcessLookupError):
-        while True:
-            os.kill(pid, 0)
-            if time.monotonic() >= deadline:
-                raise EdgeError(f"the device of {root} (process {pid}) was not done after {timeout:g} s")
-            time.sleep(0.1)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -163,11 +175,16 @@ def main(argv: list[str] | None = None, environ: Mapping[str, str] = os.environ)
     parser = argparse.ArgumentParser(description="A Greengrass core device on this machine.")
     parser.add_argument("thing", help="its name")
     parser.add_argument("root", type=Path, help="its disk")
+    parser.add_argument("--runtime", choices=("lite", "classic"), default="lite", help="its nucleus")
+    parser.add_argument("--group", action="append", default=[], help="a thing group that it joins")
+    parser.add_argument("--broker", help="the MQTT broker that plays AWS IoT Core")
     parser.add_argument("--once", action="store_true", help="end when one deployment has ended")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end with whoever started it")
+    parser.add_argument("--announce", action="store_true", help="be found by who ends the emulator")
     parser.add_argument("--patience", type=float, default=60, help="seconds without an answer to bear")
     options = parser.parse_args(argv)
     from gtlabel.aws import Aws
+    from gtlabel.emulator.detached import announced
     from gtlabel.emulator.device import run_device
 
     stop = threading.Event()
@@ -182,24 +199,30 @@ def main(argv: list[str] | None = None, environ: Mapping[str, str] = os.environ)
         stop.set()
 
     def tell() -> None:
-        sys.stdout.write(f"{options.thing}\n")
-        sys.stdout.flush()
+        # Who started it may have gone.
+        with suppress(BrokenPipeError):
+            os.write(sys.stdout.fileno(), f"{options.thing}\n".encode())
 
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, ask_to_stop)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     if options.until_stdin_closes:
         threading.Thread(target=wait_for_end, daemon=True).start()
     aws = Aws(endpoint_url=environ.get("AWS_ENDPOINT_URL"))
     try:
-        run_device(
-            aws,
-            options.thing,
-            options.root,
-            once=options.once,
-            patience=options.patience,
-            stop=stop,
-            on_ready=tell,
-        )
+        with announced(environ.get("AWS_ENDPOINT_URL", ""), options.root if options.announce else None):
+            run_device(
+                aws,
+                options.thing,
+                options.root,
+                runtime=options.runtime,
+                groups=options.group,
+                broker=options.broker,
+                once=options.once,
+                patience=options.patience,
+                stop=stop,
+                on_ready=tell,
+            )
     except GtlabelError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -23,7 +23,7 @@ from gtlabel.emulator.lastwill import GRACE
 from gtlabel.errors import EdgeError
 
 _STATE = "device.json"
-_LOCK = "device.lock"
+LOCK = "device.lock"
 # The programs of a device that was killed are given their time, and then ended.
 _WAIT = GRACE + 10
 _FORMAT = 1
@@ -48,7 +48,7 @@ class Disk:
             EdgeError: if another device has it.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        lock = (self.root / _LOCK).open("a+", encoding="utf-8")
+        lock = (self.root / LOCK).open("a+", encoding="utf-8")
         deadline = time.monotonic() + _WAIT
         while True:
             try:
@@ -65,8 +65,10 @@ class Disk:
                     ) from None
                 time.sleep(0.05)
         lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        # On a full disk nobody learns who has it; it must run all the same.
+        with suppress(OSError):
+            lock.write(str(os.getpid()))
+            lock.flush()
         self.lock = lock
         return self
 

@@ -125,7 +125,7 @@ class Installation:
     def look(self) -> None:
         """See how the programs are, and start again what has crashed."""
         for component in self.components.values():
-            component.look()
+            self._nucleus.look(component)
 
     def idle(self) -> bool:
         """Whether nothing runs or will be started again."""
@@ -180,7 +180,7 @@ class Installation:
     def _switch(self, wanted: Mapping[str, Component], on_change: Callable[[], None]) -> None:
         """Stop what is not wanted, start what is, and wait until it is believed."""
         for name in set(self.components) - set(wanted):
-            self._nucleus.end(self.components[name])
+            self._nucleus.remove(self.components[name])
             del self.components[name]
         started = []
         for component in wanted.values():

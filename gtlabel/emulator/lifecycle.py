@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gtlabel.emulator.disk import Disk
 from gtlabel.emulator.lastwill import LastWill
@@ -28,6 +28,9 @@ from gtlabel.emulator.recipes import (
     steps_of,
 )
 from gtlabel.emulator.runwith import read_run_with
+
+if TYPE_CHECKING:
+    from gtlabel.emulator.ipc import Ipc
 
 CLASSIC, LITE = "aws_nucleus_classic", "aws_nucleus_lite"
 _STEPS = ("bootstrap", "install", "run", "startup", "shutdown", "recover")
@@ -86,12 +89,6 @@ class Component:
         """The same, before it was ever started."""
         return Component(**self.row)
 
-    def look(self) -> None:
-        """See how its program is."""
-        if self.program is not None:
-            self.program.look()
-            self.state, self.details = self.program.state, self.program.details
-
 
 @dataclass(frozen=True, slots=True)
 class Nucleus:
@@ -104,7 +101,7 @@ class Nucleus:
         platform: what manifests are chosen by: os, architecture, runtime.
         stop: set when the device goes down.
         will: what ends the programs of a device that was killed.
-        offered: what a component's environment gets for talking to the nucleus.
+        ipc: what components talk to it by.
     """
 
     disk: Disk
@@ -113,7 +110,7 @@ class Nucleus:
     platform: Mapping[str, str]
     stop: threading.Event
     will: LastWill | None = None
-    offered: Callable[[Component], Mapping[str, str]] = lambda _component: {}
+    ipc: Ipc | None = None
 
     @property
     def classic(self) -> bool:
@@ -175,6 +172,22 @@ class Nucleus:
             component.started = None
             component.state = "FINISHED"
 
+    def remove(self, component: Component) -> None:
+        """End all that a component runs, and know it no more."""
+        self.end(component)
+        if self.ipc is not None:
+            self.ipc.forget(component.name)
+
+    def look(self, component: Component) -> None:
+        """See how a component's program is, and what it says of itself."""
+        program = component.program
+        if program is None:
+            return
+        program.look()
+        if program.state == "RUNNING" and self.ipc and self.ipc.state_of(component.name) == "ERRORED":
+            program.fail("it reported ERRORED")
+        component.state, component.details = program.state, program.details
+
     def check(self, component: Component) -> None:
         """Refuse a component whose scripts this device could not run, before anything is stopped for it.
 
@@ -193,7 +206,18 @@ class Nucleus:
         what = f"{step} of {component.name} {component.version}"
         return run_to_end(what, *launch, self.stop)
 
+    def _let_in(self, component: Component, other_user: bool) -> dict[str, str]:
+        """What a component's environment gets for talking to the nucleus."""
+        if self.ipc is None:
+            return {}
+        if other_user:
+            # The token lets a component in, whoever runs it.
+            self.ipc.socket.chmod(0o666)
+        return self.ipc.environ_for(component.name, component.configuration)
+
     def _recover(self, component: Component) -> None:
+        if self.ipc is not None:
+            self.ipc.environ_for(component.name, component.configuration)
         if self.classic and (child := self._to_end(component, "recover")):
             child.clear()
 
@@ -218,7 +242,7 @@ class Nucleus:
         if run_with.user:
             environ.update(HOME=run_with.user.home, USER=run_with.user.name)
             os.chown(folder, run_with.user.uid, run_with.user.gid)
-        environ.update(self.offered(component))
+        environ.update(self._let_in(component, run_with.user is not None))
         environ.update(found.environ)
         launch = Launch(found.script, folder, environ, run_with.user, run_with.memory, self.will)
         return launch, found.timeout if found.timeout is not None else _TIMES.get(step, _TIME)

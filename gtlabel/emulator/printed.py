@@ -110,10 +110,10 @@ def begin(folder: Path) -> None:
         path = folder / name
         before(path).unlink(missing_ok=True)
         if path.exists():
-            path.replace(earlier(path))
+            path.replace(set_aside(path))
 
 
-def earlier(path: Path) -> Path:
+def set_aside(path: Path) -> Path:
     """Where a log lies of what ran before the last deployment."""
     return path.with_name(f"{path.name}.earlier")
 
@@ -139,6 +139,25 @@ def read_results(root: Path, component: str) -> list[dict[str, Any]]:
             if isinstance(value, dict):
                 results.append(value)
     return results
+
+
+def read_logs(
+    root: Path, component: str | None = None, *, earlier: bool = False
+) -> Iterator[tuple[str, str, Iterator[str]]]:
+    """What the components of a device printed: name, `stdout` or `stderr`, and the lines.
+
+    Args:
+        root: the device's disk.
+        component: one of them; by default all.
+        earlier: whether that of what ran before the last deployment is meant.
+    """
+    for folder in sorted((root / "work").glob("*")):
+        if component not in (None, folder.name):
+            continue
+        for name in (STDOUT, STDERR):
+            path = set_aside(folder / name) if earlier else folder / name
+            if path.exists():
+                yield folder.name, name.removesuffix(".log"), read_lines(path)
 
 
 def last_words(folder: Path) -> str:

@@ -188,6 +188,11 @@ class Program:
             self._started = self._clock()
             self.state = "RUNNING"
 
+    def fail(self, why: str) -> None:
+        """End it as one that has failed, for what it said of itself."""
+        self._child.end()
+        self._failed(why)
+
     def ask(self) -> None:
         """Ask it to end."""
         self._child.ask()
