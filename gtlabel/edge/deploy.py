@@ -23,7 +23,7 @@ from gtlabel.edge.plan import (
 from gtlabel.edge.publish import Clock, Draft, Published, Sleep, find_version, publish_draft, recipe_of
 from gtlabel.edge.revisions import Revision, merge_in
 from gtlabel.edge.rollout import Rollout
-from gtlabel.edge.targets import Target, find_target
+from gtlabel.edge.targets import Target, find_target, target_arn
 from gtlabel.edge.undo import undo
 from gtlabel.errors import DeploymentEndedError
 from gtlabel.uris import S3Uri
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Deployed",
-    "ModelPlan",
     "DeploymentPlan",
+    "ModelPlan",
     "Published",
     "Target",
     "Wishes",
@@ -217,7 +217,7 @@ def plan_model(
     draft = find_version(greengrass, bundle, folder=folder, name=name, version=wishes.get("version"))
     plan = plan_deployment(
         greengrass,
-        target.arn or _arn_by_listing(greengrass, target),
+        target_arn(greengrass, target),
         draft,
         checked_configuration(draft.recipe, configuration or {}),
         keep_settings=wishes.get("keep_settings", False),
@@ -335,15 +335,6 @@ def _under_way(greengrass: GreengrassV2Client, target: Target, plan: DeploymentP
         if look(greengrass, thing, plan.newest, name, version).bad:
             return None
     return plan.newest
-
-
-def _arn_by_listing(greengrass: GreengrassV2Client, target: Target) -> str:
-    """The ARN of a target as its deployments name it; empty when it has none."""
-    for page in greengrass.get_paginator("list_deployments").paginate(historyFilter="LATEST_ONLY"):
-        for item in page.get("deployments", []):
-            if item["targetArn"].split(":", 5)[5] == target.resource:
-                return item["targetArn"]
-    return ""
 
 
 def _configuration_before(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from types_boto3_greengrassv2 import GreengrassV2Client
     from types_boto3_greengrassv2.type_defs import EffectiveDeploymentTypeDef
 
-_RUNS = ("RUNNING", "FINISHED")
+RUNS = ("RUNNING", "FINISHED")
 # Known before the first answer, and what a device that never reported stays.
 UNSEEN = "unseen"
 
@@ -86,7 +86,7 @@ def look(
     if state == "BROKEN":
         more = f": {details}" if details not in ("", state) else ""
         return replace(found, bad=True, reason=f"{component} is BROKEN{more}")
-    return replace(found, good=state in _RUNS)
+    return replace(found, good=state in RUNS)
 
 
 def follow(

@@ -80,3 +80,14 @@ def members(iot: IoTClient, group: str) -> tuple[str, ...]:
     """The things of a group, by name."""
     pages = iot.get_paginator("list_things_in_thing_group").paginate(thingGroupName=group)
     return tuple(sorted(thing for page in pages for thing in page["things"]))
+
+
+def target_arn(greengrass: GreengrassV2Client, target: Target) -> str:
+    """The ARN of a target, if need be as its deployments name it; empty where nothing tells it."""
+    if target.arn:
+        return target.arn
+    for page in greengrass.get_paginator("list_deployments").paginate(historyFilter="LATEST_ONLY"):
+        for item in page.get("deployments", []):
+            if item["targetArn"].split(":", 5)[5] == target.resource:
+                return item["targetArn"]
+    return ""
