@@ -10,6 +10,7 @@ import argparse
 import os
 import platform
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,7 @@ class Options:
         debounce: N and M: a label is told when it was seen in N of the last M pictures.
         model: which of the bundle's models runs; auto is the one the bundle was built to run.
         topic: where results are published.
+        ipc: whether to publish through Greengrass; auto does where a nucleus started the program.
         keep: so many results wait for a broker that is away.
         unsure: the folder for pictures that the model is unsure of, if they are to be kept at all.
         unsure_budget: so many of them are kept per day.
@@ -73,7 +75,7 @@ class Options:
     watch: bool = False
     poll: float = 0.5
     cameras: tuple[str, ...] = ()
-    camera_command: str | None = None
+    camera_command: tuple[str, ...] = ()
     every: float = 0.0
     threshold: float | None = None
     top: int = 3
@@ -86,33 +88,38 @@ class Options:
     cert: Path | None = None
     key: Path | None = None
     topic: str = ""
-    ipc: bool = False
+    ipc: Literal["auto", "on", "off"] = "auto"
     keep: int = 1000
     unsure: Path | None = None
-    unsure_below: float | None = None
+    unsure_below: float = 0.6
     unsure_budget: int = 50
+
+    @property
+    def camera(self) -> bool:
+        """Whether a camera is asked for."""
+        return bool(self.cameras or self.camera_command)
 
 
 def parse(argv: Sequence[str] | None = None) -> Options:
     """Read the command line; what is wrong with it ends the program with exit code 2."""
     parser = _parser()
-    given = {name: value for name, value in vars(parser.parse_args(argv)).items() if value not in (None, "")}
-    images = tuple(path for path in given.pop("image", ()) if path)
-    given["images"] = images
-    ways = [name for name, there in (("--selftest", given.get("selftest")), ("--image", images)) if there] + [
-        "--camera" if given.get("cameras") or given.get("camera_command") else "--folder"
-    ] * bool(given.get("cameras") or given.get("camera_command") or given.get("folder"))
-    if len(ways) != 1:
-        parser.error(
-            f"{' and '.join(ways)} exclude each other"
-            if ways
-            else "one of --selftest, --image, --folder and --camera is needed"
-        )
+    given = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
+    given["images"] = tuple(path for path in given.pop("image", ()) if path)
+    camera = bool(given.get("cameras") or given.get("camera_command"))
+    kinds = {
+        "--selftest": given.get("selftest"),
+        "--image": given["images"],
+        "--camera" if camera else "--folder": camera or given.get("folder"),
+    }
+    chosen = [kind for kind, there in kinds.items() if there]
+    if not chosen:
+        parser.error("one of --selftest, --image, --folder and --camera is needed")
+    if len(chosen) > 1:
+        parser.error(f"{' and '.join(chosen)} exclude each other")
     if bool(given.get("cert")) != bool(given.get("key")):
         parser.error("--cert and --key need each other")
-    ipc = given.pop("ipc", "auto")
-    given["ipc"] = ipc == "on" or (ipc == "auto" and IPC_SOCKET in os.environ)
-    given.setdefault("topic", f"gtlabel/{given.get('thing') or platform.node()}/infer")
+    given.setdefault("thing", os.environ.get("AWS_IOT_THING_NAME") or None)
+    given.setdefault("topic", f"gtlabel/{given['thing'] or platform.node()}/infer")
     if re.search(r"[+#\0]", given["topic"]):
         parser.error(f"argument --topic: {given['topic']!r} has a wildcard; results need one topic")
     return Options(**given)
@@ -151,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SOURCE",
         dest="cameras",
     )
-    option("--camera-command", str, "a program that writes MJPEG to its stdout", metavar="COMMAND")
+    option("--camera-command", _command, "a program that writes MJPEG to its stdout", metavar="COMMAND")
     option("--every", _seconds, "with a camera: between two answers (as fast as it goes)", metavar="SECONDS")
     option("--threshold", _share, "no label below this confidence (the bundle's)", metavar="P")
     option("--top", _positive, "how many labels to list (3)", metavar="K")
@@ -165,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     option(
         "--model", _one_of("auto", "fp32", "int8"), "which model of the bundle runs (auto)", metavar="WHICH"
     )
-    option("--thing", str, "the device's name", default=os.environ.get("AWS_IOT_THING_NAME"), metavar="NAME")
+    option("--thing", str, "the device's name ($AWS_IOT_THING_NAME)", metavar="NAME")
     option("--mqtt", _broker, "publish to this broker, mqtt://[USER@]HOST[:PORT] or mqtts://…", metavar="URL")
     option("--ca", _file, "with mqtts: who vouches for the broker (the system's)", metavar="FILE")
     option("--cert", _file, "with mqtts: this device's certificate", metavar="FILE")
@@ -182,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="keep",
     )
     option("--unsure", Path, "keep pictures that the model is unsure of in this folder", metavar="DIR")
-    option("--unsure-below", _share, "unsure means a confidence below this (the threshold)", metavar="P")
+    option("--unsure-below", _share, "unsure means a confidence below this (0.6)", metavar="P")
     option("--unsure-budget", _positive, "keep so many of them per day (50)", metavar="N")
     return parser
 
@@ -248,6 +255,13 @@ def _yes(text: str) -> bool:
 
 def _cameras(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _command(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"this is no command ({error})") from None
 
 
 def _file(text: str) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -38,8 +39,6 @@ class Classifier:
         verify(folder)
         self._folder = folder
         self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if "models" not in self.manifest:
-            self.manifest = _second_schema(self.manifest)
         self.labels: list[str] = self.manifest["labels"]
         self.several: bool = self.manifest["multi_label"]
         models = self.manifest["models"]
@@ -58,11 +57,14 @@ class Classifier:
         """One number per label, in the order of the labels.
 
         Raises:
-            UnreadablePictureError: a ValueError, if the bytes are not a whole picture.
+            ValueError: if the bytes are not a whole picture, or the model makes no numbers of it.
         """
         pixels = self._load_image(picture, self._height, self._width, self._channels)
         outputs = self._session.run(None, {self._input: pixels[None]})
-        return [float(value) for value in outputs[0].reshape(-1)]
+        values = [float(value) for value in outputs[0].reshape(-1)]
+        if not all(map(math.isfinite, values)):
+            raise ValueError("the model's answer is not a number")
+        return values
 
     def prove(self) -> int:
         """Classify the pictures in the bundle and compare with what was computed when it was built.
@@ -155,16 +157,3 @@ def _open(model: Path) -> tuple[Callable[[bytes, int, int, int], Pixels], Any]:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.read_bytes(), options, providers=["CPUExecutionProvider"])
     return load_image, session
-
-
-def _second_schema(first: dict[str, Any]) -> dict[str, Any]:
-    """A manifest of schema 1 in the form of schema 2."""
-    test = first["self_test"]
-    cases = [{**case, "probabilities": {"fp32": case["probabilities"]}} for case in test["cases"]]
-    return {
-        **first,
-        "multi_label": False,
-        "models": {"fp32": first["model"]},
-        "model": "fp32",
-        "self_test": {"tolerance": {"fp32": test["tolerance"]}, "cases": cases},
-    }

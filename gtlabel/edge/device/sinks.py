@@ -1,0 +1,144 @@
+"""Where results go: stdout, and whoever an outbox is for."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import select
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gtlabel.edge.device.arguments import IPC_SOCKET, Options
+from gtlabel.edge.device.ending import UNDELIVERED, RunError, Stop
+from gtlabel.edge.device.outbox import Outbox
+
+# How long the end may take: as long as Greengrass and systemd wait at least before they kill.
+_FLUSH_SECONDS = 5.0
+
+
+class Stdout:
+    """Lines on stdout, written at once and past Python's buffers, whose leftovers would fail at the exit.
+
+    Args:
+        alone: whether results go nowhere else; then stdout is worth ending for.
+        stop: ends the waiting for a reader that does not read.
+        tell: takes sentences for people.
+    """
+
+    def __init__(self, *, alone: bool, stop: Stop, tell: Callable[[str], None]) -> None:
+        self._file = sys.__stdout__.fileno() if sys.__stdout__ else os.open(os.devnull, os.O_WRONLY)
+        self._alone = alone
+        self._stop = stop
+        self._tell = tell
+        self._torn = False
+        self._failing = False
+
+    def send(self, line: bytes) -> None:
+        """Write a line.
+
+        Raises:
+            BrokenPipeError: if nobody reads any more, and results go nowhere else.
+            RunError: if it cannot be written, and results go nowhere else.
+        """
+        try:
+            self._write(line + b"\n")
+        except OSError as error:
+            if self._alone:
+                if isinstance(error, BrokenPipeError):
+                    raise
+                raise RunError(f"stdout cannot be written: {error.strerror}", UNDELIVERED) from error
+            if not self._failing:
+                self._tell(f"stdout cannot be written: {error.strerror}; results go on to the others")
+            self._failing = True
+        else:
+            if self._failing:
+                self._tell("stdout can be written again")
+            self._failing = False
+
+    def _write(self, line: bytes) -> None:
+        # After a disk was full in the middle of a line the next one begins anew.
+        left = b"\n" + line if self._torn else line
+        while left:
+            if not self._stop.ready((), writable=(self._file,)) and not takes_bytes(self._file):
+                raise BlockingIOError(errno.EAGAIN, "nobody reads it")
+            # What was found ready takes so many bytes without making anybody wait.
+            written = os.write(self._file, left[: select.PIPE_BUF])
+            left = left[written:]
+            self._torn = bool(left)
+
+
+def takes_bytes(file: int) -> bool:
+    """Whether a file takes bytes right now."""
+    poll = select.poll()
+    poll.register(file, select.POLLOUT)
+    return bool(poll.poll(0))
+
+
+class Sinks:
+    """All places that results go to.
+
+    Args:
+        options: which ones.
+        stop: the wish to end.
+        tell: takes sentences for people.
+
+    Raises:
+        RunError: if one of them lacks what it needs.
+    """
+
+    def __init__(self, options: Options, stop: Stop, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._outboxes: list[Outbox] = []
+        if options.mqtt:
+            from gtlabel.edge.device.mqtt import MqttCarrier
+
+            carrier = MqttCarrier(
+                options.mqtt,
+                options.topic,
+                client_id=options.thing or "",
+                ca=options.ca,
+                cert=options.cert,
+                key=options.key,
+                tell=tell,
+            )
+            self._outboxes.append(Outbox(f"the broker {options.mqtt}", carrier, options.keep, tell))
+        if options.ipc == "on" or (options.ipc == "auto" and os.environ.get(IPC_SOCKET)):
+            self._add_nucleus(options)
+        self._stdout = Stdout(alone=not self._outboxes, stop=stop, tell=tell)
+
+    def send(self, result: Mapping[str, Any]) -> None:
+        """Tell everybody a result.
+
+        Raises:
+            BrokenPipeError: if stdout was the only place, and nobody reads it any more.
+            RunError: if stdout was the only place, and cannot be written.
+        """
+        line = json.dumps(result).encode()
+        # The network first: its threads work while stdout is written.
+        for outbox in self._outboxes:
+            outbox.send(line)
+        self._stdout.send(line)
+
+    def close(self) -> int:
+        """Deliver what waits, for some seconds; return how many results somebody did not get."""
+        missing = 0
+        for outbox in self._outboxes:
+            undelivered = outbox.close(_FLUSH_SECONDS)
+            if undelivered:
+                self._tell(f"{undelivered} results did not reach {outbox.name}")
+            missing += undelivered
+        return missing
+
+    def _add_nucleus(self, options: Options) -> None:
+        from gtlabel.edge.device.ipcsink import IpcCarrier
+
+        try:
+            carrier = IpcCarrier(options.topic, self._tell)
+        except RunError as error:
+            if options.ipc == "on":
+                raise
+            self._tell(f"results do not go through Greengrass: {error}")
+        else:
+            self._outboxes.append(Outbox("the nucleus", carrier, options.keep, self._tell))
