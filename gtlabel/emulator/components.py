@@ -8,17 +8,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from gtlabel.edge.component import artifact_uri, format_problems
 from gtlabel.emulator.api import ApiError, Context
+from gtlabel.emulator.dependencies import Catalog, dependency_problems, pick
 from gtlabel.emulator.deployments import paged
 from gtlabel.emulator.fleet import Clock, time_of
-from gtlabel.emulator.recipes import parse_recipe, write_recipe
+from gtlabel.emulator.recipes import choose_manifest, parse_recipe, write_recipe
 from gtlabel.emulator.shelf import Shelf
+from gtlabel.emulator.versions import Version, satisfies
 from gtlabel.errors import RecipeError
 from gtlabel.uris import S3Uri
 
@@ -26,16 +30,56 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 KIND = "component"
+_UNSETTLED = ("REQUESTED", "INITIATED")
+
+
+class _Tokens:
+    """The client tokens of requests that are being worked on."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._busy: set[tuple[Context, str]] = set()
+
+    @contextmanager
+    def held(self, context: Context, token: str | None) -> Iterator[None]:
+        """Hold a token while its request is worked on.
+
+        Raises:
+            ApiError: if somebody else holds it.
+        """
+        if token is None:
+            yield
+            return
+        with self._lock:
+            if (context, token) in self._busy:
+                raise ApiError(
+                    "RequestAlreadyInProgressException",
+                    "an earlier request with this clientToken is still worked on; repeat it in a moment",
+                )
+            self._busy.add((context, token))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy.discard((context, token))
 
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """Component versions: recipes that were checked and artifacts whose digests were taken."""
+    """The operations on component versions.
+
+    Args:
+        shelf: where they are kept.
+        s3_of: the S3 that artifacts are looked up in.
+        clock: tells the time.
+        settle: how long a new version is not `DEPLOYABLE` yet.
+    """
 
     shelf: Shelf
     s3_of: Callable[[Context], S3Client]
     clock: Clock
     settle: timedelta
+    tokens: _Tokens = field(default_factory=_Tokens)
 
     def create(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         """CreateComponentVersion."""
@@ -45,7 +89,7 @@ class Components:
             recipe = parse_recipe(params["inlineRecipe"])
         except RecipeError as error:
             raise ApiError("ValidationException", str(error), reason="CANNOT_PARSE") from error
-        problems = format_problems(recipe)
+        problems = format_problems(recipe) or list(dependency_problems(recipe))
         if problems:
             raise _invalid("inlineRecipe", "; ".join(problems))
         name, version = recipe["ComponentName"], recipe["ComponentVersion"]
@@ -54,16 +98,18 @@ class Components:
             "name": name,
             "version": version,
             "created": self.clock().isoformat(),
+            "ready": (self.clock() + self.settle).isoformat(),
             "token": params.get("clientToken"),
             "source": params["inlineRecipe"].decode(),
             "tags": params.get("tags", {}),
             "recipe": recipe,
         }
-        if taken := self.shelf.get(context, KIND, _key(name, version)):
-            return self._again(taken, document)
-        document["errors"] = _record_digests(self.s3_of(context), recipe)
-        if not self.shelf.add(context, KIND, _key(name, version), document):
-            return self._again(self.shelf.get(context, KIND, _key(name, version)) or {}, document)
+        with self.tokens.held(context, document["token"]):
+            if taken := self.shelf.get(context, KIND, _key(name, version)):
+                return self._again(taken, document)
+            document["errors"] = _record_digests(self.s3_of(context), recipe)
+            if not self.shelf.add(context, KIND, _key(name, version), document):
+                return self._again(self.shelf.get(context, KIND, _key(name, version)) or {}, document)
         return _summary(document, {"componentState": "REQUESTED"})
 
     def describe(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +117,7 @@ class Components:
         document = self._document(context, params["arn"])
         recipe = document["recipe"]
         return {
-            **_summary(document, self._status(document)),
+            **_summary(document, status_of(document, self.clock())),
             **_description(recipe),
             "platforms": _platforms(recipe),
             "tags": document["tags"],
@@ -88,7 +134,7 @@ class Components:
         """ListComponents; there are no public ones here."""
         newest: dict[str, dict[str, Any]] = {}
         if params.get("scope", "PRIVATE") == "PRIVATE":
-            for document in sorted(self.shelf.all(context, KIND), key=_order):
+            for document in sorted(self.shelf.all(context, KIND), key=_version):
                 newest[document["name"]] = document
         rows = [
             {
@@ -114,15 +160,60 @@ class Components:
             raise missing(params["arn"])
         rows = [
             {"componentName": name, "componentVersion": item["version"], "arn": item["arn"]}
-            for item in sorted(found, key=_order, reverse=True)
+            for item in sorted(found, key=_version, reverse=True)
         ]
         return paged(rows, params, "componentVersions")
 
     def delete(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
-        """DeleteComponent; deployments that name the version fail from now on."""
+        """DeleteComponent; deployments that name the version fail on devices that do not have it yet."""
         document = self._document(context, params["arn"])
+        state = status_of(document, self.clock())["componentState"]
+        if state in _UNSETTLED:
+            raise _conflict(document, f"is {state}; it can be deleted when it is DEPLOYABLE or FAILED")
         self.shelf.delete(context, KIND, _key(document["name"], document["version"]))
         return {}
+
+    def resolve(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
+        """ResolveComponentCandidates: the version of each candidate that a platform can run.
+
+        A candidate's own version is taken if it meets all requirements, and otherwise the highest that does.
+        """
+        attributes = params.get("platform", {}).get("attributes", {})
+        catalog = catalog_of(self.shelf, context, self.clock())
+
+        def fitting(name: str) -> dict[str, Any]:
+            return {
+                version: recipe for version, recipe in catalog(name).items() if _runs_on(recipe, attributes)
+            }
+
+        rows = []
+        for candidate in params.get("componentCandidates", []):
+            name, asked = candidate["componentName"], candidate.get("versionRequirements", {})
+            version = _best(name, candidate.get("componentVersion"), asked, fitting)
+            if version is None:
+                wishes = ", ".join(f"{who} needs {wish}" for who, wish in sorted(asked.items())) or "any"
+                raise missing(f"{name} ({wishes}) for the platform {attributes}")
+            rows.append(
+                {
+                    "arn": context.arn("greengrass", f"components:{name}:versions:{version}"),
+                    "componentName": name,
+                    "componentVersion": version,
+                    "recipe": write_recipe(fitting(name)[version], "JSON"),
+                }
+            )
+        return {"resolvedComponentVersions": rows}
+
+    def artifact(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
+        """GetComponentVersionArtifact, which AWS has for public and Lambda components alone."""
+        document = self._document(context, params["arn"])
+        raise ApiError(
+            "ResourceNotFoundException",
+            f"{document['name']} is neither a public nor a Lambda component: its artifacts are fetched from "
+            "the addresses in its recipe",
+            404,
+            resourceId=params["artifactName"],
+            resourceType="artifact",
+        )
 
     def deployable(self, context: Context, name: str, version: str) -> None:
         """Refuse a component that cannot be deployed.
@@ -133,7 +224,7 @@ class Components:
         document = self.shelf.get(context, KIND, _key(name, version))
         if document is None:
             raise missing(context.arn("greengrass", f"components:{name}:versions:{version}"))
-        state = self._status(document)["componentState"]
+        state = status_of(document, self.clock())["componentState"]
         if state != "DEPLOYABLE":
             raise _invalid(
                 "components", f"{name} {version} is {state}, and only DEPLOYABLE ones are deployed"
@@ -146,26 +237,32 @@ class Components:
             raise missing(arn)
         return document
 
-    def _status(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        if self.clock() < time_of(document["created"]) + self.settle:
-            return {"componentState": "REQUESTED"}
-        if document["errors"]:
-            message = "the artifacts of the component cannot be read"
-            return {"componentState": "FAILED", "message": message, "errors": document["errors"]}
-        return {"componentState": "DEPLOYABLE"}
-
     def _again(self, taken: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
         """A retry of the same request gets the same answer; anything else a conflict."""
         same = ("token", "source")
         if document["token"] and all(taken.get(key) == document[key] for key in same):
             return _summary(taken, {"componentState": "REQUESTED"})
-        raise ApiError(
-            "ConflictException",
-            f"version {document['version']} of the component {document['name']} already exists",
-            409,
-            resourceId=document["arn"],
-            resourceType="component",
-        )
+        raise _conflict(document, "already exists, and a version never changes; take a higher one")
+
+
+def status_of(document: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """The status of a component version: `REQUESTED`, `INITIATED` from half its time on, then its end."""
+    created, ready = time_of(document["created"]), time_of(document["ready"])
+    if now < ready:
+        return {"componentState": "REQUESTED" if now < created + (ready - created) / 2 else "INITIATED"}
+    if document["errors"]:
+        message = "the artifacts of the component cannot be read"
+        return {"componentState": "FAILED", "message": message, "errors": document["errors"]}
+    return {"componentState": "DEPLOYABLE"}
+
+
+def catalog_of(shelf: Shelf, context: Context, now: datetime) -> Catalog:
+    """All component versions of an account that can be deployed now, with their recipes."""
+    found: dict[str, dict[str, Any]] = {}
+    for document in shelf.all(context, KIND):
+        if status_of(document, now)["componentState"] == "DEPLOYABLE":
+            found.setdefault(document["name"], {})[document["version"]] = document["recipe"]
+    return lambda name: found.get(name, {})
 
 
 def _record_digests(s3: S3Client, recipe: Mapping[str, Any]) -> dict[str, str]:
@@ -200,10 +297,8 @@ def _key(name: str, version: str) -> str:
     return f"{name}:{version}"
 
 
-def _order(document: Mapping[str, Any]) -> tuple[list[int], bool, str]:
-    """Versions by precedence: numbers first, a pre-release before its release (https://semver.org)."""
-    numbers, _, rest = document["version"].partition("+")[0].partition("-")
-    return [int(number) for number in numbers.split(".")], not rest, rest
+def _version(document: Mapping[str, Any]) -> Version:
+    return Version.of(document["version"])
 
 
 def _summary(document: Mapping[str, Any], status: dict[str, Any]) -> dict[str, Any]:
@@ -229,6 +324,37 @@ def _platforms(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for number, manifest in enumerate(recipe["Manifests"])
     ]
+
+
+def _best(name: str, version: str | None, asked: Mapping[str, str], catalog: Catalog) -> str | None:
+    try:
+        if (
+            version is not None
+            and version in catalog(name)
+            and all(satisfies(version, wish) for wish in asked.values())
+        ):
+            return version
+        return pick(name, asked, catalog)
+    except RecipeError as error:
+        raise _invalid("componentCandidates", f"{name}: {error}") from error
+
+
+def _runs_on(recipe: Mapping[str, Any], platform: Mapping[str, str]) -> bool:
+    try:
+        choose_manifest(recipe, platform)
+    except RecipeError:
+        return False
+    return True
+
+
+def _conflict(document: Mapping[str, Any], why: str) -> ApiError:
+    return ApiError(
+        "ConflictException",
+        f"version {document['version']} of the component {document['name']} {why}",
+        409,
+        resourceId=document["arn"],
+        resourceType="component",
+    )
 
 
 def missing(arn: str) -> ApiError:
