@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from gtlabel.emulator.api import Context
-from gtlabel.emulator.components import KIND
+from gtlabel.emulator.components import KIND, catalog_of
+from gtlabel.emulator.dependencies import Unresolved, resolve
 from gtlabel.emulator.deployments import policies_of
 from gtlabel.emulator.device import read_results, run_device
 from gtlabel.emulator.deviceprocess import device_process
 from gtlabel.emulator.fleet import CORE, DEPLOYMENT, ENDED, EXECUTION, Clock, Fleet, now
 from gtlabel.emulator.shelf import Shelf
 from gtlabel.emulator.things import IotThings, Things
-from gtlabel.emulator.union import Part, VersionConflict, union_of
+from gtlabel.emulator.union import Part, VersionConflict, latest_of, union_of
 
 __all__ = ["device_process", "handle", "read_results", "run_device"]
 
@@ -158,8 +159,8 @@ class _Device:
             target = deployment["request"]["targetArn"]
             mine = Part(_short(target), deployment["request"].get("components", {}))
             try:
-                components = union_of([*self._others(core, target), mine])
-            except VersionConflict as conflict:
+                components = self._complete(union_of([*self._others(core, target), mine]))
+            except (VersionConflict, Unresolved) as conflict:
                 self._refuse(execution, conflict)
                 continue
             return {
@@ -167,7 +168,7 @@ class _Device:
                 "name": deployment["name"],
                 "target": target,
                 "policies": policies_of(deployment),
-                "components": self._resolved(components),
+                "components": components,
             }
         return None
 
@@ -176,12 +177,18 @@ class _Device:
         targets = self.fleet.targets_of(self.context, self.thing)
         for target in core.get("taken", {}):
             if target not in targets:
+                rest = latest_of(self._others(core, target))
+                try:
+                    components = self._complete(rest)
+                except Unresolved:
+                    # What was there before stays, whatever became of its versions since.
+                    components = self._shown(rest, {name: rest[name]["componentVersion"] for name in rest})
                 return {
                     "id": f"{_LEFT}{_short(target).partition('/')[2]}",
                     "name": f"{self.thing} has left {_short(target)}",
                     "target": target,
                     "policies": policies_of({"request": {}}),
-                    "components": self._resolved(union_of(self._others(core, target))),
+                    "components": components,
                 }
         return None
 
@@ -195,21 +202,34 @@ class _Device:
             if other in targets and other != target
         ]
 
-    def _resolved(self, components: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    def _complete(self, components: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Components and all that they need, what is needed first.
+
+        Raises:
+            Unresolved: if they cannot be on one device.
+        """
+        catalog = catalog_of(self.fleet.shelf, self.context, self.fleet.clock())
+        versions = {name: spec["componentVersion"] for name, spec in components.items()}
+        return self._shown(components, resolve(versions, catalog))
+
+    def _shown(
+        self, components: Mapping[str, Mapping[str, Any]], versions: Mapping[str, str]
+    ) -> dict[str, Any]:
         """Components with their recipes; the recipe is null when the version was deleted."""
         answer = {}
-        for name, spec in components.items():
-            component = self.fleet.shelf.get(self.context, KIND, f"{name}:{spec['componentVersion']}")
+        for name, version in versions.items():
+            spec = components.get(name, {})
+            found = self.fleet.shelf.get(self.context, KIND, f"{name}:{version}")
             answer[name] = {
-                "version": spec["componentVersion"],
-                "recipe": component["recipe"] if component else None,
+                "version": version,
+                "recipe": found["recipe"] if found else None,
                 "configurationUpdate": spec.get("configurationUpdate", {}),
                 "runWith": spec.get("runWith", {}),
-                "root": True,
+                "root": name in components,
             }
         return answer
 
-    def _refuse(self, execution: dict[str, Any], conflict: VersionConflict) -> None:
+    def _refuse(self, execution: dict[str, Any], conflict: Exception) -> None:
         with self.fleet.shelf.transaction():
             self.fleet.end(
                 self.context,
@@ -241,7 +261,11 @@ class _Device:
                 deployment["request"]["targetArn"],
                 deployment["request"].get("components", {}),
             )
-            record = {"time": self.fleet.clock().isoformat(), "components": components}
+            record = {
+                "time": self.fleet.clock().isoformat(),
+                "deployment": deployment["id"],
+                "components": components,
+            }
             core["taken"] = {**core.get("taken", {}), target: record}
         self.fleet.end(
             self.context,

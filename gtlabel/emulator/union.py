@@ -36,6 +36,11 @@ class VersionConflict(Exception):  # noqa: N818 - it is the outcome of a deploym
         self.component = component
 
 
+def latest_of(parts: Sequence[Part]) -> dict[str, Mapping[str, Any]]:
+    """All components of parts that were put on a device, by name; the later part counts."""
+    return {name: spec for part in parts for name, spec in part.components.items()}
+
+
 def union_of(parts: Sequence[Part]) -> dict[str, Mapping[str, Any]]:
     """All components that a device is to run, by name.
 
