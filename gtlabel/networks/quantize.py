@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from gtlabel.errors import MissingExtraError, QuantizationError
 from gtlabel.networks.folding import folded
-from gtlabel.networks.runtime import Network, load_onnxruntime
+from gtlabel.networks.runtime import Network, load_quantization
 
 Floats = NDArray[np.float32]
 
@@ -177,49 +177,45 @@ def quantize(model: bytes, pictures: Sequence[Floats]) -> bytes:
         pictures: some dozens as the network takes them, each (channels, height, width) with raw values.
 
     Raises:
-        QuantizationError: if there is no picture, one does not fit, or the network is one of 8 bits already.
+        QuantizationError: if there is no picture, one does not fit, the network is one of 8 bits already, or
+            onnxruntime cannot do it.
         MissingExtraError: if onnx or onnxruntime is not installed.
     """
-    load_onnxruntime()
-    from onnxruntime import quantization
-
-    before = _parsed(model)
+    quantization = load_quantization()
     import onnx
 
+    before = _parsed(model)
     if any(node.op_type == "QuantizeLinear" for node in before.graph.node):
         raise QuantizationError("this network computes in 8 bits already; quantize the one it was made from")
     name, shape = _input(before)
     if not len(pictures):
         raise QuantizationError("quantizing takes pictures to see which values occur; give it some dozens")
-
-    class Calibration(quantization.CalibrationDataReader):  # type: ignore[misc]
-        """Hands out the pictures, one at a time."""
-
-        def __init__(self) -> None:
-            self._left = _checked(pictures, shape)
-
-        def get_next(self) -> dict[str, Floats] | None:
-            picture = next(self._left, None)
-            return None if picture is None else {name: picture[None]}
-
     prepared = folded(before)
     # Else onnxruntime advises its own preparation, on stderr, and changes the program's logging for it.
     prepared.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
     with tempfile.TemporaryDirectory(prefix="gtlabel-") as folder:
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         source.write_bytes(prepared.SerializeToString())
-        quantization.quantize_static(
-            str(source),
-            str(target),
-            Calibration(),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=_QUANTIZED,
-            per_channel=True,
-            reduce_range=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            calibrate_method=quantization.CalibrationMethod.MinMax,
-        )
+        try:
+            quantization.quantize_static(
+                str(source),
+                str(target),
+                _Calibration(name, _checked(pictures, shape)),
+                quant_format=quantization.QuantFormat.QDQ,
+                op_types_to_quantize=_QUANTIZED,
+                per_channel=True,
+                reduce_range=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                calibrate_method=quantization.CalibrationMethod.MinMax,
+            )
+        except QuantizationError:
+            raise
+        # What it raises is whatever it stumbles over, in itself and in the onnx that it works with.
+        except Exception as error:
+            versions = f"onnxruntime {version('onnxruntime')} with onnx {version('onnx')}"
+            reason = " ".join(str(error).split())
+            raise QuantizationError(f"{versions} cannot make 8 bits of this network: {reason}") from error
         after = onnx.load(str(target))
     facts = {each.key: each.value for each in before.metadata_props} | {
         "precision": "int8",
@@ -233,6 +229,19 @@ def quantize(model: bytes, pictures: Sequence[Floats]) -> bytes:
     after.graph.initializer.extend(tensors)
     data: bytes = after.SerializeToString(deterministic=True)
     return data
+
+
+class _Calibration:
+    """Hands out the pictures one at a time, as onnxruntime's `CalibrationDataReader` does."""
+
+    def __init__(self, name: str, pictures: Iterator[Floats]) -> None:
+        self._name = name
+        self._left = pictures
+
+    def get_next(self) -> dict[str, Floats] | None:
+        """The network's input for the next picture; None after the last."""
+        picture = next(self._left, None)
+        return None if picture is None else {self._name: picture[None]}
 
 
 def _parsed(model: bytes) -> Any:

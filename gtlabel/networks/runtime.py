@@ -104,3 +104,17 @@ def load_onnxruntime() -> Any:
     except ImportError as error:
         raise MissingExtraError("running a network", "edge") from error
     return onnxruntime
+
+
+def load_quantization() -> Any:
+    """Import the part of onnxruntime that makes networks of 8 bits, which needs onnx.
+
+    Raises:
+        MissingExtraError: if one of them is not installed.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    try:
+        from onnxruntime import quantization
+    except ImportError as error:
+        raise MissingExtraError("quantizing a network", "edge") from error
+    return quantization
