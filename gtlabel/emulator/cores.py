@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gtlabel.emulator.api import Context
+from gtlabel.emulator.components import KIND
+from gtlabel.emulator.dependencies import requirements_of
 from gtlabel.emulator.deployments import paged, unknown
 from gtlabel.emulator.fleet import CORE, DEPLOYMENT, Fleet, is_group, name_of, time_of
 
@@ -61,11 +63,40 @@ class Cores:
     def list_installed(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         """ListInstalledComponents, as the device last reported them; without a filter only the roots."""
         core = self._core(context, params["coreDeviceThingName"])
-        roots = params.get("topologyFilter", "ROOT") == "ROOT"
+        sources, needed = self._sources(context, core), self._needed(context, core)
         rows = [
-            _installed_row(core, item) for item in core["components"] if item.get("root", True) or not roots
+            {
+                **_installed_row(core, item, sources.get(item["name"])),
+                # What no deployment names came because another component needs it.
+                "isRoot": item["name"] in sources or item["name"] not in needed,
+            }
+            for item in core["components"]
         ]
+        if params.get("topologyFilter", "ROOT") == "ROOT":
+            rows = [row for row in rows if row["isRoot"]]
         return paged(rows, params, "installedComponents")
+
+    def _sources(self, context: Context, core: Mapping[str, Any]) -> dict[str, str]:
+        """The latest deployment that named each component, by the component's name."""
+        found: dict[str, str] = {}
+        # Deployments that were deleted since are remembered by what the device took of them.
+        for record in core.get("taken", {}).values():
+            found |= dict.fromkeys(record["components"], record["deployment"])
+        heard = self.fleet.of_thing(context, core["thing"])
+        begun = [item for item in heard if "started" in item or item["status"] == "SUCCEEDED"]
+        for execution in sorted(begun, key=lambda item: str(item["modified"])):
+            document = self.fleet.shelf.get(context, DEPLOYMENT, execution["deployment"])
+            components = document["request"].get("components", {}) if document else {}
+            found |= dict.fromkeys(components, execution["deployment"])
+        return found
+
+    def _needed(self, context: Context, core: Mapping[str, Any]) -> set[str]:
+        """The components that others on the device need."""
+        found: set[str] = set()
+        for item in core["components"]:
+            document = self.fleet.shelf.get(context, KIND, f"{item['name']}:{item['version']}")
+            found.update(requirements_of(document["recipe"]) if document else ())
+        return found
 
     def _members(self, context: Context, group: str) -> list[str]:
         if group != context.arn("iot", group.split(":", 5)[5]):
@@ -119,15 +150,14 @@ def _effective_row(
     return row
 
 
-def _installed_row(core: Mapping[str, Any], item: Mapping[str, Any]) -> dict[str, Any]:
+def _installed_row(core: Mapping[str, Any], item: Mapping[str, Any], source: str | None) -> dict[str, Any]:
     return {
         "componentName": item["name"],
         "componentVersion": item["version"],
         "lifecycleState": item["state"],
         "lifecycleStateDetails": item.get("details") or item["state"],
-        "isRoot": item.get("root", True),
         "lastStatusChangeTimestamp": time_of(item["changed"]),
         "lastReportedTimestamp": time_of(core["modified"]),
-        "lastInstallationSource": item.get("source", core["thing"]),
+        **({"lastInstallationSource": source} if source else {}),
         "lifecycleStatusCodes": [],
     }

@@ -19,6 +19,7 @@ from gtlabel.emulator.fleet import DEPLOYMENT, Fleet, age, is_group, name_of, ti
 
 # The API's default is not documented; its maximum is 100.
 _PAGE = 50
+_LEAST_FACTOR, _WHOLE, _MOST_MINUTES = 1.1, 100, 7 * 24 * 60
 # https://docs.aws.amazon.com/greengrass/v2/developerguide/create-deployments.html
 _POLICIES: dict[str, Any] = {
     "failureHandlingPolicy": "ROLLBACK",
@@ -75,14 +76,16 @@ class Deployments:
         for name, spec in params.get("components", {}).items():
             _check_configuration(name, spec.get("configurationUpdate", {}))
             self.check_component(context, name, spec["componentVersion"])
+        _check_job(params.get("iotJobConfiguration", {}))
         with self.fleet.shelf.transaction():
-            earlier = self.fleet.of_target(context, target)
             token = params.get("clientToken")
-            for document in earlier:
+            for document in self.fleet.shelf.all(context, DEPLOYMENT):
                 if token and document["token"] == token:
                     return _started(context, document, params)
             self._check_target(context, target)
-            document = self._new(params, earlier)
+            if "parentTargetArn" in params:
+                self._check_target(context, params["parentTargetArn"])
+            document = self._new(params, self.fleet.of_target(context, target))
             self.fleet.begin(context, document)
         return _started(context, document, params)
 
@@ -206,11 +209,42 @@ def _check_configuration(name: str, update: Mapping[str, Any]) -> None:
         if pointer and not pointer.startswith("/"):
             problem = f"reset holds {pointer!r}, which is no JSON pointer"
     if problem:
-        place = f"components.{name}.configurationUpdate"
-        fields = [{"name": place, "message": problem}]
-        raise ApiError(
-            "ValidationException", f"{place}: {problem}", reason="FIELD_VALIDATION_FAILED", fields=fields
-        )
+        raise invalid(f"components.{name}.configurationUpdate", problem)
+
+
+def _check_job(configuration: Mapping[str, Any]) -> None:
+    """What botocore's model lets through of an IoT job's settings, and IoT does not.
+
+    https://docs.aws.amazon.com/iot/latest/apireference/API_ExponentialRolloutRate.html and its neighbors.
+    """
+    rate = configuration.get("jobExecutionsRolloutConfig", {}).get("exponentialRate")
+    if rate is not None:
+        where = "iotJobConfiguration.jobExecutionsRolloutConfig.exponentialRate"
+        factor = rate["incrementFactor"]
+        if factor < _LEAST_FACTOR or round(factor, 1) != factor:
+            raise invalid(f"{where}.incrementFactor", f"it is 1.1 to 5 with one decimal, not {factor:g}")
+        if len(rate["rateIncreaseCriteria"]) != 1:
+            message = "it is either numberOfNotifiedThings or numberOfSucceededThings"
+            raise invalid(f"{where}.rateIncreaseCriteria", message)
+    for criterion in configuration.get("abortConfig", {}).get("criteriaList", []):
+        share = criterion["thresholdPercentage"]
+        if not 0 < share <= _WHOLE:
+            where = "iotJobConfiguration.abortConfig.criteriaList.thresholdPercentage"
+            raise invalid(where, f"it is above 0 and at most 100, not {share:g}")
+    minutes = configuration.get("timeoutConfig", {}).get("inProgressTimeoutInMinutes", 1)
+    if not 1 <= minutes <= _MOST_MINUTES:
+        where = "iotJobConfiguration.timeoutConfig.inProgressTimeoutInMinutes"
+        raise invalid(where, f"it is 1 to {_MOST_MINUTES}, which are seven days, not {minutes}")
+
+
+def invalid(field: str, problem: str) -> ApiError:
+    """The error about a parameter that cannot be so."""
+    return ApiError(
+        "ValidationException",
+        f"{field}: {problem}",
+        reason="FIELD_VALIDATION_FAILED",
+        fields=[{"name": field, "message": problem}],
+    )
 
 
 def _row(document: Mapping[str, Any], newest: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from gtlabel.emulator.account import Bookkeeping
 from gtlabel.emulator.api import Context, Operations
 from gtlabel.emulator.components import KIND, Components, missing
 from gtlabel.emulator.cores import Cores
@@ -54,6 +55,8 @@ def operations(
         "ListComponents": components.list_components,
         "ListComponentVersions": components.list_versions,
         "DeleteComponent": components.delete,
+        "ResolveComponentCandidates": components.resolve,
+        "GetComponentVersionArtifact": components.artifact,
         "CreateDeployment": deployments.create,
         "GetDeployment": deployments.get,
         "ListDeployments": deployments.list_deployments,
@@ -64,6 +67,7 @@ def operations(
         "GetCoreDevice": cores.get_core,
         "DeleteCoreDevice": cores.delete_core,
         "ListInstalledComponents": cores.list_installed,
+        **Bookkeeping(fleet).operations(),
         "TagResource": tags.add,
         "UntagResource": tags.remove,
         "ListTagsForResource": tags.list_tags,
