@@ -140,9 +140,9 @@ def test_the_first_greengrass_stands_beside_the_second(aws: Aws) -> None:
 
 OPERATIONS: dict[str, Callable[[Aws], Any]] = {
     "ListFlowDefinitions": lambda aws: aws.sagemaker.list_flow_definitions(),
-    "BatchAssociateClientDeviceWithCoreDevice": (
-        lambda aws: aws.greengrass.batch_associate_client_device_with_core_device(
-            coreDeviceThingName="x", entries=[{"thingName": "y"}]
+    "GetComponentVersionArtifact": (
+        lambda aws: aws.greengrass.get_component_version_artifact(
+            arn="arn:aws:greengrass:us-east-1:aws:components:x:versions:1.0.0", artifactName="y"
         )
     ),
 }

@@ -203,18 +203,6 @@ class Components:
             )
         return {"resolvedComponentVersions": rows}
 
-    def artifact(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
-        """GetComponentVersionArtifact, which AWS has for public and Lambda components alone."""
-        document = self._document(context, params["arn"])
-        raise ApiError(
-            "ResourceNotFoundException",
-            f"{document['name']} is neither a public nor a Lambda component: its artifacts are fetched from "
-            "the addresses in its recipe",
-            404,
-            resourceId=params["artifactName"],
-            resourceType="artifact",
-        )
-
     def deployable(self, context: Context, name: str, version: str) -> None:
         """Refuse a component that cannot be deployed.
 

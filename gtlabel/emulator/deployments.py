@@ -129,7 +129,7 @@ class Deployments:
             if document["status"] != "ACTIVE":
                 raise _conflict(document, f"the deployment is {document['status']} and cannot be canceled")
             document["status"] = "CANCELED"
-            self.fleet.shelf.put(context, DEPLOYMENT, document["id"], document)
+            self.fleet.keep(context, document)
             self.fleet.cancel_open(context, document["id"], "canceled")
         return {"message": f"the deployment {document['id']} was canceled"}
 

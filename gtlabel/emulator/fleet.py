@@ -97,10 +97,15 @@ class Fleet:
         """Let a deployment take the place of the one that its target has."""
         for earlier in self.of_target(context, document["request"]["targetArn"]):
             if earlier["status"] == "ACTIVE":
-                self.shelf.put(context, DEPLOYMENT, earlier["id"], {**earlier, "status": "INACTIVE"})
+                self.keep(context, {**earlier, "status": "INACTIVE"})
             self.cancel_open(context, earlier["id"], "superseded", begun=True)
-        self.shelf.put(context, DEPLOYMENT, document["id"], document)
+        self.keep(context, document)
         self.turn(context)
+
+    def keep(self, context: Context, document: Document) -> None:
+        """Write a deployment down, and how its job stands."""
+        self.shelf.put(context, DEPLOYMENT, document["id"], document)
+        self.things.note_job(context, document)
 
     def cancel_open(self, context: Context, deployment: str, reason: str, *, begun: bool = False) -> None:
         """Cancel a deployment on devices that have not begun it; if `begun`, on those that have, too."""
@@ -121,7 +126,7 @@ class Fleet:
         # That of a group never ends, for others may join it.
         if not is_group(deployment["request"]["targetArn"]):
             deployment["status"] = "COMPLETED" if status == "SUCCEEDED" else "FAILED"
-            self.shelf.put(context, DEPLOYMENT, deployment["id"], deployment)
+            self.keep(context, deployment)
 
     def turn(self, context: Context) -> None:
         """Do all that is due."""
@@ -180,7 +185,7 @@ class Fleet:
             "created": since,
             "modified": since,
         }
-        self.shelf.put(context, EXECUTION, _key(execution), execution)
+        self._keep_execution(context, execution)
 
     def _leave(self, context: Context, execution: Document) -> None:
         if execution["status"] == WAITING:
@@ -223,7 +228,7 @@ class Fleet:
         share = f"{criterion['thresholdPercentage']:g} %"
         kind = "failed" if criterion["failureType"] == "ALL" else f"ended {criterion['failureType']}"
         reason = f"the rollout was given up: {share} or more of the devices that were done {kind}"
-        self.shelf.put(context, DEPLOYMENT, deployment["id"], {**deployment, "status": "CANCELED"})
+        self.keep(context, {**deployment, "status": "CANCELED"})
         self.cancel_open(context, deployment["id"], reason)
 
     def _move(
@@ -233,7 +238,13 @@ class Fleet:
         if status == "IN_PROGRESS":
             execution.setdefault("started", moment)
         execution.update(status=status, modified=moment, **told)
+        self._keep_execution(context, execution)
+
+    def _keep_execution(self, context: Context, execution: Document) -> None:
         self.shelf.put(context, EXECUTION, _key(execution), execution)
+        deployment = self.shelf.get(context, DEPLOYMENT, execution["deployment"])
+        if deployment is not None and execution["status"] != WAITING:
+            self.things.note_execution(context, deployment, execution)
 
 
 def _configuration(deployment: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -36,6 +36,8 @@ def operations(
 ) -> Operations:
     """The operations of the service `greengrassv2`.
 
+    All but GetComponentVersionArtifact, which AWS has for public and Lambda components alone.
+
     Args:
         shelf: where components, deployments and devices are kept.
         s3_of: the S3 that artifacts are looked up in.
@@ -56,7 +58,6 @@ def operations(
         "ListComponentVersions": components.list_versions,
         "DeleteComponent": components.delete,
         "ResolveComponentCandidates": components.resolve,
-        "GetComponentVersionArtifact": components.artifact,
         "CreateDeployment": deployments.create,
         "GetDeployment": deployments.get,
         "ListDeployments": deployments.list_deployments,

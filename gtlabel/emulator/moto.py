@@ -31,7 +31,7 @@ from moto import __version__ as moto_version
 from moto.backends import get_backend
 from moto.core.base_backend import BackendDict, BaseBackend
 
-from gtlabel.emulator import identities, simulation
+from gtlabel.emulator import identities, simulation, things
 from gtlabel.emulator.api import Operations
 from gtlabel.emulator.protocol import Reply, Request, Wire, context_of
 from gtlabel.errors import MotoContractError
@@ -239,6 +239,7 @@ def _assumptions() -> Iterator[tuple[str, bool]]:
         and "groups" in vars(_backends("logs")["123456789012"]["us-east-1"]),
     )
     yield from identities.assumptions()
+    yield from things.assumptions()
 
 
 def _storage_assumptions() -> Iterator[tuple[str, bool]]:
