@@ -14,7 +14,7 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 
 class UnreadablePictureError(ValueError):
@@ -50,8 +50,8 @@ def open_picture(data: bytes) -> Image.Image:
         UnreadablePictureError: if the bytes are not a picture, or not all of it.
     """
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return _in_eight_bits(ImageOps.exif_transpose(picture)).convert("RGB")
+        with Image.open(io.BytesIO(data)) as opened:
+            return _in_rgb(_upright(opened))
     # Pillow's decoders raise all of these for damaged files, SyntaxError for a broken PNG among them.
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         # Pillow names the file, which is none and lies elsewhere every time.
@@ -61,8 +61,18 @@ def open_picture(data: bytes) -> Image.Image:
         ) from error
 
 
-def _in_eight_bits(picture: Image.Image) -> Image.Image:
-    # Pillow would cut 16-bit gray off at 255 instead of scaling it.
-    if not picture.mode.startswith("I;16"):
+def _upright(picture: Image.Image) -> Image.Image:
+    # Pillow would copy those that are upright, too: a tenth of the time that a camera's frame takes.
+    if picture.getexif().get(ExifTags.Base.Orientation, 1) == 1:
         return picture
-    return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    return ImageOps.exif_transpose(picture)
+
+
+def _in_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode == "RGB":
+        picture.load()
+        return picture
+    # Pillow would cut 16-bit gray off at 255 instead of scaling it.
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    return picture.convert("RGB")

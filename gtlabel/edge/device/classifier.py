@@ -112,7 +112,9 @@ def verify(folder: Path) -> None:
         if name.startswith("wheels/"):
             continue
         try:
-            actual = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            # Not read as a whole: for a moment the model would take its memory twice.
+            with (folder / name).open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
             raise RunError(f"the bundle lacks {name}; copy it to the device again", DAMAGED) from None
         if actual != digest:
@@ -131,12 +133,13 @@ def self_test(folder: Path) -> dict[str, Any]:
     Raises:
         RunError: if a model computes something else than it did when the bundle was built.
     """
-    first = Classifier(folder)
-    images = first.prove()
-    models = list(first.manifest["models"])
-    for which in models:
-        if which != first.precision:
-            Classifier(folder, which).prove()
+    classifier = Classifier(folder)
+    models = list(classifier.manifest["models"])
+    # First the one that runs unless told otherwise; never two at once, for the sake of memory.
+    for which in sorted(models, key=lambda which: which != classifier.precision):
+        if which != classifier.precision:
+            classifier = Classifier(folder, which)
+        images = classifier.prove()
     return {"selftest": "passed", "images": images, "models": models}
 
 
@@ -154,8 +157,16 @@ def _open(model: Path) -> tuple[Callable[[bytes, int, int, int], Pixels], Any]:
             MISSING_PACKAGE,
         ) from error
     options = onnxruntime.SessionOptions()
-    # A device has other things to do; two threads keep up with a camera.
-    options.intra_op_num_threads = min(2, os.cpu_count() or 1)
+    # A device has other things to do; two threads keep up with a camera, and should not burn a core while
+    # they wait for its next picture.
+    options.intra_op_num_threads = min(2, _cores())
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.read_bytes(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     return load_image, session
+
+
+def _cores() -> int:
+    # Not every system tells which of its cores this program may use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
