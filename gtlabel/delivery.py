@@ -2,84 +2,201 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from gtlabel.datasets.channels import Dataset, read_channel, read_dataset
+from gtlabel.datasets.channels import Dataset, read_dataset
 from gtlabel.edge.bundle import Bundle, build_bundle
 from gtlabel.edge.deploy import Deployed, DeploymentPlan, ModelPlan, Wishes, deploy_model, plan_model
 from gtlabel.edge.manifest import Accuracy
-from gtlabel.errors import ArtifactError, TrainingError
-from gtlabel.storage import read
-from gtlabel.training.jobs import TrainingJob, describe_training_job, read_tags
-from gtlabel.training.lineage import DATASET_DIGEST, trained_classes
+from gtlabel.edge.presets import PRESETS, TargetName
+from gtlabel.errors import BundleError, DatasetError, EdgeError
+from gtlabel.judging import known_pictures
+from gtlabel.training.jobs import TrainingJob, read_tags
+from gtlabel.training.lineage import DATASET_DIGEST, JOBS
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
+    from gtlabel.datasets.truth import Truth
+    from gtlabel.training.model import Model
+
+# Each costs room in the bundle and time before every switch.
+_MOST_PICTURES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """A training job's artifact, brought here and converted.
+    """A trained network, brought here and converted, with what a device and its owner should know of it.
 
     Attributes:
-        job: the training job.
-        dataset: what lies where it was trained.
-        classes: the names of its outputs, in order; those of the dataset unless that was made anew since.
+        name: what it was asked for by.
+        address: where it lies.
+        classes: the names of its outputs, in order; those it was trained with, whatever the dataset has now.
         onnx: the network as ONNX.
-        self_test: a picture of each class by file name, from the validation channel.
+        self_test: a picture of each class by file name, of those kept from training; at most sixteen.
+        lineage: what it comes from: the training job, the labeling jobs, digests of data and weights.
+        job: the training job; None where nobody knows.
+        dataset: what lies where it was trained; None where nobody knows, or it is gone.
+        int8: the network with 8 bits, where it is good enough.
+        accuracy: how good they are.
+        warnings: sentences about what was odd about the artifact.
     """
 
-    job: TrainingJob
-    dataset: Dataset
+    name: str
+    address: str
     classes: tuple[str, ...]
-    onnx: bytes
-    self_test: dict[str, bytes]
+    onnx: bytes = field(repr=False)
+    self_test: dict[str, bytes] = field(repr=False)
+    lineage: dict[str, Any] = field(default_factory=dict)
+    job: TrainingJob | None = None
+    dataset: Dataset | None = None
+    int8: bytes | None = field(default=None, repr=False)
+    accuracy: Accuracy = field(default_factory=Accuracy)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def stem(self) -> str:
+        """A name for what is made of it: the dataset's, else the training job's, else the file's."""
+        if self.dataset is not None:
+            return self.dataset.uri.stem
+        if self.job is not None:
+            return self.job.name
+        file = self.address.rstrip("/").rpartition("/")[2]
+        return _stem(file.removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz").removesuffix(".onnx"))
+
+    @property
+    def folder(self) -> S3Uri | None:
+        """The place in S3 where things of this model lie: its dataset, else where it lies itself."""
+        if self.dataset is not None:
+            return self.dataset.uri
+        return S3Uri(self.address).folder if self.address.startswith("s3://") else None
 
 
-def fetch_model(aws: Aws, training_job: str) -> TrainedModel:
-    """Download the artifact of a completed training job and convert it to ONNX.
+def fetch_model(
+    aws: Aws,
+    model: str,
+    *,
+    pictures: str | None = None,
+    classes: Sequence[str] | None = None,
+    most_drop: float | None = None,
+) -> TrainedModel:
+    """Bring a trained network here and convert it to ONNX.
+
+    Args:
+        aws: the clients; not asked for where files are enough.
+        model: a training job, or the path or s3:// address of a `model.tar.gz` or an `.onnx` file.
+        pictures: a dataset, a manifest or class folders whose pictures a device proves itself on; by default
+            those that the training job kept from its network.
+        classes: the names of the network's outputs, where nothing else says them.
+        most_drop: the share of those pictures that the network of 8 bits may lose to be kept; None makes
+            none.
 
     Raises:
         TrainingJobNotFoundError: if there is no such job.
-        TrainingError: if it is not completed.
-        DatasetError: if the dataset it was trained on is gone.
-        ArtifactError: if the artifact cannot be converted, or nothing says any more what its classes are.
+        TrainingError: if it has no model.
+        ArtifactError: if there is no network there, it cannot be converted, or nothing says what its classes
+            are.
+        BundleError: if there is no picture for the self-test.
+        QuantizationError: if the pictures and the network do not fit.
+        MissingExtraError: if what converts and runs a network is not installed.
     """
-    from gtlabel.networks.artifact import read_artifact
-    from gtlabel.networks.onnx import to_onnx
+    from gtlabel.networks.onnx import with_properties
+    from gtlabel.training.model import open_model
 
-    job = describe_training_job(aws.sagemaker, training_job)
-    if job.status != "Completed" or job.artifact is None:
-        raise TrainingError(f"the training job {training_job!r} is {job.status} and has no model to deploy")
-    dataset = read_dataset(aws.s3, job.channels["train"].folder)
-    tags = read_tags(aws.sagemaker, job.arn)
-    remedy = "train again on what it is now, or consolidate with the classes of then"
-    classes = trained_classes(aws.s3, job, tags, instead=remedy)
-    if not classes:
-        raise ArtifactError(f"nothing says what the classes of {training_job!r} are called; {remedy}")
-    lineage = {"training-job": job.name, "artifact": job.artifact, "dataset": dataset.uri}
-    trained_on = tags.get(DATASET_DIGEST)
-    if trained_on is not None:
-        lineage["dataset-sha256"] = trained_on
-    # Of a dataset that was made anew since, the manifest is not the one that was learned from.
-    if trained_on in (None, dataset.digest):
-        lineage["train-sha256"] = dataset.channels["train"].sha256
-    with tempfile.TemporaryDirectory(prefix="gtlabel-") as folder:
-        archive = Path(folder) / "model.tar.gz"
-        archive.write_bytes(read(aws.s3, job.artifact))
-        network = to_onnx(read_artifact(archive), classes, lineage)
-    pictures: dict[str, S3Uri] = {}
-    for example in read_channel(aws.s3, dataset, "validation"):
-        pictures.setdefault(example.class_name, example.image)
-    self_test = {uri.name: read(aws.s3, uri) for uri in pictures.values()}
-    return TrainedModel(job, dataset, classes, network, self_test)
+    opened = open_model(model, lambda: aws, classes=classes)
+    if opened.job is None and pictures is None:
+        raise BundleError(
+            f"nothing says which pictures {model} was not trained with, and a device proves itself on such; "
+            "name a dataset, a manifest or class folders with --pictures"
+        )
+    dataset, lineage = _lineage(aws, opened)
+    if opened.job is not None:
+        # Whoever has nothing but the file can still tell where it comes from.
+        told = {key: value if isinstance(value, str) else " ".join(value) for key, value in lineage.items()}
+        opened = replace(opened, onnx=with_properties(opened.onnx, told))
+    int8, accuracy = _in_eight_bits(opened, lambda: known_pictures(opened, pictures, lambda: aws), most_drop)
+    known = {key: opened.network.metadata.get(key) for key in ("epoch", "symbol-sha256", "params-sha256")}
+    return TrainedModel(
+        name=model,
+        address=opened.address,
+        classes=opened.classes,
+        onnx=opened.onnx,
+        self_test=_self_test(opened, known_pictures(opened, pictures, lambda: aws)),
+        lineage={**lineage, **{key: value for key, value in known.items() if value is not None}},
+        job=opened.job,
+        dataset=dataset,
+        int8=int8,
+        accuracy=accuracy,
+        warnings=opened.warnings,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """What goes into a bundle beside the model.
+
+    Attributes:
+        target: the kind of device.
+        wheels: the platforms whose packages come along, such as `linux-x86_64:3.11`.
+        threshold: the confidence below which a device gives no label unless told otherwise.
+        settings: what a unit of systemd tells the program, by the names of a component's configuration.
+    """
+
+    target: TargetName = "bundle"
+    wheels: Sequence[str] = ()
+    threshold: float = 0.5
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+def pack(
+    model: TrainedModel,
+    path: Path,
+    name: str | None = None,
+    packing: Packing = Packing(),  # a value that cannot change
+    *,
+    greengrass: bool = False,
+) -> Bundle:
+    """Write the bundle of a model.
+
+    Args:
+        model: what `fetch_model` returns.
+        path: the ZIP to write.
+        name: what folders and units on a device are called; by default made of the model's own.
+        packing: what goes into it beside the model.
+        greengrass: whether it is to speak to a Greengrass nucleus.
+
+    Raises:
+        BundleError: if wheels cannot be fetched, or a name or setting is none.
+    """
+    preset = PRESETS[packing.target]
+    return build_bundle(
+        model.onnx,
+        model.classes,
+        path,
+        self_test=model.self_test,
+        name=name or bundle_name(model, packing.target),
+        int8=model.int8,
+        use="fp32" if model.int8 is None else "int8",
+        accuracy=model.accuracy,
+        lineage=model.lineage,
+        threshold=packing.threshold,
+        preset=preset,
+        settings=packing.settings,
+        wheels=packing.wheels,
+        greengrass=greengrass,
+    )
+
+
+def bundle_name(model: TrainedModel, target: TargetName) -> str:
+    """The name of a bundle by default: the model's own, after `deeplens-` for that camera."""
+    return PRESETS[target].prefix + model.stem
 
 
 def deploy(
@@ -88,6 +205,7 @@ def deploy(
     to: str,
     *,
     name: str | None = None,
+    packing: Packing = Packing(),  # a value that cannot change
     configuration: Mapping[str, Any] | None = None,
     timeout: float = 600,
     poll: float = 2.0,
@@ -103,6 +221,7 @@ def deploy(
         model: what `fetch_model` returns.
         to: a thing, or `thinggroup/NAME`, or the ARN of either.
         name: the component's name; by default `deeplens-` and the dataset's.
+        packing: what goes into the bundle beside the model.
         configuration: what differs from the recipe's defaults on these devices.
         timeout: seconds to wait for the devices.
         poll: seconds between two looks.
@@ -114,7 +233,8 @@ def deploy(
         DeploymentChangedError: if somebody else deployed there between the plan and now.
         DeploymentEndedError: if a device did not bring it to a good end in time.
     """
-    with _bundled(model) as bundle:
+    name = name or component_name(model)
+    with _bundled(model, name, packing) as bundle:
         return deploy_model(
             aws.greengrass,
             aws.s3,
@@ -122,7 +242,7 @@ def deploy(
             bundle,
             to=to,
             folder=_components(model),
-            name=name or component_name(model.dataset.uri),
+            name=name,
             configuration=configuration,
             timeout=timeout,
             sleep=lambda _seconds: time.sleep(poll),
@@ -137,6 +257,7 @@ def plan_delivery(
     to: str,
     *,
     name: str | None = None,
+    packing: Packing = Packing(),  # a value that cannot change
     configuration: Mapping[str, Any] | None = None,
     **wishes: Unpack[Wishes],
 ) -> ModelPlan:
@@ -145,38 +266,108 @@ def plan_delivery(
     Raises:
         DeviceNotFoundError: if there is no such device or group.
     """
-    with _bundled(model) as bundle:
+    name = name or component_name(model)
+    with _bundled(model, name, packing) as bundle:
         return plan_model(
             aws.greengrass,
             aws.iot,
             bundle,
             to=to,
             folder=_components(model),
-            name=name or component_name(model.dataset.uri),
+            name=name,
             configuration=configuration,
             wishes=wishes,
         )
 
 
-def component_name(dataset: S3Uri) -> str:
-    """The component's name by default; DeepLens cameras asked for its first part."""
-    return f"deeplens-{dataset.stem}"
+def component_name(model: TrainedModel | S3Uri) -> str:
+    """The component's name by default, after a model or its dataset; DeepLens asked for its first part."""
+    return f"deeplens-{model.stem}"
 
 
 def _components(model: TrainedModel) -> S3Uri:
     """Where the artifacts of a model's components lie: beside the dataset."""
-    return model.dataset.uri / "components/"
+    if model.folder is None:
+        raise EdgeError(
+            f"{model.address} is on this machine, and devices fetch their bundle from S3; copy it there with "
+            f"`aws s3 cp {model.address} s3://BUCKET/models/`, and deploy that"
+        )
+    return model.folder / "components/"
 
 
 @contextmanager
-def _bundled(model: TrainedModel) -> Iterator[Bundle]:
-    """The bundle of a model, for as long as it is needed."""
+def _bundled(model: TrainedModel, name: str, packing: Packing) -> Iterator[Bundle]:
+    """The bundle of a model for a nucleus, for as long as it is needed."""
     with tempfile.TemporaryDirectory(prefix="gtlabel-") as scratch:
-        yield build_bundle(
-            model.onnx,
-            model.classes,
-            Path(scratch) / "bundle.zip",
-            self_test=model.self_test,
-            lineage={"training-job": model.job.name, "dataset": model.dataset.uri},
-            accuracy=Accuracy(training=model.job.metrics),
-        )
+        yield pack(model, Path(scratch) / "bundle.zip", name, packing, greengrass=True)
+
+
+def _lineage(aws: Aws, model: Model) -> tuple[Dataset | None, dict[str, Any]]:
+    """The dataset that a model's job was trained on, and what is known of where the model comes from."""
+    if model.job is None:
+        return None, {"model": model.address}
+    job = model.job
+    tags = read_tags(aws.sagemaker, job.arn)
+    lineage: dict[str, Any] = {"training-job": job.name, "artifact": model.address}
+    if JOBS in tags:
+        lineage["labeling-jobs"] = tags[JOBS].split()
+    trained_on = tags.get(DATASET_DIGEST)
+    if trained_on is not None:
+        lineage["dataset-sha256"] = trained_on
+    try:
+        dataset = read_dataset(aws.s3, job.channels["train"].folder) if "train" in job.channels else None
+    except DatasetError:
+        dataset = None
+    if dataset is not None:
+        lineage["dataset"] = dataset.uri
+        # Of a dataset that was made anew since, the manifest is not the one that was learned from.
+        if trained_on in (None, dataset.digest):
+            lineage["train-sha256"] = dataset.channels["train"].sha256
+    return dataset, lineage
+
+
+def _in_eight_bits(
+    model: Model, truth: Callable[[], Truth], most_drop: float | None
+) -> tuple[bytes | None, Accuracy]:
+    """The network of 8 bits if it is asked for and good enough, and how good both are."""
+    training = model.job.metrics if model.job else {}
+    if most_drop is None:
+        return None, Accuracy(training=training)
+    from gtlabel.training.precision import choose_precision
+
+    choice = choose_precision(model, truth().images, most_drop=most_drop)
+    return choice.network, Accuracy(
+        pictures=choice.pictures,
+        fp32=choice.fp32,
+        int8=choice.int8,
+        most_drop=most_drop,
+        decision=choice.decision,
+        training=training,
+    )
+
+
+def _self_test(model: Model, truth: Truth) -> dict[str, bytes]:
+    """A picture of each class that the network can read; where there are many classes, of the first ones."""
+    found: dict[str, bytes] = {}
+    seen: set[str] = set()
+    wanted = min(len(model.classes), _MOST_PICTURES)
+    for image in truth.images:
+        if seen.issuperset(image.classes):
+            continue
+        data = image.read()
+        try:
+            model.network.load(data)
+        except ValueError:
+            continue
+        seen.update(image.classes)
+        name = image.name.rpartition("/")[2]
+        found[name if name not in found else f"{len(found)}-{name}"] = data
+        if len(found) == wanted or seen.issuperset(model.classes):
+            break
+    if not found:
+        raise BundleError(f"{truth.name} has no picture that can be read; a device proves itself on such")
+    return found
+
+
+def _stem(text: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9]+", "-", text).strip("-") or "classifier"

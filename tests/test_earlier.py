@@ -175,7 +175,7 @@ def test_a_device_gets_the_names_that_were_trained_when_the_dataset_is_made_anew
     assert "train-sha256" not in lineage(fetched)
     # Names that no tag has room for are known by their digest alone.
     aws.sagemaker.delete_tags(ResourceArn=arn, TagKeys=["gtlabel:classes"])
-    with pytest.raises(ArtifactError, match="made anew since: train again on what it is now, or consolidate"):
+    with pytest.raises(ArtifactError, match="made anew since: give the names of then with --classes"):
         gtlabel.fetch_model(aws, "deployed")
 
 

@@ -232,7 +232,7 @@ class Walk:
                     configuration={
                         "folder": str(self.samples / "held-out"),
                         "watch": "no",
-                        "top": str(len(model.dataset.names)),
+                        "top": str(len(model.classes)),
                     },
                     timeout=60,
                     poll=_POLL,
@@ -240,7 +240,7 @@ class Walk:
                 ended()
             results = read_results(device, deployed.component.name)
             component = f"{deployed.component.name} {deployed.component.version}"
-            evaluation = self._score(list(model.dataset.names), results)
+            evaluation = self._score(list(model.classes), results)
             outcome(f"{component} on {THING}, which classified {len(evaluation.images)} photographs")
         return evaluation
 
@@ -262,7 +262,7 @@ class Walk:
         """Bring here what the numbers can be computed from again."""
         kept = {"model.onnx": model.onnx}
         addresses = {
-            "model.tar.gz": model.job.artifact,
+            "model.tar.gz": S3Uri(model.address),
             "output.manifest": describe_labeling_job(self.aws.sagemaker, JOB).output_manifest,
         }
         for name, uri in addresses.items():

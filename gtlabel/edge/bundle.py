@@ -151,7 +151,8 @@ def build_bundle(
         ),
     )
     written = json.dumps(manifest.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False)
-    told = {**preset.settings, **(settings or {})}
+    # systemd puts the host's name in the place of %H.
+    told = {"camera": preset.camera, "thing": "%H", **(settings or {})}
     contents: dict[str, bytes | Path] = {
         "README": readme(manifest, preset, told).encode(),
         service_name(name): unit(manifest, preset, told).encode(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from gtlabel.errors import BundleError
@@ -25,7 +25,7 @@ class Preset:
     Attributes:
         name: the target.
         lock: the set of packages.
-        settings: what the program is told unless a person says otherwise.
+        camera: what the program looks at unless a person says otherwise; see its option `--camera`.
         platform: the one whose wheels come along unless a person says otherwise; empty for none.
         note: what has to be said to whoever deploys there.
         prefix: what the name of a model begins with by default.
@@ -33,19 +33,19 @@ class Preset:
 
     name: TargetName
     lock: str
-    settings: Mapping[str, str] = field(default_factory=dict)
+    camera: str
     platform: str = ""
     note: str = ""
     prefix: str = ""
 
 
 PRESETS: dict[TargetName, Preset] = {
-    "bundle": Preset("bundle", "default", {"camera": "/dev/video0", "thing": "%H"}),
+    "bundle": Preset("bundle", "default", "/dev/video0"),
     "deeplens": Preset(
         "deeplens",
         "deeplens",
         # What the maker's software writes while it runs, else the camera as any Linux has it.
-        {"camera": "/opt/awscam/out/ch2_out.mjpeg,/dev/video0", "thing": "%H"},
+        "/opt/awscam/out/ch2_out.mjpeg,/dev/video0",
         platform="linux-x86_64:3.11",
         note=(
             "the AWS DeepLens service ended on 2024-01-31, and nothing can be sent to a camera through it; "

@@ -109,6 +109,17 @@ def to_onnx(artifact: Artifact, classes: Sequence[str], metadata: Mapping[str, s
     return data
 
 
+def with_properties(model: bytes, properties: Mapping[str, str]) -> bytes:
+    """An ONNX file that tells more about itself; what it told already stays, unless it is told anew."""
+    import onnx
+
+    parsed = onnx.load_from_string(model)
+    facts = {each.key: each.value for each in parsed.metadata_props} | dict(properties)
+    onnx.helper.set_model_props(parsed, dict(sorted(facts.items())))
+    data: bytes = parsed.SerializeToString(deterministic=True)
+    return data
+
+
 class _Converter:
     """Walks through the graph once; afterwards `nodes` and `weights` are the ONNX graph's."""
 
