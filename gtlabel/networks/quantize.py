@@ -143,11 +143,11 @@ def choose_int8(
         "int8_bytes": len(quantized),
     }
     told = f"int8 has {share:.1%} of {len(pictures):,} pictures right, fp32 {right:.1%}"
-    if len(quantized) >= len(model):
-        return choice(f"fp32 is used: int8 would be no smaller ({len(quantized):,} bytes)", **facts)
     # Shares of the same pictures: what rounding leaves is far less than one of them.
     if right - share > most_drop + 1e-9:
         return choice(f"fp32 is used: {told}, which is more than {most_drop:.1%} less", **facts)
+    if len(quantized) >= len(model):
+        return choice(f"fp32 is used: int8 would be no smaller ({len(quantized):,} bytes)", **facts)
     return choice(f"int8 is used: {told}", **facts, kept=True, network=quantized)
 
 
