@@ -241,12 +241,10 @@ def deploy_new(stage: Stage, aws: Aws) -> None:
 
 
 def deploy_to_group(stage: Stage, aws: Aws) -> None:
-    """The second half, to a group, up to where the emulator says that it has no deployments to groups."""
+    """The second half, to a group that the device is in."""
     assert stage.model is not None
-    try:
-        gtlabel.deploy(aws, stage.model, f"thinggroup/{GROUP}", name="deeplens-bins", poll=0.01)
-    except aws.greengrass.exceptions.ResourceNotFoundException:
-        return
+    with camera(stage.address.url):
+        gtlabel.deploy(aws, stage.model, f"thinggroup/{GROUP}", name="deeplens-bins", poll=0.01, timeout=20)
 
 
 ACTS: dict[str, Sequence[Act]] = {

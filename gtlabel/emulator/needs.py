@@ -8,13 +8,13 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsiotgr
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from gtlabel.emulator.api import Context
 from gtlabel.emulator.permissions import Need
+from gtlabel.errors import RecipeError
 
 # What follows `arn:aws:<service>:<region>:<account>:`, or a whole ARN, or `*`.
 _RESOURCES: dict[str, dict[str, str]] = {
@@ -34,8 +34,12 @@ _RESOURCES: dict[str, dict[str, str]] = {
         "GetComponentVersionArtifact",
         "deployments:{deploymentId}": "GetDeployment CancelDeployment DeleteDeployment",
         "coreDevices:{coreDeviceThingName}": "GetCoreDevice ListEffectiveDeployments "
-        "ListInstalledComponents DeleteCoreDevice",
-        "*": "ListComponents ListCoreDevices ListDeployments CreateDeployment",
+        "ListInstalledComponents DeleteCoreDevice BatchAssociateClientDeviceWithCoreDevice "
+        "BatchDisassociateClientDeviceFromCoreDevice ListClientDevicesAssociatedWithCoreDevice",
+        "{resourceArn}": "TagResource UntagResource ListTagsForResource",
+        "/greengrass/things/{thingName}/connectivityInfo": "GetConnectivityInfo UpdateConnectivityInfo",
+        "*": "ListComponents ListCoreDevices ListDeployments CreateDeployment "
+        "AssociateServiceRoleToAccount GetServiceRoleForAccount DisassociateServiceRoleFromAccount",
     },
     "iot": {
         "thing/{thingName}": "DescribeThing GetThingShadow UpdateThingShadow DeleteThingShadow",
@@ -236,6 +240,13 @@ def _besides(
         yield Need("sagemaker:AddTags", own.resource)
     if service == "sagemaker" and params.get("RoleArn"):
         yield Need("iam:PassRole", params["RoleArn"], {"iam:passedtoservice": ["sagemaker.amazonaws.com"]})
+    if (service, operation) == ("greengrass", "AssociateServiceRoleToAccount"):
+        yield Need(
+            "iam:PassRole", params.get("roleArn"), {"iam:passedtoservice": ["greengrass.amazonaws.com"]}
+        )
+    if (service, operation) == ("greengrass", "CreateComponentVersion"):
+        # Who makes a component has to be able to read what is in it.
+        yield from (Need("s3:GetObject", arn) for arn in _artifacts(params))
     if service == "greengrass" and operation in _JOBS:
         yield from _deployment_needs(operation, params, context)
 
@@ -261,16 +272,28 @@ def _deployment_needs(operation: str, params: Mapping[str, Any], context: Contex
 
 def _component(params: Mapping[str, Any]) -> str | None:
     """The name of the component that a recipe describes."""
-    recipe = params.get("inlineRecipe")
-    if recipe is None:
-        return None
-    try:
-        document = json.loads(recipe)
-    except ValueError:
-        import yaml
+    name = _recipe(params).get("ComponentName")
+    return name if isinstance(name, str) else None
 
-        try:
-            document = yaml.safe_load(recipe)
-        except yaml.YAMLError:
-            return None
-    return document.get("ComponentName") if isinstance(document, dict) else None
+
+def _artifacts(params: Mapping[str, Any]) -> list[str]:
+    """The ARNs of the objects that a recipe names, each once."""
+    manifests = _listed(_recipe(params).get("Manifests"))
+    artifacts = [part for manifest in manifests for part in _listed(manifest.get("Artifacts"))]
+    addresses = [str(part.get("Uri") or part.get("URI") or "") for part in artifacts]
+    found = (address.removeprefix("s3://") for address in addresses if address.startswith("s3://"))
+    return list(dict.fromkeys(f"arn:aws:s3:::{place}" for place in found))
+
+
+def _listed(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _recipe(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The recipe of a component; empty when it cannot be read, which the service will say."""
+    from gtlabel.emulator.recipes import parse_recipe
+
+    try:
+        return parse_recipe(params.get("inlineRecipe") or b"{}")
+    except RecipeError:
+        return {}
