@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -300,18 +297,3 @@ def test_a_graph_that_is_none_is_refused(symbol: dict[str, Any], sentence: str) 
 def test_bytes_that_are_not_a_network_are_refused() -> None:
     with pytest.raises(ArtifactError, match="not an ONNX network"):
         Network(b"hello")
-
-
-def test_telemetry_is_off_before_the_runtime_is_loaded(resnet: Artifact, tmp_path: Path) -> None:
-    model = tmp_path / "model.onnx"
-    model.write_bytes(to_onnx(resnet, "abc"))
-    program = f"""
-import os, sys, pathlib
-from gtlabel.networks.runtime import Network
-assert "onnxruntime" not in sys.modules
-Network(pathlib.Path({str(model)!r}))
-print(os.environ["ORT_DISABLE_TELEMETRY"], "onnxruntime" in sys.modules)
-"""
-    environ = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
-    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True)
-    assert done.stdout == "1 True\n", done.stderr
