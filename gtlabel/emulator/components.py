@@ -235,7 +235,7 @@ class Components:
 
 def status_of(document: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """The status of a component version: `REQUESTED`, `INITIATED` from half its time on, then its end."""
-    created, ready = time_of(document["created"]), time_of(document["ready"])
+    created, ready = time_of(document["created"]), time_of(document.get("ready", document["created"]))
     if now < ready:
         return {"componentState": "REQUESTED" if now < created + (ready - created) / 2 else "INITIATED"}
     if document["errors"]:

@@ -246,7 +246,7 @@ class _Device:
         execution = self.fleet.shelf.get(self.context, EXECUTION, f"{self.thing}/{body['deployment']}")
         deployment = self.fleet.shelf.get(self.context, DEPLOYMENT, body["deployment"])
         status, detailed = body.get("status"), body.get("detailed")
-        if execution is None or deployment is None:
+        if execution is None:
             raise _Refused(404, f"the device {self.thing} has no deployment {body['deployment']}")
         if status not in _STATUSES:
             raise _Refused(
@@ -256,7 +256,8 @@ class _Device:
             raise _Refused(400, f"{detailed!r} is no detailed status; it is one of {', '.join(_DETAILED)}")
         if execution["status"] in ENDED:
             return
-        if status == "SUCCEEDED":
+        # It may have been deleted while the device was at it.
+        if status == "SUCCEEDED" and deployment is not None:
             target, components = (
                 deployment["request"]["targetArn"],
                 deployment["request"].get("components", {}),
@@ -276,6 +277,8 @@ class _Device:
             errors=[str(error)[:255] for error in body.get("errors", [])],
             errorTypes=[str(kind)[:255] for kind in body.get("errorTypes", [])],
         )
+        # Others may not have to hear of a deployment any more that fails.
+        self.fleet.turn(self.context)
 
     def _core(self) -> dict[str, Any] | None:
         return self.fleet.shelf.get(self.context, CORE, self.thing)

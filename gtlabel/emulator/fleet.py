@@ -146,17 +146,23 @@ class Fleet:
         for deployment in self.shelf.all(context, DEPLOYMENT):
             mine = executions.get(deployment["id"], [])
             yield from self._late(context, deployment, mine, time)
-            if deployment["status"] == "ACTIVE":
-                yield from self._joined_and_left(context, deployment, mine, time)
-                yield from self._released(context, deployment, mine, time)
-                yield from self._given_up(context, deployment, mine)
+            if deployment["status"] != "ACTIVE":
+                continue
+            criterion = gives_up(_configuration(deployment), [item["status"] for item in mine])
+            if criterion is not None:
+                yield partial(self._give_up, context, deployment, criterion)
+                continue
+            yield from self._joined_and_left(context, deployment, mine, time)
+            yield from self._released(context, deployment, mine, time)
 
     def _late(
         self, context: Context, deployment: Document, mine: list[Document], time: datetime
     ) -> Iterator[Callable[[], None]]:
         for execution in mine:
             if execution["status"] == "IN_PROGRESS":
-                until = deadline(_configuration(deployment), time_of(execution["started"]))
+                until = deadline(
+                    _configuration(deployment), time_of(execution.get("started") or execution["modified"])
+                )
                 if until is not None and until <= time:
                     reason = "the device took too long"
                     yield partial(self.end, context, execution, "TIMED_OUT", reason=reason, time=until)
@@ -216,13 +222,6 @@ class Fleet:
     def _notify(self, context: Context, execution: Document, at: datetime) -> None:
         execution["created"] = at.isoformat()
         self._move(context, execution, "QUEUED", time=at)
-
-    def _given_up(
-        self, context: Context, deployment: Document, mine: list[Document]
-    ) -> Iterator[Callable[[], None]]:
-        criterion = gives_up(_configuration(deployment), [item["status"] for item in mine])
-        if criterion is not None:
-            yield partial(self._give_up, context, deployment, criterion)
 
     def _give_up(self, context: Context, deployment: Document, criterion: Mapping[str, Any]) -> None:
         share = f"{criterion['thresholdPercentage']:g} %"
