@@ -241,7 +241,7 @@ def deploy(
             aws.iot,
             bundle,
             to=to,
-            folder=_components(model),
+            folder=components_folder(model),
             name=name,
             configuration=configuration,
             timeout=timeout,
@@ -273,7 +273,7 @@ def plan_delivery(
             aws.iot,
             bundle,
             to=to,
-            folder=_components(model),
+            folder=components_folder(model),
             name=name,
             configuration=configuration,
             wishes=wishes,
@@ -285,8 +285,12 @@ def component_name(model: TrainedModel | S3Uri) -> str:
     return f"deeplens-{model.stem}"
 
 
-def _components(model: TrainedModel) -> S3Uri:
-    """Where the artifacts of a model's components lie: beside the dataset."""
+def components_folder(model: TrainedModel) -> S3Uri:
+    """Where the artifacts of a model's components lie: beside the dataset.
+
+    Raises:
+        EdgeError: if the model is not in S3, and nobody knows its dataset.
+    """
     if model.folder is None:
         raise EdgeError(
             f"{model.address} is on this machine, and devices fetch their bundle from S3; copy it there with "

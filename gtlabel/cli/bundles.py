@@ -62,7 +62,7 @@ def write_bundle(
     from gtlabel.edge.presets import PRESETS
     from gtlabel.training.model import read_classes
 
-    packing = _packing(target, wheels, settings or {})
+    packing = asked_packing(target, wheels, settings or {})
     if PRESETS[target].note:
         say(f"note: {PRESETS[target].note}")
     fetched = fetch_model(
@@ -120,7 +120,12 @@ def check_core(connect: Callable[[], Aws], thing: str) -> None:
     say(f"note: {PRESETS['deeplens'].note.rpartition('; ')[2]}")
 
 
-def _packing(target: TargetName, wheels: str | None, settings: Mapping[str, str]) -> Packing:
+def asked_packing(target: TargetName, wheels: str | None, settings: Mapping[str, str]) -> Packing:
+    """What goes into a bundle beside the model, where that can be had.
+
+    Raises:
+        BundleError: if a setting or a platform is none.
+    """
     from gtlabel.delivery import Packing
     from gtlabel.edge.presets import PRESETS, arguments
     from gtlabel.edge.requirements import read_lock

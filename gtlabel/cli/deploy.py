@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from gtlabel.cli import deployments
+from gtlabel.cli import bundles, deployments
 from gtlabel.cli.options import EndpointUrl, Output, Profile, Region, connect, taken_apart
-from gtlabel.cli.output import Format
+from gtlabel.cli.output import Format, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gtlabel.aws import Aws
+    from gtlabel.edge.presets import TargetName
 
 _START = "start"
-# The least of a share that is lost: one picture of a hundred.
-_MOST_DROP = 0.01
 
 
 class Target(StrEnum):
@@ -91,7 +88,7 @@ def start(
         typer.Option(
             "--int8", metavar="DROP", help="The share of pictures that the network of 8 bits may lose."
         ),
-    ] = _MOST_DROP,
+    ] = bundles.MOST_DROP,
     no_int8: Annotated[bool, typer.Option("--no-int8", help="Make no network of 8 bits.")] = False,
     pictures: Annotated[
         str | None,
@@ -180,17 +177,16 @@ def start(
     def clients() -> Aws:
         return connect(profile, region, endpoint_url)[1]
 
+    most_drop = None if no_int8 else int8
     if chosen is not Target.GREENGRASS:
-        from gtlabel.cli.bundles import write_bundle
-
-        write_bundle(
+        bundles.write_bundle(
             model,
-            chosen.value,
+            "deeplens" if chosen is Target.DEEPLENS else "bundle",
             clients,
             out=out,
             name=name,
             wheels=wheels,
-            int8=None if no_int8 else int8,
+            int8=most_drop,
             pictures=pictures,
             classes=classes,
             settings=configuration,
@@ -198,18 +194,43 @@ def start(
             output=output,
         )
         return
-    _check_core(core, clients)
-    deployments.deploy(
-        clients(),
+    from gtlabel import delivery
+    from gtlabel.cli.delivery import deliver
+    from gtlabel.edge.presets import PRESETS
+    from gtlabel.edge.rollout import parse_rollout
+    from gtlabel.training.model import read_classes
+
+    pace = parse_rollout(rollout, abort_after=abort_after, device_timeout=device_timeout)
+    kind: TargetName = "bundle" if core is None else "deeplens"
+    packing = bundles.asked_packing(kind, wheels, {})
+    if core is not None:
+        bundles.check_core(clients, core)
+        if not configuration.keys() & {"camera", "cameraCommand", "folder"}:
+            configuration["camera"] = PRESETS[kind].camera
+    aws = clients()
+    trained = delivery.fetch_model(
+        aws,
         model,
+        pictures=pictures,
+        classes=read_classes(classes) if classes else None,
+        most_drop=most_drop,
+    )
+    for warning in trained.warnings:
+        say(warning)
+    deliver(
+        aws,
+        trained,
         to or core or "",
-        name=name,
-        version=version,
+        name=name or delivery.component_name(trained),
+        packing=packing,
         configuration=configuration,
-        keep_settings=keep_settings,
-        rollout=deployments.asked_rollout(rollout, abort_after, device_timeout),
+        wishes={
+            "version": version,
+            "keep_settings": keep_settings,
+            "rollout": pace,
+            "roll_back": not no_rollback,
+        },
         device_role=device_role,
-        roll_back=not no_rollback,
         timeout=timeout,
         poll=poll,
         yes=yes,
@@ -229,10 +250,3 @@ def _target(target: Target | None, to: str | None, core: str | None) -> Target:
     if core is not None or to is not None:
         return Target.GREENGRASS
     return target or Target.BUNDLE
-
-
-def _check_core(core: str | None, clients: Callable[[], Aws]) -> None:
-    if core is not None:
-        from gtlabel.cli.bundles import check_core
-
-        check_core(clients, core)

@@ -52,8 +52,21 @@ def put_fields(fields: dict[str, Any]) -> None:
         print(visible(f"{name.replace('_', ' '):<{width}}  {value}"), flush=True)
 
 
-def put_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
-    """Print a result as a table; the columns named in `right` are numbers."""
+def put_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    right: Sequence[str] = (),
+    to_stderr: bool = False,
+) -> None:
+    """Print a table; the columns named in `right` are numbers.
+
+    Args:
+        columns: their headings.
+        rows: as many cells each.
+        right: the columns to align right.
+        to_stderr: whether it is talk, and no result.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -66,7 +79,9 @@ def put_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: S
     for row in rows:
         table.add_row(*(Text(visible(str(cell))) for cell in row))
     # A pipe has no width of its own: nothing is cut or wrapped there.
-    Console(width=None if sys.stdout.isatty() else 10_000).print(table, soft_wrap=not sys.stdout.isatty())
+    terminal = (sys.stderr if to_stderr else sys.stdout).isatty()
+    console = Console(width=None if terminal else 10_000, stderr=to_stderr)
+    console.print(table, soft_wrap=not terminal)
 
 
 class Show(Protocol):

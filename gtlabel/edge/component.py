@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gtlabel.edge.bundle import Bundle
+from gtlabel.edge.presets import option
 from gtlabel.edge.recipes import (
     FORMAT_VERSION,
     VERSION,
@@ -44,25 +45,11 @@ DEFAULT_NAME = "deeplens-classifier"
 _SYSTEMS = ("linux", "darwin")
 PUBLISHER = "gtlabel"
 
-# What the program is called with, by the names of the configuration.
-_OPTIONS = {
-    "folder": "--folder",
-    "watch": "--watch",
-    "camera": "--camera",
-    "cameraCommand": "--camera-command",
-    "every": "--every",
-    "threshold": "--threshold",
-    "top": "--top",
-    "debounce": "--debounce",
-    "announce": "--announce",
-    "model": "--model",
-    "mqtt": "--mqtt",
-    "topic": "--topic",
-    "ipc": "--ipc",
-    "unsure": "--unsure",
-    "unsureBelow": "--unsure-below",
-    "unsureBudget": "--unsure-budget",
-}
+# What the program is called with; the names are those of the configuration.
+_ARGUMENTS = (
+    *("folder", "watch", "camera", "cameraCommand", "every", "threshold", "top", "debounce", "announce"),
+    *("model", "mqtt", "topic", "ipc", "unsure", "unsureBelow", "unsureBudget"),
+)
 # What lies in the configuration for us and for the nucleus, and is nobody's setting.
 _OWN = ("accessControl", "content")
 _TOPIC = "gtlabel/{iot:thingName}/infer"
@@ -98,7 +85,7 @@ def component_recipe(
     unpacked = "{artifacts:decompressedPath}/" + artifact.name.removesuffix(".zip")
     # Named after what it is made of: a version that changes nothing else finds it again.
     environment = f"venv-{bundle.sha256[:12]}"
-    given = " ".join(f'{option} "{{configuration:/{key}}}"' for key, option in _OPTIONS.items())
+    given = " ".join(f'{option(key)} "{{configuration:/{key}}}"' for key in _ARGUMENTS)
     install = f'"{{configuration:/python}}" "{unpacked}/install.py" --venv "{{work:path}}/{environment}"'
     lifecycle = {
         "Setenv": {"ORT_DISABLE_TELEMETRY": "1"},
@@ -111,12 +98,6 @@ def component_recipe(
             '--thing "{iot:thingName}"'
         },
     }
-    if bundle.manifest.schema_ < 2:
-        call = f'"{{configuration:/python}}" -u "{unpacked}/run.py"'
-        first = ("folder", "watch", "threshold", "top")
-        given = " ".join(f'{_OPTIONS[key]} "{{configuration:/{key}}}"' for key in first)
-        lifecycle["install"] = {"Script": f"{call} --selftest"}
-        lifecycle["run"] = {"Script": f'exec {call} {given} --thing "{{iot:thingName}}"'}
     recipe: dict[str, Any] = {
         "RecipeFormatVersion": FORMAT_VERSION,
         "ComponentName": name,

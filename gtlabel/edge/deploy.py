@@ -11,21 +11,19 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from gtlabel.edge.bundle import Bundle
-from gtlabel.edge.component import checked_configuration, configured
-from gtlabel.edge.follow import Progress, follow, look
+from gtlabel.edge.component import checked_configuration
+from gtlabel.edge.follow import Progress, follow, look, not_good
 from gtlabel.edge.plan import (
     DeploymentPlan,
-    configuration_changes,
     create_deployment,
     plan_deployment,
     still_current,
+    with_configuration,
 )
-from gtlabel.edge.publish import Clock, Draft, Published, Sleep, find_version, publish_draft, recipe_of
-from gtlabel.edge.revisions import Revision, merge_in
+from gtlabel.edge.publish import Clock, Draft, Published, Sleep, find_version, publish_draft
 from gtlabel.edge.rollout import Rollout
 from gtlabel.edge.targets import Target, find_target, target_arn
 from gtlabel.edge.undo import undo
-from gtlabel.errors import DeploymentEndedError
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -224,10 +222,7 @@ def plan_model(
         rollout=wishes.get("rollout"),
         devices=len(target.things),
     )
-    before = _configuration_before(greengrass, name, plan.base)
-    after = configured(draft.recipe, merge_in(plan.components[name]))
-    plan = replace(plan, configuration=configuration_changes(before, after) if before else ())
-    return ModelPlan(target, draft, plan)
+    return ModelPlan(target, draft, with_configuration(greengrass, plan, draft.recipe))
 
 
 def wait_for_device(
@@ -259,7 +254,7 @@ def wait_for_device(
         clock=clock,
     )
     if not device.good:
-        raise _ended(deployment, [device], timeout)
+        raise not_good(deployment, [device], timeout)
     return device.state
 
 
@@ -275,7 +270,7 @@ def _judge(
     bad = [device for device in devices if device.bad]
     if not bad:
         if not all(device.good for device in devices):
-            raise _ended(deployment, devices, reporter.timeout)
+            raise not_good(deployment, devices, reporter.timeout, target.resource)
         return
     undone = ""
     if reporter.roll_back and reporter.rollout.too_many(len(bad), len(devices)):
@@ -295,35 +290,7 @@ def _judge(
             on_plan=reporter.on_undo,
             on_progress=reporter.on_progress,
         )
-    raise _ended(deployment, devices, reporter.timeout, undone)
-
-
-def _ended(
-    deployment: str, devices: Sequence[Progress], timeout: float, undone: str = ""
-) -> DeploymentEndedError:
-    """One sentence on the devices that did not bring a deployment to a good end."""
-    bad = [device for device in devices if device.bad]
-    if bad:
-        first, others = bad[0], bad[1:]
-        reason = first.reason
-        if others:
-            reason += "".join(f"; {each.status} on {each.thing}: {each.reason}" for each in others[:2])
-            reason += f"; and on {len(others) - 2} more" if len(others) > 2 else ""
-        status = first.status if len(devices) == 1 else f"{first.status} (on {len(bad)} of {len(devices)})"
-        return DeploymentEndedError(deployment, first.thing, status, reason, devices=devices, undone=undone)
-    missing = [device for device in devices if not device.ended]
-    named = ", ".join(device.thing for device in missing[:5])
-    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-    doubt = "is it on?" if len(missing) == 1 else "are they on?"
-    return DeploymentEndedError(
-        deployment,
-        named + more,
-        missing[0].status,
-        f"not done after {timeout:.0f} s; {doubt} The deployment waits for what is off and loses nothing; "
-        "see how it went: gtlabel deploy status",
-        timed_out=True,
-        devices=devices,
-    )
+    raise not_good(deployment, devices, reporter.timeout, target.resource, undone)
 
 
 def _under_way(greengrass: GreengrassV2Client, target: Target, plan: DeploymentPlan) -> str | None:
@@ -335,19 +302,3 @@ def _under_way(greengrass: GreengrassV2Client, target: Target, plan: DeploymentP
         if look(greengrass, thing, plan.newest, name, version).bad:
             return None
     return plan.newest
-
-
-def _configuration_before(
-    greengrass: GreengrassV2Client, name: str, base: Revision | None
-) -> Mapping[str, Any] | None:
-    """The configuration that the component has on the target now; None when that cannot be known."""
-    if base is None or name not in base.components:
-        return None
-    _, partition, _, region, account, _ = base.target.split(":", 5)
-    version = base.components[name]["componentVersion"]
-    arn = f"arn:{partition}:greengrass:{region}:{account}:components:{name}:versions:{version}"
-    try:
-        recipe = recipe_of(greengrass, arn)
-    except greengrass.exceptions.ResourceNotFoundException:
-        return None
-    return configured(recipe, merge_in(base.components[name]))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gtlabel.edge.publish import Clock, Sleep
 from gtlabel.edge.revisions import BAD_ENDS, GOOD_ENDS, effective
+from gtlabel.errors import DeploymentEndedError
 
 if TYPE_CHECKING:
     from types_boto3_greengrassv2 import GreengrassV2Client
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 RUNS = ("RUNNING", "FINISHED")
 # Known before the first answer, and what a device that never reported stays.
 UNSEEN = "unseen"
+# So many devices are told apart in a sentence.
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,3 +167,43 @@ def _reported(greengrass: GreengrassV2Client, thing: str) -> datetime | None:
         return greengrass.get_core_device(coreDeviceThingName=thing)["lastStatusUpdateTimestamp"]
     except greengrass.exceptions.ResourceNotFoundException:
         return None
+
+
+def not_good(
+    deployment: str, devices: Sequence[Progress], timeout: float, target: str = "", undone: str = ""
+) -> DeploymentEndedError:
+    """The error about devices that did not bring a deployment to a good end, in one sentence.
+
+    Args:
+        deployment: its id.
+        devices: how far each came; not all of them are good.
+        timeout: how many seconds were waited.
+        target: `thing/NAME` or `thinggroup/NAME`, where to look again.
+        undone: what was done about it.
+    """
+    bad = [device for device in devices if device.bad]
+    if bad:
+        first, others = bad[0], bad[1:]
+        reason = first.reason + "".join(
+            f"; {each.status} on {each.thing}: {each.reason}" for each in others[: _NAMED - 1]
+        )
+        if len(bad) > _NAMED:
+            reason += f"; and on {len(bad) - _NAMED} more"
+        several = "" if len(devices) == 1 else f", as on {len(bad)} of {len(devices)} devices"
+        return DeploymentEndedError(
+            deployment, f"{first.thing}{several}", first.status, reason, devices=devices, undone=undone
+        )
+    missing = [device for device in devices if not device.ended]
+    named = ", ".join(device.thing for device in missing[:_NAMED])
+    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    doubt = "is the device on" if len(missing) == 1 else "are the devices on"
+    later = f"gtlabel deploy status{f' --to {target}' if target else ''}"
+    return DeploymentEndedError(
+        deployment,
+        named + more,
+        missing[0].status,
+        f"not done after {timeout:.0f} s; {doubt}? Nothing is lost, the deployment waits for what is off, "
+        f"and later this tells how it went: {later}",
+        timed_out=True,
+        devices=devices,
+    )

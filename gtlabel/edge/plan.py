@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from gtlabel.edge.component import configured
+from gtlabel.edge.publish import recipe_of
 from gtlabel.edge.revisions import Revision, deployments_of, merge_in, read_revision
 from gtlabel.edge.rollout import Rollout, merged_settings
 from gtlabel.errors import DeploymentChangedError, EdgeError
@@ -210,6 +212,37 @@ def create_deployment(greengrass: GreengrassV2Client, plan: DeploymentPlan, toke
     )["deploymentId"]
 
 
+def with_configuration(
+    greengrass: GreengrassV2Client, plan: DeploymentPlan, recipe: Mapping[str, Any] | None = None
+) -> DeploymentPlan:
+    """A plan that also tells which values of the configuration differ from those on the target now.
+
+    It tells nothing where the component is new there or goes, or where a version was deleted.
+
+    Args:
+        greengrass: Greengrass V2.
+        plan: the plan.
+        recipe: that of the version which is deployed; by default it is read.
+    """
+    name = plan.changed[0]
+    before = plan.base.components.get(name) if plan.base else None
+    after = plan.components.get(name)
+    if before is None or after is None:
+        return plan
+    try:
+        was = configured(_recipe(greengrass, plan.target, name, before), merge_in(before))
+        is_ = configured(recipe or _recipe(greengrass, plan.target, name, after), merge_in(after))
+    except greengrass.exceptions.ResourceNotFoundException:
+        return plan
+    return replace(plan, configuration=configuration_changes(was, is_))
+
+
+def component_arn(target: str, name: str, version: str) -> str:
+    """The ARN of a component version in the account and region of a target."""
+    _, partition, _, region, account, _ = target.split(":", 5)
+    return f"arn:{partition}:greengrass:{region}:{account}:components:{name}:versions:{version}"
+
+
 def configuration_changes(
     before: Mapping[str, Any], after: Mapping[str, Any], path: str = ""
 ) -> tuple[Change, ...]:
@@ -266,10 +299,14 @@ def _planned(
 def _at_once(base: Revision | None) -> Revision | None:
     if base is None or "iotJobConfiguration" not in base.settings:
         return base
-    from dataclasses import replace
-
     settings = {key: value for key, value in base.settings.items() if key != "iotJobConfiguration"}
     return replace(base, settings=settings)
+
+
+def _recipe(
+    greengrass: GreengrassV2Client, target: str, name: str, spec: Mapping[str, Any]
+) -> dict[str, Any]:
+    return recipe_of(greengrass, component_arn(target, name, spec["componentVersion"]))
 
 
 def _shown(value: Any) -> str | None:

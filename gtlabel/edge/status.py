@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gtlabel.edge.component import PUBLISHER
 from gtlabel.edge.follow import RUNS, UNSEEN, installed_version, reason_of
-from gtlabel.edge.plan import current
+from gtlabel.edge.plan import component_arn, current
 from gtlabel.edge.publish import state_of
 from gtlabel.edge.revisions import BAD_ENDS, GOOD_ENDS, Revision, effective
 from gtlabel.edge.targets import Target, members, target_arn
@@ -192,11 +192,8 @@ def _status(
     stale: timedelta,
 ) -> DeploymentStatus:
     version = revision.version_of(name) or ""
-    _, partition, _, region, account, _ = revision.target.split(":", 5)
     try:
-        state, reason = state_of(
-            greengrass, f"arn:{partition}:greengrass:{region}:{account}:components:{name}:versions:{version}"
-        )
+        state, reason = state_of(greengrass, component_arn(revision.target, name, version))
     except greengrass.exceptions.ResourceNotFoundException:
         state, reason = "", "the version was deleted, so devices cannot fetch it any more"
     return DeploymentStatus(
