@@ -7,6 +7,8 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,28 +17,20 @@ from typing import Any
 import pytest
 from botocore.eventstream import EventStreamBuffer
 from broker_parts import Broker, mosquitto
+from edge_parts import color_bundle, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from paho.mqtt.client import topic_matches_sub
+from ipc_parts import configuration
 
 from gtlabel.emulator.ipc import SOCKET_VARIABLE, TOKEN_VARIABLE, Ipc, serve
 from gtlabel.emulator.ipcframes import Frame, FrameError, HeaderValue, decode, encode
 from gtlabel.emulator.ipcoperations import OPERATIONS
-from gtlabel.emulator.ipcpolicy import MQTT, PUBSUB, allows, matches
 from gtlabel.emulator.uplink import Uplink
 from gtlabel.errors import EdgeError
 
 COMPONENT = Path(__file__).parent / "ipc_component.py"
 TOPIC = "gtlabel/camera-1/infer"
 RESULT = {"label": "Compost", "confidence": 0.93, "thing": "camera-1"}
-
-
-def configuration(
-    *resources: str, service: str = "mqttproxy", operations: tuple[str, ...] = ("*",), **more: Any
-) -> dict[str, Any]:
-    """A component's configuration with one policy."""
-    policy = {"operations": list(operations), "resources": list(resources)}
-    return {"accessControl": {f"aws.greengrass.ipc.{service}": {"it:1": policy}}, **more}
 
 
 CLASSIFIER = configuration("gtlabel/{iot:thingName}/infer", operations=("aws.greengrass#PublishToIoTCore",))
@@ -61,6 +55,35 @@ def test_a_result_within_the_policy_reaches_a_subscriber_of_the_broker(ipc: Ipc,
     with broker.listen(TOPIC) as listener:
         assert act(environ, publish(json.dumps(RESULT))) == [{"done": None}]
         assert listener.wait_for(1)[0].json() == RESULT
+
+
+def test_the_program_of_a_bundle_publishes_through_it_and_says_what_is_refused(
+    ipc: Ipc, broker: Broker, tmp_path: Path
+) -> None:
+    bundle = color_bundle(tmp_path / "bundle.zip")
+    with zipfile.ZipFile(bundle.path) as archive:
+        archive.extractall(tmp_path)
+    (tmp_path / "trash.jpg").write_bytes(picture("red"))
+    environ = {**os.environ, **ipc.environ_for("bundle", CLASSIFIER)}
+    run = [
+        sys.executable,
+        str(tmp_path / "run.py"),
+        "--image",
+        str(tmp_path / "trash.jpg"),
+        "--thing",
+        "camera-1",
+    ]
+    with broker.listen(TOPIC) as listener:
+        ended = subprocess.run(run, env=environ, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 0, ended.stderr
+        assert listener.wait_for(1)[0].json() == json.loads(ended.stdout)
+    for topic, reason in (("elsewhere", "may not PublishToIoTCore"), ("$aws/a", "begin with $ are reserved")):
+        refused = subprocess.run(
+            [*run, "--topic", topic], env=environ, capture_output=True, text=True, timeout=60
+        )
+        assert "run.py: the nucleus refuses results: " in refused.stderr
+        assert reason in refused.stderr
+        assert refused.returncode == 6
 
 
 def test_what_a_policy_does_not_allow_is_an_unauthorized_error(ipc: Ipc, broker: Broker) -> None:
@@ -268,60 +291,6 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
-@pytest.mark.parametrize(
-    ("resource", "topic", "allowed"),
-    [
-        ("gtlabel/{iot:thingName}/infer", "gtlabel/camera-1/infer", True),
-        ("gtlabel/{iot:thingName}/infer", "gtlabel/camera-1/infer/more", False),
-        ("*", "a/b", True),
-        ("a/*/c", "a/b/b/c", True),
-        ("a/x*", "a/y", False),
-        ("a/+/c", "a/b/c", True),
-        ("a/+/c", "a/b/b/c", False),
-        ("a/+/c", "a/+/c", True),
-        ("a/+", "a/#", False),
-        ("+", "#", False),
-        ("a/#", "a/b/c", True),
-        ("a/#", "a", True),
-        ("a/#", "ab", False),
-        ("a/#", "a/#", True),
-        ("a.c", "abc", False),
-        ("a${*}", "a*", True),
-        ("a${*}", "ab", False),
-        ("a?", "a?", True),
-        ("a?", "ab", False),
-        ("${$}{a}", "${a}", True),
-        ("a\nb", "a\nb", True),
-    ],
-)
-def test_a_policy_for_aws_iot_core_allows_what_the_manual_says(
-    resource: str, topic: str, allowed: bool
-) -> None:
-    assert (
-        allows(configuration(resource), MQTT, "aws.greengrass#PublishToIoTCore", topic, "camera-1") is allowed
-    )
-
-
-def test_a_policy_counts_for_its_own_service_and_operations_only() -> None:
-    both = configuration("a/#", operations=("aws.greengrass#PublishToIoTCore",))
-    assert not allows(both, PUBSUB, "aws.greengrass#PublishToTopic", "a/b", "camera-1")
-    assert not allows(both, MQTT, "aws.greengrass#SubscribeToIoTCore", "a/b", "camera-1")
-    # Between components the signs of MQTT stand for themselves.
-    local = configuration("a/#", service="pubsub")
-    assert not allows(local, PUBSUB, "aws.greengrass#SubscribeToTopic", "a/b", "camera-1")
-    assert allows(local, PUBSUB, "aws.greengrass#SubscribeToTopic", "a/#", "camera-1")
-
-
-levels = st.lists(st.sampled_from(["", "a", "b", "+", "$x"]), min_size=1, max_size=4).map("/".join)
-topics = st.lists(st.sampled_from(["", "a", "b", "$x"]), min_size=1, max_size=4).map("/".join)
-
-
-@given(levels, st.sampled_from(["", "#", "/#"]), topics)
-def test_a_filter_means_what_it_means_to_paho(start: str, end: str, topic: str) -> None:
-    topic_filter = end if end == "#" else start + end
-    assert matches(topic_filter, topic) is topic_matches_sub(topic_filter, topic)
-
-
 numbers = st.integers(-(2**31), 2**31 - 1)
 values = st.booleans() | numbers | st.text(max_size=20) | st.binary(max_size=20)
 names = st.text(min_size=1, max_size=20)
@@ -422,10 +391,14 @@ def component(environ: Mapping[str, str], *acts: list[Any]) -> Iterator[Callable
         stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
+    # Who waits for a line that never comes gets the end of the file.
+    overdue = threading.Timer(60, process.kill)
+    overdue.start()
     try:
         yield lambda: json.loads(process.stdout.readline())  # type: ignore[union-attr]
         assert process.wait(30) == 0
     finally:
+        overdue.cancel()
         process.kill()
         process.wait()
         process.stdout.close()

@@ -37,6 +37,7 @@ TOKEN_VARIABLE = "SVCUID"  # noqa: S105 (the name of the variable)
 # The system's own bound on the path of a socket, with room for the zero at its end.
 _LONGEST_PATH = 100
 _CONNECT_SECONDS = 10.0
+_HANG_UP_SECONDS = 5.0
 # What may wait to be read by a component that has subscribed and does not read.
 _MOST_UNREAD = 8 * 1024 * 1024
 
@@ -98,6 +99,8 @@ class Ipc:
             await writer.drain()
             if component is not None:
                 await connection.run(component)
+            else:
+                await _hung_up(reader)
         except FrameError as error:
             _log.warning("something that is no Greengrass component spoke at %s: %s", self.socket, error)
             connection.send({":message-type": _PROTOCOL_ERROR}, b"{}")
@@ -171,6 +174,13 @@ async def _listen(ipc: Ipc) -> asyncio.Server:
     # The token is what lets a component in; other users of this machine need not even try.
     ipc.socket.chmod(0o600)
     return server
+
+
+async def _hung_up(reader: asyncio.StreamReader) -> None:
+    """Wait a while for the other side to close, which may miss an answer with the end right behind it."""
+    async with asyncio.timeout(_HANG_UP_SECONDS):
+        while await reader.read(4096):
+            continue
 
 
 async def _end(server: asyncio.Server) -> None:

@@ -45,7 +45,8 @@ class IpcCarrier:
                 MISSING_PACKAGE,
             ) from error
         self._connect = clientv2.GreengrassCoreIPCClientV2
-        self._unauthorized = model.UnauthorizedError
+        # What the nucleus refuses so it will refuse again, however often it is asked.
+        self._refusals = (model.UnauthorizedError, model.InvalidArgumentsError)
         self._topic = topic
         self._tell = tell
         self._client: Any = None
@@ -55,7 +56,7 @@ class IpcCarrier:
         """Publish and wait for the nucleus's answer, which means that it keeps the message from now on.
 
         Raises:
-            RefusedError: if the component may not publish to the topic.
+            RefusedError: if the component may not publish to the topic, or nobody may.
         """
         pause, away = _FIRST_RETRY, False
         while not self._abandoned.is_set():
@@ -66,7 +67,7 @@ class IpcCarrier:
                     topic_name=self._topic, qos="1", payload=payload
                 )
                 answer.result(_ANSWER_SECONDS)
-            except self._unauthorized as error:
+            except self._refusals as error:
                 raise RefusedError(
                     f"{getattr(error, 'message', None) or error}; the component's accessControl must allow "
                     f"aws.greengrass#PublishToIoTCore for {self._topic}"
