@@ -57,8 +57,9 @@ def deployed(
             spec["runWith"] = run_with
         components[recipe["ComponentName"]] = spec
     cloud.clock.sleep(1)
+    policies = policies or {}
     cloud.aws.greengrass.create_deployment(
-        targetArn=target, components=components, deploymentPolicies=policies or {}
+        targetArn=target, components=components, deploymentPolicies=policies
     )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from gtlabel.emulator.lastwill import GRACE
+from gtlabel.emulator.lastwill import GRACE, lives
 from gtlabel.errors import EdgeError
 
 _STATE = "device.json"
@@ -39,7 +39,7 @@ class Disk:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self.packages = self.root / "packages"
-        self.lock: IO[str] | None = None
+        self.lock: IO[bytes] | None = None
 
     def __enter__(self) -> Disk:
         """Take the disk; after a device that was killed, as soon as its programs are gone.
@@ -48,7 +48,7 @@ class Disk:
             EdgeError: if another device has it.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        lock = (self.root / LOCK).open("a+", encoding="utf-8")
+        lock = (self.root / LOCK).open("ab+", buffering=0)
         deadline = time.monotonic() + _WAIT
         while True:
             try:
@@ -56,8 +56,8 @@ class Disk:
                 break
             except BlockingIOError:
                 lock.seek(0)
-                holder = lock.read().strip()
-                if _lives(holder) or time.monotonic() >= deadline:
+                holder = lock.read().decode().strip()
+                if (holder.isdecimal() and lives(int(holder))) or time.monotonic() >= deadline:
                     lock.close()
                     raise EdgeError(
                         f"another device (process {holder or 'unknown'}) runs on {self.root}; "
@@ -67,8 +67,7 @@ class Disk:
         lock.truncate(0)
         # On a full disk nobody learns who has it; it must run all the same.
         with suppress(OSError):
-            lock.write(str(os.getpid()))
-            lock.flush()
+            lock.write(str(os.getpid()).encode())
         self.lock = lock
         return self
 
@@ -77,7 +76,6 @@ class Disk:
     ) -> None:
         """Give the disk back."""
         if self.lock:
-            # A full disk lets nothing be written, and taking away always works.
             self.lock.truncate(0)
             self.lock.close()
             self.lock = None
@@ -137,13 +135,3 @@ def in_words(error: Exception) -> str:
         what = f" to write {error.filename}" if error.filename else ""
         return f"the disk of the device is full: there is no room{what}; make room and deploy again"
     return str(error)
-
-
-def _lives(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True

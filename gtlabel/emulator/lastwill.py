@@ -31,7 +31,7 @@ class LastWill:
         lock: an open file whose lock the will keeps until those groups are gone.
     """
 
-    def __init__(self, lock: IO[str] | None = None) -> None:
+    def __init__(self, lock: IO[bytes] | None = None) -> None:
         # Here, since the process that this starts runs this file and has no use for it.
         import subprocess
 
@@ -76,6 +76,19 @@ def alive(group: int) -> bool:
         return False
     stats = list(members(group))
     return not stats or any(state not in "ZX" for _, state in stats)
+
+
+def lives(process: int) -> bool:
+    """Whether a process runs; one that only waits to be collected does not."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    with suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return True
 
 
 def members(group: int) -> Iterable[tuple[int, str]]:
