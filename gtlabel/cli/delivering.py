@@ -70,7 +70,7 @@ class Screen:
     def begin_again(self, plan: DeploymentPlan) -> None:
         """Say that the last good version comes back; what follows is about another deployment."""
         self._said.clear()
-        self._tell(f"it failed; going back: {plan}")
+        self._tell(f"that failed; going back: {plan}")
 
     def _draw(self) -> list[str]:
         going = [device for device in self._devices if not device.ended]

@@ -32,15 +32,20 @@ class Change:
         name: the component, or the value by its path, such as `mqtt`.
         before: its version or value until now; None when there is none.
         after: its version or value then; None when it goes.
+        settings: whether a component stays what it is and is set otherwise.
     """
 
     name: str
     before: str | None
     after: str | None
 
+    settings: bool = False
+
     @property
     def kind(self) -> str:
-        """`new`, `goes`, `changes` or `stays`."""
+        """`new`, `goes`, `changes`, `other settings` or `stays`."""
+        if self.settings:
+            return "other settings"
         if self.before == self.after:
             return "stays"
         if self.before is None:
@@ -76,16 +81,22 @@ class DeploymentPlan:
         name, before, after = self.changed
         if after is None:
             change = f"{name} {before} goes"
+        elif before is None:
+            change = f"{name} {after} is new"
+        elif before == after:
+            change = f"{name} {after} with other settings"
         else:
-            change = f"{name} {before} -> {after}" if before else f"{name} {after} is new"
+            change = f"{name} {before} -> {after}"
         kept = ", ".join(f"{other} {version}" for other, version in sorted(self.kept.items()))
         return f"{change}; {kept} stays" if kept else change
 
     @property
     def changes(self) -> list[Change]:
         """What becomes of each component; ours first."""
+        name, before, after = self.changed
+        otherwise = before is not None and before == after and not self.unchanged
         return [
-            Change(*self.changed),
+            Change(name, before, after, otherwise),
             *(Change(name, version, version) for name, version in sorted(self.kept.items())),
         ]
 
@@ -217,7 +228,8 @@ def with_configuration(
 ) -> DeploymentPlan:
     """A plan that also tells which values of the configuration differ from those on the target now.
 
-    It tells nothing where the component is new there or goes, or where a version was deleted.
+    Of a component that is new there it tells what is set. It tells nothing where the component goes, or where
+    a version was deleted.
 
     Args:
         greengrass: Greengrass V2.
@@ -227,11 +239,15 @@ def with_configuration(
     name = plan.changed[0]
     before = plan.base.components.get(name) if plan.base else None
     after = plan.components.get(name)
-    if before is None or after is None:
+    if after is None:
         return plan
     try:
-        was = configured(_recipe(greengrass, plan.target, name, before), merge_in(before))
-        is_ = configured(recipe or _recipe(greengrass, plan.target, name, after), merge_in(after))
+        recipe = recipe or _recipe(greengrass, plan.target, name, after)
+        is_ = configured(recipe, merge_in(after))
+        if before is None:
+            was = configured(recipe, {})
+        else:
+            was = configured(_recipe(greengrass, plan.target, name, before), merge_in(before))
     except greengrass.exceptions.ResourceNotFoundException:
         return plan
     return replace(plan, configuration=configuration_changes(was, is_))

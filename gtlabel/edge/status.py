@@ -129,7 +129,10 @@ def our_component(greengrass: GreengrassV2Client, revision: Revision | None, tar
         return there[0]
     if there:
         raise EdgeError(f"{target.resource} has several components of gtlabel, {', '.join(there)}; name one")
-    raise EdgeError(f"nothing of gtlabel is deployed to {target.resource}; see gtlabel deploy list")
+    raise EdgeError(
+        f"nothing of gtlabel is deployed to {target.resource}; name a component that was there with --name, "
+        "or see gtlabel deploy list"
+    )
 
 
 def read_status(

@@ -186,10 +186,9 @@ class RevisionNotFoundError(EdgeError, LookupError):
     """A target that has no earlier revision to go back to, or not the one that was named."""
 
     def __init__(self, component: str, target: str, version: str | None, known: list[str]) -> None:
-        wanted = f"version {version}" if version else "an earlier version that went well"
-        sentence = f"{target} never had {wanted} of {component}"
+        sentence = f"{target} never had version {version} of {component}"
         if version is None:
-            sentence = f"{target} has no {wanted} of {component} to go back to"
+            sentence = f"{target} has no earlier version of {component} that went well to go back to"
         super().__init__(
             sentence
             + (f"; it had {', '.join(known)}" if known else "")
