@@ -151,8 +151,7 @@ def build_bundle(
         ),
     )
     written = json.dumps(manifest.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False)
-    # systemd puts the host's name in the place of %H.
-    told = {"camera": preset.camera, "thing": "%H", **(settings or {})}
+    told = {"camera": preset.camera, **(settings or {})}
     contents: dict[str, bytes | Path] = {
         "README": readme(manifest, preset, told).encode(),
         service_name(name): unit(manifest, preset, told).encode(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from gtlabel.edge.manifest import BundleManifest
 from gtlabel.edge.presets import Preset, arguments, needs_network
 from gtlabel.templates import fill_template
@@ -23,13 +25,17 @@ def unit(manifest: BundleManifest, preset: Preset, settings: dict[str, str]) -> 
     # Who goes through a program of the maker's may need devices that nobody here knows of.
     narrow = not settings.get("cameraCommand")
     families = "AF_UNIX AF_INET AF_INET6" if network else "AF_UNIX"
+    words = [_quoted(word) for word in arguments(settings)]
+    if not settings.get("thing"):
+        # systemd puts the host's name there.
+        words += ["--thing", "%H"]
     return fill_template(
         f"edge/{preset.name}.service",
         {
             "name": manifest.name,
-            "labels": ", ".join(manifest.labels).replace("%", "%%"),
+            "labels": _line(", ".join(manifest.labels)),
             "folder": f"{_HOME}/{manifest.name}",
-            "arguments": " ".join(map(_quoted, arguments(settings))),
+            "arguments": " ".join(words),
             "ordering": "Wants=network-online.target\nAfter=network-online.target" if network else "",
             "devices": "DevicePolicy=closed\nDeviceAllow=char-video4linux rw" if narrow else "",
             "network": ("" if network else "PrivateNetwork=yes\n") + f"RestrictAddressFamilies={families}",
@@ -86,12 +92,15 @@ def _network(name: str, settings: dict[str, str]) -> str:
     )
 
 
-def _quoted(argument: str) -> str:
-    """One argument for ExecStart=; specifiers such as %H stay.
+def _line(text: str) -> str:
+    """A text as the end of a line of a unit, where a backslash would join the next one to it."""
+    return "".join(c if c.isprintable() else " " for c in text).rstrip("\\").replace("%", "%%")
+
+
+def _quoted(word: str) -> str:
+    """One argument for ExecStart=.
 
     https://www.freedesktop.org/software/systemd/man/latest/systemd.syntax.html#Quoting
     """
-    if argument.isascii() and argument.replace("-", "").replace("%", "").isalnum():
-        return argument
-    escaped = argument.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
-    return f'"{escaped}"'
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$").replace("%", "%%")
+    return word if re.fullmatch(r"[a-zA-Z0-9_./,:=-]+", word) else f'"{escaped}"'

@@ -61,11 +61,14 @@ def arguments(settings: Mapping[str, str]) -> list[str]:
     """The arguments of the program that settings stand for, in the order of `SETTINGS`.
 
     Raises:
-        BundleError: if there is no such setting.
+        BundleError: if there is no such setting, or a value is more than a line.
     """
     unknown = sorted(settings.keys() - set(SETTINGS))
     if unknown:
         raise BundleError(f"{unknown[0]!r} is no setting of the program; it knows {', '.join(SETTINGS)}")
+    for name, value in settings.items():
+        if not value.isprintable():
+            raise BundleError(f"the setting {name} is {value!r}, which is not one line of text")
     given = [(name, settings[name]) for name in SETTINGS if settings.get(name)]
     return [part for name, value in given for part in (option(name), value)]
 
