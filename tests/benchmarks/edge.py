@@ -11,10 +11,11 @@ broker where mosquitto is installed. The peer, in the same run, on the same core
 least there can be: Pillow opens, decodes and squeezes a picture, onnxruntime runs the same network, one line
 is printed.
 
-The model's own time is what the peer spends inside onnxruntime. Overhead is all else that a picture costs, in
-CPU seconds, start-up not counted: the same program over few pictures is taken off. Memory is the largest
-resident set. Start is the time from the command to its first answer, on all cores, which others may be using.
-The camera sends 30 pictures per second on stdin, and stale ones are passed over.
+A camera sends one picture after the other on stdin, the next when the one before was answered. The model's
+own time is what the peer spends inside onnxruntime; overhead is all else that a picture costs, in CPU seconds
+of all threads, start-up not counted. Start is the time from the command to its first answer, on one core that
+others may be using. Memory is the largest resident set. The rate is that of a camera which sends 30 pictures
+per second, whether they are wanted or not, to a program on all cores.
 
 Figures are medians of `--runs`. Exits with 1 if the overhead in 32 bits is above 15 % of the model's time,
 memory above 250 MB, the first answer later than 2 s, or 8 bits less than twice as fast on a CPU with VNNI.
@@ -34,9 +35,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 MOST_OVERHEAD, MOST_MEGABYTES, MOST_SECONDS, INT8_TIMES = 0.15, 250.0, 2.0, 2.0
 PHOTOS = Path(__file__).parents[2] / "samples" / "trash" / "images"
@@ -51,21 +52,25 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import numpy as np
 import onnxruntime
 from PIL import Image
-model, side, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+model, side, folder, few = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = 1
 session = onnxruntime.InferenceSession(open(model, "rb").read(), options, providers=["CPUExecutionProvider"])
 name = session.get_inputs()[0].name
-own = 0.0
-for file in sorted(os.listdir(folder)):
+files = sorted(os.listdir(folder))
+for number, file in enumerate(files):
+    if number == few:
+        begin, own = time.process_time(), 0.0
     with Image.open(os.path.join(folder, file)) as image:
         small = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
     pixels = np.asarray(small, np.float32).transpose(2, 0, 1)[None]
-    begin = time.process_time()
+    before = time.process_time()
     values = session.run(None, {name: pixels})[0][0]
-    own += time.process_time() - begin
+    if number >= few:
+        own += time.process_time() - before
     print(values.argmax(), values.max(), flush=True)
-print(own, file=sys.stderr)
+whole = time.process_time() - begin
+print(whole / (len(files) - few), own / (len(files) - few), file=sys.stderr)
 """
 
 
@@ -109,22 +114,13 @@ def on_one_core() -> None:
     os.sched_setaffinity(0, {CORE})
 
 
-def cpu_seconds(command: Sequence[object]) -> tuple[float, str]:
-    """What a program took on one core, and what it said on stderr."""
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [str(word) for word in command],
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            preexec_fn=on_one_core,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        errors.seek(0)
-        said = errors.read().decode()
-    if process.returncode:
-        raise SystemExit(said)
-    return usage.ru_utime + usage.ru_stime, said
+@dataclass(frozen=True)
+class Run:
+    """What one run of the program took: seconds to the first answer, CPU seconds a picture, MB at most."""
+
+    first: float
+    cpu: float
+    peak: float
 
 
 class Bench:
@@ -133,85 +129,86 @@ class Bench:
     def __init__(
         self, folder: Path, side: int, pictures: int, models: Sequence[str], size: tuple[int, int]
     ) -> None:
-        self.few = lay_out(folder / "few", FEW, size)
-        self.many = lay_out(folder / "many", FEW + pictures, size)
-        self.pictures = pictures
+        self.folder = lay_out(folder / "pictures", FEW + pictures, size)
         self.side = side
-        self.bundle = bundle(folder, side, self.many, models)
-        self.run = [sys.executable, self.bundle / "run.py", "--threshold", "0"]
+        self.bundle = bundle(folder, side, self.folder, models)
+        self.frames = [path.read_bytes() for path in sorted(self.folder.iterdir())]
 
-    def ours(self, model: str, *more: object) -> float:
-        """CPU seconds that the program takes for a picture."""
-        few, many = (
-            cpu_seconds([*self.run, "--model", model, "--folder", folder, *more])[0]
-            for folder in (self.few, self.many)
-        )
-        return (many - few) / self.pictures
+    def ours(self, model: str, *more: object) -> Run:
+        """The program of the bundle on one core."""
+        begin = time.perf_counter()
+        with self._program(model, *more, pinned=True) as process:
+            first = cpu = 0.0
+            for number, frame in enumerate(self.frames):
+                if number == FEW:
+                    cpu = cpu_seconds(process.pid)
+                self._send(process, frame)
+                assert process.stdout is not None
+                process.stdout.readline()
+                first = first or time.perf_counter() - begin
+            cpu = cpu_seconds(process.pid) - cpu
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            process.terminate()
+        peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+        return Run(first, cpu / (len(self.frames) - FEW), peak / 1024)
 
     def bare(self, model: str) -> tuple[float, float]:
         """CPU seconds that the peer takes for a picture, and those of them inside onnxruntime."""
         file = self.bundle / ("model.onnx" if model == "fp32" else "model.int8.onnx")
-        few, many = (
-            cpu_seconds([sys.executable, "-c", BARE, file, self.side, folder])
-            for folder in (self.few, self.many)
-        )
-        own = (float(many[1].split()[-1]) - float(few[1].split()[-1])) / self.pictures
-        return (many[0] - few[0]) / self.pictures, own
+        words = [sys.executable, "-c", BARE, str(file), str(self.side), str(self.folder), str(FEW)]
+        run = subprocess.run(words, preexec_fn=on_one_core, capture_output=True, text=True, check=True)
+        whole, own = map(float, run.stderr.split())
+        return whole, own
 
-    def start(self, model: str) -> tuple[float, float]:
-        """Seconds to the first answer, and the largest resident set in MB after all pictures."""
-        begin = time.perf_counter()
-        command = [*self.run, "--model", model, "--folder", self.many, "--watch", "yes"]
-        with subprocess.Popen(
-            [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            first = time.perf_counter() - begin
-            for _ in range(FEW + self.pictures - 1):
-                process.stdout.readline()
-            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-            process.terminate()
-        return first, next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
-
-    def camera(self, model: str) -> float:
+    def rate(self, model: str) -> float:
         """Answers per second about a camera of 30 pictures per second."""
-        frames = [path.read_bytes() for path in sorted(self.many.iterdir())]
-        command = [*self.run, "--model", model, "--camera", "-"]
-        with subprocess.Popen(
-            [str(word) for word in command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        ) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
+        with self._program(model, pinned=False) as process:
             done = threading.Event()
-            filming = threading.Thread(target=film, args=(process.stdin, frames, done))
+            filming = threading.Thread(target=self._film, args=(process, done))
             filming.start()
+            assert process.stdout is not None
             process.stdout.readline()
-            begin, times = time.perf_counter(), []
-            for _ in range(self.pictures):
+            begin = time.perf_counter()
+            for _ in self.frames:
                 process.stdout.readline()
-                times.append(time.perf_counter())
+            end = time.perf_counter()
             done.set()
             filming.join()
             process.terminate()
-        return len(times) / (times[-1] - begin)
+        return len(self.frames) / (end - begin)
+
+    def _program(self, model: str, *more: object, pinned: bool) -> subprocess.Popen[bytes]:
+        words = [sys.executable, self.bundle / "run.py", "--camera", "-", "--model", model, *more]
+        return subprocess.Popen(
+            [str(word) for word in words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=on_one_core if pinned else None,
+        )
+
+    def _send(self, process: subprocess.Popen[bytes], frame: bytes) -> None:
+        assert process.stdin is not None
+        process.stdin.write(frame)
+        process.stdin.flush()
+
+    def _film(self, process: subprocess.Popen[bytes], done: threading.Event) -> None:
+        for frame in itertools.cycle(self.frames):
+            self._send(process, frame)
+            if done.wait(1 / 30):
+                return
 
 
-def film(stream: IO[bytes], frames: Sequence[bytes], done: threading.Event) -> None:
-    for frame in itertools.cycle(frames):
-        stream.write(frame)
-        stream.flush()
-        if done.wait(1 / 30):
-            return
+def cpu_seconds(process: int) -> float:
+    """What all threads of a process have computed for so far."""
+    threads = Path(f"/proc/{process}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
 
 @contextlib.contextmanager
-def broker() -> Iterator[str | None]:
+def broker(quick: bool) -> Iterator[str | None]:
     """The address of a broker, where there is one to be started."""
-    if not (shutil.which("mosquitto") or Path("/usr/sbin/mosquitto").exists()):
+    if quick or not (shutil.which("mosquitto") or Path("/usr/sbin/mosquitto").exists()):
         yield None
         return
     sys.path.append(str(Path(__file__).parents[1]))
@@ -232,63 +229,59 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--side", type=int, default=224, help="of the network's input, in pixels")
     parser.add_argument("--frame", default="640x480", help="the camera's pictures, WIDTHxHEIGHT")
+    parser.add_argument("--quick", action="store_true", help="on stdout only, and without a camera's rate")
     parser.add_argument("--models", default="fp32,int8", help="which of the bundle's networks to measure")
-    parser.add_argument("--start-only", action="store_true", help="measure nothing but the start")
     arguments = parser.parse_args()
     models = arguments.models.split(",")
     width, height = map(int, arguments.frame.split("x"))
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, broker(arguments.quick) as url:
         bench = Bench(Path(scratch), arguments.side, arguments.pictures, models, (width, height))
-        fast = arguments.start_only or costs(bench, models, arguments.runs, Path(scratch) / "unsure")
-        light = starts(bench, models, arguments.runs, camera=not arguments.start_only)
-    print(
-        f"\nbars: overhead at most {MOST_OVERHEAD:.0%} in 32 bits, first answer within {MOST_SECONDS:g} s, "
-        f"at most {MOST_MEGABYTES:g} MB, 8 bits {INT8_TIMES:g} times as fast with VNNI"
-    )
-    return 0 if (fast and light) or arguments.side < 224 else 1
-
-
-def costs(bench: Bench, models: Sequence[str], runs: int, unsure: Path) -> bool:
-    """What a picture costs in each way; whether the bars are met."""
-    met = True
-    own: dict[str, float] = {}
-    with broker() as url:
         ways: dict[str, list[object]] = {"stdout": []}
         if url:
             ways["stdout and MQTT"] = ["--mqtt", url]
-        ways[KEPT] = ["--unsure", unsure, "--unsure-below", 1, "--unsure-budget", 10]
-        print(f"one picture, ms of CPU{'':<4}{'own':>8}{'bare':>8}{'bundle':>8}{'overhead':>10}")
-        for model in models:
-            rounds = [
-                (bench.bare(model), [bench.ours(model, *more) for more in ways.values()]) for _ in range(runs)
-            ]
-            own[model] = statistics.median(bare[1] for bare, _ in rounds)
-            bare = statistics.median(bare[0] for bare, _ in rounds)
-            for place, way in enumerate(ways):
-                ours = statistics.median(times[place] for _, times in rounds)
-                overhead = statistics.median((times[place] - bare[1]) / bare[1] for bare, times in rounds)
-                figures = "".join(f"{1000 * each:>8.1f}" for each in (own[model], bare, ours))
-                print(f"{model}, {way:<20}{figures}{overhead:>10.1%}")
-                # Who keeps frames pays for that besides; and in 8 bits the same pictures are decoded.
-                met &= model != "fp32" or way == KEPT or overhead <= MOST_OVERHEAD
+        if not arguments.quick:
+            ways[KEPT] = ["--unsure", Path(scratch) / "unsure", "--unsure-below", 1, "--unsure-budget", 10]
+        met = costs(bench, models, ways, arguments.runs)
+        for model in () if arguments.quick else models:
+            print(f"{model}: {bench.rate(model):.0f} answers per second about a camera of 30")
+    print(
+        f"bars: overhead at most {MOST_OVERHEAD:.0%} in 32 bits, first answer within {MOST_SECONDS:g} s, "
+        f"at most {MOST_MEGABYTES:g} MB, 8 bits {INT8_TIMES:g} times as fast with VNNI"
+    )
+    return 0 if met or arguments.side < 224 else 1
+
+
+def costs(bench: Bench, models: Sequence[str], ways: Mapping[str, Sequence[object]], runs: int) -> bool:
+    """What a picture costs in each way; whether the bars are met."""
+    met = True
+    own: dict[str, float] = {}
+    print(
+        f"{'ms of CPU a picture':<26}{'own':>7}{'bare':>7}{'bundle':>8}{'overhead':>10}"
+        f"{'first s':>9}{'MB':>6}"
+    )
+    for model in models:
+        rounds = [
+            (bench.bare(model), [bench.ours(model, *more) for more in ways.values()]) for _ in range(runs)
+        ]
+        own[model] = statistics.median(bare[1] for bare, _ in rounds)
+        bare = statistics.median(bare[0] for bare, _ in rounds)
+        for place, way in enumerate(ways):
+            ours = [found[place] for _, found in rounds]
+            cpu, first, peak = (
+                statistics.median(getattr(run, name) for run in ours) for name in ("cpu", "first", "peak")
+            )
+            overhead = statistics.median((found[place].cpu - bare[1]) / bare[1] for bare, found in rounds)
+            print(
+                f"{model + ', ' + way:<26}{1000 * own[model]:>7.1f}{1000 * bare:>7.1f}{1000 * cpu:>8.1f}"
+                f"{overhead:>10.1%}{first:>9.2f}{peak:>6.0f}"
+            )
+            # Who keeps frames pays for that besides; and in 8 bits the same pictures are decoded.
+            met &= model != "fp32" or way == KEPT or overhead <= MOST_OVERHEAD
+            met &= first <= MOST_SECONDS and peak <= MOST_MEGABYTES
     if len(own) == 2:
         ratio = own["fp32"] / own["int8"]
         print(f"8 bits are {ratio:.1f} times as fast, {'with' if has_vnni() else 'without'} VNNI")
         met &= not has_vnni() or ratio >= INT8_TIMES
-    print()
-    return met
-
-
-def starts(bench: Bench, models: Sequence[str], runs: int, *, camera: bool) -> bool:
-    """How long programs take to answer, and how much memory; whether the bars are met."""
-    met = True
-    print(f"{'a program':<12}{'first answer s':>16}{'peak MB':>9}{'answers/s of a camera':>23}")
-    for model in models:
-        found = [bench.start(model) for _ in range(runs)]
-        first, peak = (statistics.median(each[place] for each in found) for place in range(2))
-        rate = f"{bench.camera(model):.1f}" if camera else "-"
-        print(f"{model:<12}{first:>16.2f}{peak:>9.0f}{rate:>23}")
-        met &= first <= MOST_SECONDS and peak <= MOST_MEGABYTES
     return met
 
 
