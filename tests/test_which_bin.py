@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from typing import IO, Any
 import pytest
 from broker_parts import Broker, mosquitto
 
+README = (Path(__file__).parents[1] / "samples" / "which_bin" / "README.md").read_text()
 PROGRAM = Path(__file__).parents[1] / "samples" / "which_bin" / "which_bin.py"
 
 # What stands in for the library of a Sense HAT: it writes down what the lamps would show.
@@ -206,5 +209,32 @@ def test_a_broker_with_passwords_gets_one_that_no_list_of_processes_shows(tmp_pa
             pass
 
 
-def test_what_it_needs_is_said_beside_it() -> None:
-    assert (PROGRAM.parent / "requirements.txt").read_text() == "paho-mqtt>=2.1\n"
+def test_what_its_readme_has_one_try_is_shown(broker: Broker) -> None:
+    (line,) = re.findall(r"^mosquitto_pub (.*)$", README, re.MULTILINE)
+    arguments = shlex.split(line)
+    message = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    with light(broker) as running:
+        broker.publish(message["-t"], message["-m"])
+        shown = running.line()
+    assert shown == "  Compost     93%  kitchen"
+    assert shown in README
+
+
+def test_the_policy_in_its_readme_lets_a_bin_listen_and_nothing_else() -> None:
+    policy = json.loads(README.split("bin-policy.json <<END\n")[1].split("END\n")[0])
+    rights = {
+        statement["Action"]: statement["Resource"].split(":", 5)[5] for statement in policy["Statement"]
+    }
+    assert rights == {
+        "iot:Connect": "client/bin-1",
+        "iot:Subscribe": "topicfilter/gtlabel/+/infer",
+        "iot:Receive": "topic/gtlabel/*/infer",
+    }
+
+
+def test_the_options_in_its_readme_are_those_of_the_program() -> None:
+    calls = re.findall(r"which_bin\.py (.*)", README)
+    helped = subprocess.run(
+        [sys.executable, str(PROGRAM), "--help"], capture_output=True, text=True, check=True
+    )
+    assert set(re.findall(r"--[a-z]+", " ".join(calls))) <= set(re.findall(r"--[a-z]+", helped.stdout))
