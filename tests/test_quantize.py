@@ -407,3 +407,13 @@ def test_an_artifact_that_cannot_be_used_is_refused_in_one_sentence(
     assert sentence in told
     assert "\n" not in told
     assert str(path) in told or "classes" in options
+
+
+def test_the_benchmark_finds_the_parity_that_it_asks_for() -> None:
+    program = Path(__file__).parent / "benchmarks" / "conversion.py"
+    run = subprocess.run(
+        [sys.executable, str(program), "--quick", "--runs", "1"], capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "parity with MXNet 1.9.1" in run.stdout
+    assert "int8, ours" in run.stdout

@@ -101,11 +101,13 @@ def to_onnx(artifact: Artifact, classes: Sequence[str], metadata: Mapping[str, s
     if converter.multi_label:
         facts["multi-label"] = "true"
     helper.set_model_props(model, dict(sorted(facts.items())))
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ConversionError(f"the weights do not fit the graph: {error}") from error
     data: bytes = model.SerializeToString(deterministic=True)
+    # Each of them holds all weights.
+    del graph, model, converter
+    try:
+        onnx.checker.check_model(data, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ConversionError(f"the weights do not fit the graph: {' '.join(str(error).split())}") from error
     return data
 
 

@@ -115,8 +115,8 @@ def choose_int8(
             f"pictures and {len(labels)} labels"
         )
     network = Network(model)
-    truth = _truth(network, labels)
     before = _answers(network, pictures)
+    truth = _truth(labels, before.shape[1])
     right = _share(before, truth)
 
     def choice(decision: str, **facts: Any) -> Choice:
@@ -286,13 +286,13 @@ def _answers(network: Network, pictures: Sequence[Floats]) -> NDArray[np.bool_]:
     return np.concatenate(rows)
 
 
-def _truth(network: Network, labels: Sequence[int | Sequence[int]]) -> NDArray[np.bool_]:
-    truth = np.zeros((len(labels), network.outputs), dtype=bool)
+def _truth(labels: Sequence[int | Sequence[int]], classes: int) -> NDArray[np.bool_]:
+    truth = np.zeros((len(labels), classes), dtype=bool)
     for row, label in enumerate(labels):
         for index in label if isinstance(label, Sequence) else [label]:
-            if not 0 <= index < network.outputs:
+            if not 0 <= index < classes:
                 raise QuantizationError(
-                    f"picture {row} is of the class {index}, and the network knows 0 to {network.outputs - 1}"
+                    f"picture {row} is of the class {index}, and the network knows 0 to {classes - 1}"
                 )
             truth[row, index] = True
     return truth
