@@ -13,6 +13,8 @@ import re
 _MOST_BYTES = 32 << 20
 _BEGIN = b"\xff\xd8\xff"
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+# Markers without a length: TEM, and where decoders may begin anew.
+_ALONE = {0x01, *range(0xD0, 0xD8)}
 # In the coded data 0xFF is followed by 0 where it is data, and by D0 to D7 where decoders may begin anew.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
@@ -81,8 +83,8 @@ class Splitter:
                 return self._at + 2, True
             if kind == _SOI:
                 return self._at, False
-            if kind == 0xFF:
-                self._at += 1
+            if kind == 0xFF or kind in _ALONE:
+                self._at += 1 if kind == 0xFF else 2
                 continue
             if len(buffer) < self._at + 4:
                 return None, False

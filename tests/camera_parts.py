@@ -1,0 +1,226 @@
+"""What the tests of the program on the camera share: a bundle, the program as a process, and cameras."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import IO, Any
+
+from edge_parts import picture
+
+_WAIT = 30.0
+RED, GREEN, GRAY = picture("red"), picture("lime"), picture("gray")
+PHOTOS = sorted((Path(__file__).parents[1] / "samples" / "trash" / "images").glob("*.jpg"))
+
+
+class Program:
+    """A bundle's program that runs.
+
+    Attributes:
+        process: it.
+        told: what it told people, as far as somebody waited for it.
+    """
+
+    def __init__(self, folder: Path, *arguments: object, env: Mapping[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(folder / "run.py"), *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+        )
+        self.told: list[str] = []
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self._lines = _follow(self.process.stdout)
+        self._sentences = _follow(self.process.stderr)
+
+    def answer(self) -> dict[str, Any]:
+        """The next line of stdout."""
+        line = self._lines.get(timeout=_WAIT)
+        assert line is not None, f"the program ended: {self.rest()}"
+        return dict(json.loads(line))
+
+    def wait_for(self, phrase: str) -> str:
+        """The next sentence for people that has a phrase in it."""
+        while (sentence := self._sentences.get(timeout=_WAIT)) is not None:
+            self.told.append(sentence)
+            if phrase in sentence:
+                return sentence
+        raise AssertionError(f"nobody said {phrase!r}: {self.told}")
+
+    def end(self, by: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end; return its exit code, when it has said all that it had to say."""
+        self.process.send_signal(by)
+        code = self.process.wait(_WAIT)
+        self.rest()
+        return code
+
+    def rest(self) -> list[str]:
+        """All that it told people, when it has ended."""
+        while (sentence := self._sentences.get(timeout=_WAIT)) is not None:
+            self.told.append(sentence)
+        self._sentences.put(None)
+        return self.told
+
+
+@contextlib.contextmanager
+def program(folder: Path, *arguments: object, env: Mapping[str, str] | None = None) -> Iterator[Program]:
+    """The program of a bundle, which is gone afterwards."""
+    running = Program(folder, *arguments, env=env)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.wait()
+        for file in (running.process.stdin, running.process.stdout, running.process.stderr):
+            assert file is not None
+            with contextlib.suppress(OSError):
+                file.close()
+
+
+def _follow(file: IO[bytes]) -> queue.SimpleQueue[str | None]:
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        with contextlib.suppress(ValueError):
+            for line in file:
+                lines.put(line.decode().rstrip("\n"))
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    return lines
+
+
+def run(folder: Path, *arguments: object, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run the program of a bundle to its end."""
+    command = [sys.executable, str(folder / "run.py"), *map(str, arguments)]
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
+    return subprocess.run(command, text=True, timeout=60, check=False, **options)
+
+
+def answers(text: str) -> list[dict[str, Any]]:
+    """The lines of stdout."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+class Told:
+    """Takes sentences for people, from any thread."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, sentence: str) -> None:
+        with self._changed:
+            self.sentences.append(sentence)
+            self._changed.notify_all()
+
+    def wait_for(self, phrase: str) -> str:
+        """The first sentence with a phrase in it, once there is one."""
+
+        def found() -> str | None:
+            return next((sentence for sentence in self.sentences if phrase in sentence), None)
+
+        with self._changed:
+            sentence = self._changed.wait_for(found, _WAIT)
+            assert sentence, f"nobody said {phrase!r}: {self.sentences}"
+            return sentence
+
+
+def without_tables(jpeg: bytes) -> bytes:
+    """A JPEG without its Huffman tables, as many USB cameras send them (they are those of the standard)."""
+    kept, at = bytearray(jpeg[:2]), 2
+    while jpeg[at + 1] != 0xDA:
+        end = at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+        if jpeg[at + 1] != 0xC4:
+            kept += jpeg[at:end]
+        at = end
+    return bytes(kept + jpeg[at:])
+
+
+Send = Callable[[bytes], None]
+
+
+class WebCamera:
+    """An IP camera: `multipart/x-mixed-replace` for whoever logs in as `owner` with `garden`.
+
+    Attributes:
+        url: its address, with user and password in it.
+    """
+
+    def __init__(self) -> None:
+        self._clients: list[queue.SimpleQueue[bytes | None]] = []
+        self._changed = threading.Condition()
+        camera = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.headers.get("Authorization") != "Basic b3duZXI6Z2FyZGVu":
+                    self.send_error(401)
+                elif self.path == "/old":
+                    self.send_response(302)
+                    self.send_header("Location", camera.url)
+                    self.end_headers()
+                elif self.path == "/page":
+                    self.send_response(200)
+                    self.send_header("Content-Type", "text/html")
+                    self.end_headers()
+                else:
+                    camera._stream(self)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.origin = f"127.0.0.1:{self._server.server_port}"
+        self.url = f"http://owner:garden@{self.origin}/video?key=secret"
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
+
+    def show(self, *pictures: bytes) -> None:
+        """Send pictures to the one who looks, once somebody does."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._clients, _WAIT)
+            for one in pictures:
+                self._clients[-1].put(one)
+
+    def hang_up(self) -> None:
+        """End the stream of the one who looks."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._clients, _WAIT)
+            self._clients.pop().put(None)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _stream(self, handler: BaseHTTPRequestHandler) -> None:
+        pictures: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        handler.send_response(200)
+        handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        handler.end_headers()
+        with self._changed:
+            self._clients.append(pictures)
+            self._changed.notify_all()
+        with contextlib.suppress(ConnectionError):
+            while (one := pictures.get()) is not None:
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(one)}\r\n\r\n"
+                handler.wfile.write(head.encode() + one + b"\r\n")
+
+
+def recording(path: Path, pictures: Sequence[bytes]) -> Path:
+    """An MJPEG file."""
+    path.write_bytes(b"".join(pictures))
+    return path
