@@ -30,8 +30,6 @@ SWITCH = "os.environ['ORT_DISABLE_TELEMETRY'] = '1'"
 REPORTING = (1, 29)
 RESNET = Path(__file__).parent / "recorded" / "mxnet-resnet20"
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a program watch itself so")
-
 
 def programs() -> Iterator[tuple[str, str]]:
     """Those of ours that speak of it, by their name."""
