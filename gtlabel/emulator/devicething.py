@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,5 +17,7 @@ def join_groups(iot: IoTClient, thing: str, groups: Sequence[str]) -> None:
     """
     iot.create_thing(thingName=thing)
     for group in groups:
-        iot.create_thing_group(thingGroupName=group)
+        # Told also of a group that somebody made with properties of their own.
+        with suppress(iot.exceptions.ResourceAlreadyExistsException):
+            iot.create_thing_group(thingGroupName=group)
         iot.add_thing_to_thing_group(thingName=thing, thingGroupName=group)
