@@ -130,7 +130,7 @@ def test_each_bin_has_its_color_on_a_screen(broker: Broker) -> None:
 def test_what_goes_to_a_file_is_plain(broker: Broker) -> None:
     with light(broker) as running:
         broker.publish("gtlabel/kitchen/infer", result("Compost", 1.0, "kitchen"))
-        assert running.line() == "  Compost    100%  kitchen"
+        assert running.line() == "Compost    100%  kitchen"
 
 
 def test_unsure_results_and_strange_messages_are_passed_over(broker: Broker) -> None:
@@ -139,7 +139,7 @@ def test_unsure_results_and_strange_messages_are_passed_over(broker: Broker) -> 
             broker.publish("gtlabel/camera-1/infer", message)
         broker.publish("another/topic", result("Compost"))
         broker.publish("gtlabel/camera-1/infer", result("Landfill", "very"))
-        assert running.line() == "  Landfill         camera-1"
+        assert running.line() == "Landfill         camera-1"
         assert running.end() == ""
 
 
@@ -151,7 +151,7 @@ def test_a_sense_hat_shows_the_color_and_then_a_question_mark(broker: Broker, tm
         assert [running.line(), running.line()] == ["lamps 0 0 255", "letter ? 255 110 0"]
     with light(broker, PYTHONPATH=str(tmp_path), NO_HAT="1") as running:
         broker.publish("gtlabel/camera-1/infer", result("Recycle"))
-        assert running.line() == "  Recycle     93%  camera-1"
+        assert running.line() == "Recycle     93%  camera-1"
 
 
 def test_of_the_results_that_came_while_one_was_shown_only_the_newest_follows(
@@ -183,7 +183,7 @@ def test_it_comes_back_after_an_outage_of_the_broker(broker: Broker) -> None:
         while (said := running.process.stderr.readline()) != running.listening:
             assert said == "127.0.0.1 cannot be reached; trying again\n"
         broker.publish("gtlabel/camera-1/infer", result("Compost"))
-        assert running.line() == "  Compost     93%  camera-1"
+        assert running.line() == "Compost     93%  camera-1"
 
 
 def test_a_broker_with_tls_gets_the_certificate(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_broker_with_tls_gets_the_certificate(tmp_path: Path) -> None:
         files = ["--ca", str(ours.ca), "--cert", str(ours.cert), "--key", str(ours.key)]
         with light(broker, *files, "--name", "bin-1") as running:
             broker.publish("gtlabel/camera-1/infer", result("Landfill"))
-            assert running.line() == "  Landfill    93%  camera-1"
+            assert running.line() == "Landfill    93%  camera-1"
         assert "as bin-1 (p2, c1, k60, u'camera')" in broker.log
 
 
@@ -216,7 +216,7 @@ def test_what_its_readme_has_one_try_is_shown(broker: Broker) -> None:
     with light(broker) as running:
         broker.publish(message["-t"], message["-m"])
         shown = running.line()
-    assert shown == "  Compost     93%  kitchen"
+    assert shown == "Compost     93%  kitchen"
     assert shown in README
 
 

@@ -103,9 +103,9 @@ def lamps() -> tuple[Callable[[Result], None], Callable[[], None]]:
 def write(result: Result) -> None:
     """Write a result, with its color where stdout is a screen."""
     label, confidence = result["label"], result.get("confidence")
-    word = f" {label:^10} "
+    word = f"{label:10}"
     if sys.stdout.isatty():
-        word = f"\033[1;97;{BINS.get(label.lower(), OTHER)[1]}m{word}\033[0m"
+        word = f"\033[1;97;{BINS.get(label.lower(), OTHER)[1]}m {label:^10} \033[0m"
     sure = f"{confidence:4.0%}" if isinstance(confidence, float | int) else ""
     print(f"{word} {sure:4}  {result.get('thing') or ''}", flush=True)
 
