@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -98,6 +102,36 @@ def test_a_converted_network_answers_as_mxnet_did(resnet: Artifact) -> None:
     assert (network.height, network.width) == (28, 28)
     assert network.classes == ("Compost", "Landfill", "Recycle")
     assert network.metadata["job"] == "digits"
+
+
+def test_the_file_tells_what_it_was_made_from(resnet: Artifact) -> None:
+    told = Network(to_onnx(resnet, "abc", {"training-job": "digits", "classes": "no"})).metadata
+    preprocessing = json.loads(told.pop("preprocessing"))
+    assert preprocessing["color"] == "RGB"
+    assert preprocessing["range"] == [0, 255]
+    digests = {
+        part: hashlib.sha256(next(RECORDED.glob(f"*{ending}")).read_bytes()).hexdigest()
+        for part, ending in (("symbol-sha256", "-symbol.json"), ("params-sha256", ".params"))
+    }
+    assert told == {
+        "classes": '["a", "b", "c"]',
+        "epoch": "2",
+        "gtlabel": version("gtlabel"),
+        "training-job": "digits",
+        **digests,
+    }
+
+
+def test_what_was_odd_about_an_artifact_stands_in_the_file(resnet: Artifact) -> None:
+    odd = replace(resnet, warnings=("it holds “two” epochs",))
+    assert Network(to_onnx(odd, "abc")).warnings == ("it holds “two” epochs",)
+    assert Network(to_onnx(resnet, "abc")).warnings == ()
+
+
+def test_weights_that_nothing_computes_with_are_left_out(resnet: Artifact) -> None:
+    graph = onnx.load_from_string(to_onnx(resnet, "abc")).graph
+    used = {name for node in graph.node for name in node.input}
+    assert {tensor.name for tensor in graph.initializer} <= used
 
 
 def test_a_fixed_gamma_counts_as_one_whatever_the_file_says(resnet: Artifact) -> None:

@@ -33,8 +33,8 @@ def convert(
         typer.Option(
             "--pictures",
             metavar="DATASET",
-            help="For --int8: a dataset, a manifest, or class folders, in S3 or on disk. "
-            "[default: what the training job read]",
+            help="For --int8: a dataset, a manifest, or class folders, in S3 or on disk; "
+            "by default what the training job read.",
         ),
     ] = None,
     most_drop: Annotated[
@@ -56,8 +56,9 @@ def convert(
 ) -> None:
     """Convert what a training left to ONNX, which every device runs, without MXNet.
 
-    The file tells its classes, how a picture becomes its input, and what it was made from. --int8 writes its
-    file only where the pictures say so; either way both accuracies are printed.
+    The file tells its classes, how a picture becomes its input, and what it was made from.
+
+    --int8 writes its file only where pictures say so; both accuracies are printed either way.
 
     Example: gtlabel convert model.tar.gz bins.onnx --int8 bins.int8.onnx --pictures s3://my-bucket/dataset/
     """
