@@ -76,8 +76,11 @@ def states(cloud: Account) -> dict[str, str]:
 
 
 def log(root: Path, component: str) -> str:
-    """What a component printed since it was deployed."""
-    return (root / "work" / component / "stdout.log").read_text()
+    """What a component printed since it was deployed; nothing where it is just being deployed."""
+    try:
+        return (root / "work" / component / "stdout.log").read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def eventually(condition: Callable[[], bool]) -> None:
