@@ -15,8 +15,6 @@ from gtlabel.emulator.deployments import paged, unknown
 from gtlabel.emulator.fleet import CORE, Fleet, time_of
 
 _CLIENTS, _CONNECTIVITY, _ROLE = "core-clients", "core-connectivity", "greengrass-role"
-# https://docs.aws.amazon.com/greengrass/v2/APIReference/API_BatchAssociateClientDeviceWithCoreDevice.html
-_MOST_CLIENTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +92,6 @@ class Bookkeeping:
     def _changed(self, context: Context, params: dict[str, Any], *, add: bool) -> dict[str, Any]:
         core = params["coreDeviceThingName"]
         things = [entry["thingName"] for entry in params.get("entries", [])]
-        if not 1 <= len(things) <= _MOST_CLIENTS:
-            raise ApiError(
-                "ValidationException",
-                f"entries must name 1 to {_MOST_CLIENTS} things, not {len(things)}",
-                reason="FIELD_VALIDATION_FAILED",
-            )
         errors = []
         with self.fleet.shelf.transaction():
             clients = self._clients(context, core)

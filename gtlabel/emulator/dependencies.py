@@ -31,21 +31,12 @@ def requirements_of(recipe: Mapping[str, Any]) -> dict[str, str]:
 
 
 def dependency_problems(recipe: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the dependencies that a recipe names, one sentence each."""
-    needs = recipe.get("ComponentDependencies") or {}
-    if not isinstance(needs, Mapping) or not all(isinstance(need, Mapping) for need in needs.values()):
-        yield "ComponentDependencies must hold an object by the name of each component"
-        return
-    for name, need in needs.items():
-        where = f"ComponentDependencies.{name}"
+    """The requirements of a well-formed recipe that no version can be held against, one sentence each."""
+    for name, wish in requirements_of(recipe).items():
         try:
-            satisfies("1.0.0", str(need.get("VersionRequirement", "*")))
+            satisfies("1.0.0", wish)
         except RecipeError as error:
-            yield f"{where}.VersionRequirement: {error}"
-        if need.get("DependencyType", "HARD") not in ("HARD", "SOFT"):
-            yield f"{where}.DependencyType must be HARD or SOFT, not {need['DependencyType']!r}"
-        if name == recipe.get("ComponentName"):
-            yield f"{where}: a component cannot need itself"
+            yield f"ComponentDependencies.{name}.VersionRequirement: {error}"
 
 
 def resolve(roots: Mapping[str, str], catalog: Catalog) -> dict[str, str]:
