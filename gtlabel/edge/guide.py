@@ -6,6 +6,7 @@ import re
 
 from gtlabel.edge.manifest import BundleManifest
 from gtlabel.edge.presets import Preset, arguments, needs_network
+from gtlabel.edge.requirements import read_lock
 from gtlabel.templates import fill_template
 
 _HOME = "/opt/gtlabel"
@@ -49,7 +50,8 @@ def readme(manifest: BundleManifest, preset: Preset, settings: dict[str, str]) -
     folder = f"{_HOME}/{manifest.name}"
     wheels = ", ".join(manifest.runtime.wheels)
     pythons = sorted({each.partition(":")[2] for each in manifest.runtime.wheels})
-    anywhere = "Python 3.11 or newer"
+    lock = read_lock(manifest.runtime.requirements)
+    pythons = pythons or sorted({each.partition(":")[2] for each in lock.platforms})
     return fill_template(
         f"edge/{preset.name}.readme",
         {
@@ -58,7 +60,7 @@ def readme(manifest: BundleManifest, preset: Preset, settings: dict[str, str]) -
             "name": manifest.name,
             "labels": ", ".join(manifest.labels),
             "accuracy": _accuracy(manifest),
-            "machine": f"Python {' or '.join(pythons)} for what lies in wheels/" if wheels else anywhere,
+            "machine": f"Python {' or '.join(pythons)} on {lock.about}",
             "folder": folder,
             "unit": service_name(manifest.name),
             "service": service_name(manifest.name).removesuffix(".service"),

@@ -213,10 +213,19 @@ def _pip(folder: Path, venv: Path, *, from_wheels: bool, here: str = "") -> None
     if done.returncode:
         if "No space left" in done.stderr:
             raise OSError(errno.ENOSPC, "No space left on device")
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
-        reason = (errors or done.stderr.splitlines() or ["pip said nothing"])[0].removeprefix("ERROR: ")
         told = "the wheels in the bundle" if from_wheels else "the package index"
-        raise RunError(f"the packages cannot be installed from {told}: {reason}", MISSING_PACKAGE)
+        raise RunError(_reason(done.stderr, told), MISSING_PACKAGE)
+
+
+def _reason(said: str, source: str) -> str:
+    """The one thing in what pip said that matters."""
+    if "DO NOT MATCH" in said:
+        return f"one of {source} is not the file that was locked; copy the bundle again"
+    if "No matching distribution" in said:
+        return f"{source} has nothing for this machine; see README for which systems the packages are made"
+    errors = [line for line in said.splitlines() if line.startswith("ERROR:")]
+    reason = (errors or said.splitlines() or ["pip said nothing"])[0].removeprefix("ERROR: ")
+    return f"the packages cannot be installed from {source}: {reason}"
 
 
 def _self_test(folder: Path, venv: Path) -> dict[str, Any]:
