@@ -35,7 +35,7 @@ class SenseHat:
         if "NO_HAT" in os.environ:
             raise OSError("Cannot detect RPi-Sense FB device")
 
-    def clear(self, color):
+    def clear(self, color=()):
         print("lamps", *color, flush=True)
         while os.path.exists(os.environ.get("HELD", "")):
             time.sleep(0.01)
@@ -149,12 +149,14 @@ def test_a_sense_hat_shows_the_color_and_then_a_question_mark(broker: Broker, tm
         assert running.line() == "letter ? 255 110 0"
         broker.publish("gtlabel/camera-1/infer", result("Recycle"))
         assert [running.line(), running.line()] == ["lamps 0 0 255", "letter ? 255 110 0"]
+        running.end()
+        assert running.line() == "lamps"
     with light(broker, PYTHONPATH=str(tmp_path), NO_HAT="1") as running:
         broker.publish("gtlabel/camera-1/infer", result("Recycle"))
         assert running.line() == "Recycle     93%  camera-1"
 
 
-def test_of_the_results_that_came_while_one_was_shown_only_the_newest_follows(
+def test_of_the_results_that_came_while_lamps_showed_one_only_the_newest_follows(
     broker: Broker, tmp_path: Path
 ) -> None:
     (tmp_path / "sense_hat.py").write_text(HAT)
@@ -171,6 +173,15 @@ def test_of_the_results_that_came_while_one_was_shown_only_the_newest_follows(
         held.unlink()
         assert [running.line(), running.line()] == ["letter ? 255 110 0", "lamps 0 0 255"]
         assert running.line().startswith("letter")
+
+
+def test_words_are_written_for_every_result(broker: Broker) -> None:
+    with light(broker, "--seconds", "60") as running:
+        for number in range(20):
+            broker.publish("gtlabel/camera-1/infer", result(f"Class {number}"))
+        assert [running.line().split("  ")[0] for _ in range(20)] == [
+            f"Class {number}" for number in range(20)
+        ]
 
 
 def test_it_comes_back_after_an_outage_of_the_broker(broker: Broker) -> None:

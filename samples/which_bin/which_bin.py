@@ -12,7 +12,6 @@ import queue
 import signal
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,23 +31,28 @@ Result = dict[str, Any]
 
 
 def main() -> None:
-    """Show the newest result for a second, then ask for the next, until Ctrl-C or SIGTERM."""
+    """Show results until Ctrl-C or SIGTERM: words all of them, lamps the newest for a second."""
     options = arguments()
-    show, ask = lamps()
-    results: queue.Queue[Result] = queue.Queue(maxsize=1)
+    hat = sense_hat()
+    results: queue.Queue[Result] = queue.Queue(maxsize=1 if hat else 0)
     client = listener(options, results)
     with suppress(KeyboardInterrupt):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         client.loop_start()
         while True:
-            ask()
-            show(results.get())
+            if hat is None:
+                write(results.get())
+                continue
+            hat.show_letter("?", text_colour=ORANGE)
+            hat.clear(BINS.get(results.get()["label"].lower(), OTHER)[0])
             time.sleep(options.seconds)
     client.disconnect()
+    if hat is not None:
+        hat.clear()
 
 
 def listener(options: argparse.Namespace, results: "queue.Queue[Result]") -> Client:
-    """What connects, and again after each outage; of the results that wait only the newest is kept."""
+    """What connects, and again after each outage; where results are full, the older one makes room."""
     where = urlsplit(options.broker)
     client = Client(CallbackAPIVersion.VERSION2, client_id=options.name)
     if where.scheme == "mqtts":
@@ -61,8 +65,9 @@ def listener(options: argparse.Namespace, results: "queue.Queue[Result]") -> Cli
             result = json.loads(message.payload)
             # One without a label is a picture that the camera was not sure about.
             if isinstance(result, dict) and isinstance(result.get("label"), str):
-                with suppress(queue.Empty):
-                    results.get_nowait()
+                if results.full():
+                    with suppress(queue.Empty):
+                        results.get_nowait()
                 results.put_nowait(result)
 
     def say(sentence: str) -> None:
@@ -86,18 +91,14 @@ def listener(options: argparse.Namespace, results: "queue.Queue[Result]") -> Cli
     return client
 
 
-def lamps() -> tuple[Callable[[Result], None], Callable[[], None]]:
-    """What shows a result, and what asks for the next: those of a Sense HAT, or colored words."""
+def sense_hat() -> Any:
+    """The lamps of a Sense HAT, where there are some."""
     try:
         from sense_hat import SenseHat  # type: ignore[import-not-found]
 
-        hat = SenseHat()
+        return SenseHat()
     except (ImportError, OSError):
-        return write, lambda: None
-    return (
-        lambda result: hat.clear(BINS.get(result["label"].lower(), OTHER)[0]),
-        lambda: hat.show_letter("?", text_colour=ORANGE),
-    )
+        return None
 
 
 def write(result: Result) -> None:
@@ -120,7 +121,7 @@ def arguments() -> argparse.Namespace:
     add("--ca", help="file with the CA of a broker with TLS, where the system does not know it")
     add("--cert", help="file with our certificate, where the broker wants one")
     add("--key", help="file with its key")
-    add("--seconds", type=float, default=1.0, help="how long a color stays")
+    add("--seconds", type=float, default=1.0, help="how long the lamps stay")
     return parser.parse_args()
 
 
