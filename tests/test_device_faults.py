@@ -63,7 +63,8 @@ def with_archive(cloud: Account, recipe: dict[str, Any], size: int, folder: Path
 
 def files(root: Path) -> set[str]:
     """What lies on a device's disk of components."""
-    return {str(file.relative_to(root)) for file in (root / "packages").rglob("*") if file.is_file()}
+    # Folders may be swept away while they are walked through.
+    return {str(Path(folder, name)) for folder, _, names in os.walk(root / "packages") for name in names}
 
 
 def failed(cloud: Account) -> bool:

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gtlabel.emulator.disk import LOCK
+from gtlabel.emulator.lastwill import lives
 from gtlabel.emulator.state import registry
 from gtlabel.errors import EdgeError
 
@@ -53,6 +54,9 @@ def stop(root: Path) -> None:
             os.kill(pid, kind)
         with suppress(EdgeError):
             wait_until_gone(root, _END_SECONDS)
+            # It gives its disk back last of all.
+            while lives(pid):
+                time.sleep(_POLL)
             return
     raise EdgeError(f"the device of {root} (process {pid}) does not end")
 

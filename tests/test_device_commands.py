@@ -1,0 +1,121 @@
+"""Devices from the command line: left running in a thing group, read, stopped, ended with their emulator."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from device_parts import eventually, gone
+from edge_parts import other_recipe, to_json
+
+from gtlabel.aws import Aws
+from gtlabel.emulator.child import Address
+from gtlabel.emulator.detached import stop
+from gtlabel.errors import EdgeError
+
+GTLABEL = [sys.executable, "-m", "gtlabel"]
+DEVICES = ("front", "back")
+
+
+def command(where: Address, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run `gtlabel local …` at an emulator."""
+    run = subprocess.run(
+        [*GTLABEL, "local", *arguments],
+        env={**os.environ, **where.environ},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == code, run.stderr
+    return run
+
+
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """An emulator that may be ended, with two devices in one thing group that were left running with it."""
+    state = tmp_path_factory.mktemp("emulator") / "state"
+    up = [*GTLABEL, "local", "up", "--port", "0", "--no-portal", "--detach", "--state", str(state)]
+    url = subprocess.run(up, capture_output=True, text=True, check=True, timeout=120).stdout.strip()
+    run = subprocess.run(
+        [*GTLABEL, "local", "env", "--state", str(state), "--output", "json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    address = Address(url, json.loads(run.stdout))
+    yield address
+    subprocess.run([*GTLABEL, "local", "down", "--state", str(state)], capture_output=True, timeout=120)
+
+
+def printed(root: Path) -> str:
+    with suppress(FileNotFoundError):
+        return (root / "work" / "app" / "stdout.log").read_text()
+    return ""
+
+
+def test_two_devices_of_a_group_are_left_running_read_and_ended(own_server: Address, tmp_path: Path) -> None:
+    roots = {name: tmp_path / name for name in DEVICES}
+    try:
+        pids = {}
+        for name, root in roots.items():
+            started = command(
+                own_server, "device", name, "--group", "cameras", "--root", str(root), "--detach"
+            ).stderr
+            pids[name] = int(re.findall(r"runs as process (\d+);", started)[0])
+            assert f"gtlabel local device {name} --root {root} --stop" in " ".join(started.split())
+        aws = Aws(endpoint_url=own_server.url, session=session(own_server))
+        members = aws.iot.list_things_in_thing_group(thingGroupName="cameras")["things"]
+        assert sorted(members) == sorted(DEVICES)
+
+        to_the_group(aws, other_recipe("app", run='echo "{iot:thingName} $$"; echo lens >&2; exec sleep 60'))
+        eventually(lambda: all(printed(root).startswith(f"{name} ") for name, root in roots.items()))
+        programs = {name: int(printed(root).split()[1]) for name, root in roots.items()}
+
+        front = ("--root", str(roots["front"]))
+        assert command(own_server, "logs", *front).stdout.splitlines() == [
+            f"app stdout | front {programs['front']}",
+            "app stderr | lens",
+        ]
+        command(own_server, "device", "front", *front, "--stop")
+        assert gone(pids["front"])
+        assert gone(programs["front"])
+        again = command(own_server, "device", "front", *front, "--stop", code=1)
+        assert "no device runs on" in again.stderr
+        assert not gone(programs["back"])
+
+        command(own_server, "down")
+        assert gone(pids["back"])
+        assert gone(programs["back"])
+    finally:
+        for root in roots.values():
+            with suppress(EdgeError):
+                stop(root)
+
+
+def session(where: Address) -> Any:
+    import boto3
+
+    return boto3.Session(
+        where.environ["AWS_ACCESS_KEY_ID"],
+        where.environ["AWS_SECRET_ACCESS_KEY"],
+        region_name=where.environ["AWS_DEFAULT_REGION"],
+    )
+
+
+def to_the_group(aws: Aws, recipe: dict[str, Any]) -> None:
+    """Deploy one component to the group of both devices."""
+    arn = aws.greengrass.create_component_version(inlineRecipe=to_json(recipe))["arn"]
+    eventually(lambda: aws.greengrass.describe_component(arn=arn)["status"]["componentState"] == "DEPLOYABLE")
+    aws.greengrass.create_deployment(
+        targetArn="arn:aws:iot:us-east-1:123456789012:thinggroup/cameras",
+        components={recipe["ComponentName"]: {"componentVersion": recipe["ComponentVersion"]}},
+    )
