@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import socket
 import subprocess
 import sys
@@ -245,6 +246,23 @@ def test_messages_wait_for_a_broker_that_is_away_as_far_as_there_is_room(tmp_pat
             # What arrived has made room again.
             assert act(environ, publish(f"3{'.' * 870}")) == [{"done": None}]
             assert listener.wait_for(3)[2].payload[:1] == b"3"
+
+
+def test_a_subscription_made_while_the_broker_is_away_counts_when_it_is_back(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker:
+        broker.stop()
+        heard: queue.Queue[tuple[str, bytes]] = queue.Queue()
+        with closing(Uplink(broker.url, "camera-1")) as uplink:
+            end = uplink.subscribe("bins/+", 1, lambda *message: heard.put(message))
+            uplink.subscribe("marks", 1, lambda *message: heard.put(message))
+            broker.start()
+            # Retained, since the broker may have it before the uplink is back.
+            broker.publish("bins/left", "Compost", retain=True)
+            assert heard.get(timeout=30) == ("bins/left", b"Compost")
+            end()
+            uplink.publish("bins/left", b"nobody hears this", qos=1)
+            uplink.publish("marks", b"the end", qos=1)
+            assert heard.get(timeout=30) == ("marks", b"the end")
 
 
 def test_a_broker_with_tls_takes_a_device_with_a_certificate(tmp_path: Path) -> None:
