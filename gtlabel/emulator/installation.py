@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gtlabel.edge.component import portability_problems
+from gtlabel.edge.recipes import portability_problems
 from gtlabel.emulator.disk import in_words
 from gtlabel.emulator.lifecycle import Component, Nucleus
 from gtlabel.emulator.packages import NetworkAway, fetch_artifacts

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gtlabel.edge.archive import extract
-from gtlabel.edge.component import artifact_uri
+from gtlabel.edge.recipes import artifact_uri
 from gtlabel.errors import EdgeError
 from gtlabel.uris import S3Uri
 
