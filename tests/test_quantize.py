@@ -213,7 +213,7 @@ def test_eight_bits_are_kept_where_no_picture_is_lost(
     assert (choice.pictures, choice.calibrated) == (40, 16)
     assert choice.fp32 == choice.int8 == choice.same == 1.0
     assert (choice.fp32_bytes, choice.int8_bytes) == (len(several), len(choice.network))
-    assert choice.decision == "int8 is used: int8 has 100.0% of 40 pictures right, fp32 100.0%"
+    assert choice.decision == "int8 is used: int8 has 40 of 40 pictures right, fp32 40"
     assert choice.to_json()["drop"] == 0.0
     json.dumps(choice.to_json())
 
@@ -223,9 +223,10 @@ def test_eight_bits_are_not_kept_where_they_lose_more_than_they_may() -> None:
     choice = choose_int8(blind, *colored(), most_drop=0.25)
     assert (choice.kept, choice.network) == (False, None)
     assert (choice.fp32, choice.int8, choice.drop) == (1.0, 0.5, 0.5)
-    assert (
-        "int8 has 50.0% of 20 pictures right, fp32 100.0%, which is more than 25.0% less" in choice.decision
-    )
+    told = "int8 has 10 of 20 pictures right, fp32 20, and at most 25.0% may be lost, which is 5"
+    assert choice.decision == f"fp32 is used: {told}"
+    strict = choose_int8(blind, *colored(), most_drop=0.01)
+    assert strict.decision.endswith("at most 1.0% may be lost, which is none")
 
 
 def test_how_much_may_be_lost_can_be_said() -> None:

@@ -14,6 +14,7 @@ of the real kind. What leads from the last features to the probabilities stays i
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -142,10 +143,13 @@ def choose_int8(
         "same": float((before == after).all(axis=1).mean()),
         "int8_bytes": len(quantized),
     }
-    told = f"int8 has {share:.1%} of {len(pictures):,} pictures right, fp32 {right:.1%}"
-    # Shares of the same pictures: what rounding leaves is far less than one of them.
-    if right - share > most_drop + 1e-9:
-        return choice(f"fp32 is used: {told}, which is more than {most_drop:.1%} less", **facts)
+    by_fp32, by_int8 = (round(each * len(pictures)) for each in (right, share))
+    told = f"int8 has {by_int8:,} of {len(pictures):,} pictures right, fp32 {by_fp32:,}"
+    # What is 0.29 of 100 pictures is 28.999... in the arithmetic of a computer.
+    allowed = math.floor(most_drop * len(pictures) + 1e-9)
+    if by_fp32 - by_int8 > allowed:
+        limit = f"at most {most_drop:.1%} may be lost, which is {allowed or 'none'}"
+        return choice(f"fp32 is used: {told}, and {limit}", **facts)
     if len(quantized) >= len(model):
         return choice(f"fp32 is used: int8 would be no smaller ({len(quantized):,} bytes)", **facts)
     return choice(f"int8 is used: {told}", **facts, kept=True, network=quantized)
