@@ -331,3 +331,13 @@ def test_a_graph_that_is_none_is_refused(symbol: dict[str, Any], sentence: str) 
 def test_bytes_that_are_not_a_network_are_refused() -> None:
     with pytest.raises(ArtifactError, match="not an ONNX network"):
         Network(b"hello")
+
+
+@pytest.mark.parametrize("classes", ["Compost,Landfill", '{"0": "Compost"}', "[1, 2, 3]"])
+def test_a_network_of_others_that_lists_its_classes_in_another_way_is_refused(
+    classes: str, resnet: Artifact
+) -> None:
+    model = onnx.load_from_string(to_onnx(resnet, "abc"))
+    onnx.helper.set_model_props(model, {"classes": classes})
+    with pytest.raises(ArtifactError, match="property 'classes' is not a list of texts in JSON"):
+        Network(model.SerializeToString())

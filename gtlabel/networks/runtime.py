@@ -69,8 +69,8 @@ class Network:
             case _:
                 self.outputs = 0
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self.classes: tuple[str, ...] = tuple(json.loads(self.metadata.get("classes", "[]")))
-        self.warnings: tuple[str, ...] = tuple(json.loads(self.metadata.get("warnings", "[]")))
+        self.classes: tuple[str, ...] = _listed(self.metadata, "classes")
+        self.warnings: tuple[str, ...] = _listed(self.metadata, "warnings")
         self.multi_label = self.metadata.get("multi-label") == "true"
 
     def load(self, picture: bytes) -> NDArray[np.float32]:
@@ -88,6 +88,19 @@ class Network:
             for start in range(0, len(batch), _MOST_AT_ONCE)
         ]
         return np.concatenate(rows) if rows else np.empty((0, len(self.classes)), dtype=np.float32)
+
+
+def _listed(metadata: dict[str, str], name: str) -> tuple[str, ...]:
+    """The texts of a property that is a list in JSON; none if there is no such property."""
+    try:
+        texts = json.loads(metadata.get(name, "[]"))
+    except ValueError:
+        texts = None
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ArtifactError(
+            f"this network's property {name!r} is not a list of texts in JSON; remove it there"
+        )
+    return tuple(texts)
 
 
 def load_onnxruntime() -> Any:
