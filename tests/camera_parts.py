@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any
@@ -30,24 +29,22 @@ class Program:
         told: what it told people, as far as somebody waited for it.
     """
 
-    def __init__(self, folder: Path, *arguments: object, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *arguments: object, stdout: int = subprocess.PIPE) -> None:
         self.process = subprocess.Popen(
             [sys.executable, str(folder / "run.py"), *map(str, arguments)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
-            env={**os.environ, **(env or {})},
         )
         self.told: list[str] = []
-        assert self.process.stdout is not None
         assert self.process.stderr is not None
-        self._lines = _follow(self.process.stdout)
         self._sentences = _follow(self.process.stderr)
 
     def answer(self) -> dict[str, Any]:
         """The next line of stdout."""
-        line = self._lines.get(timeout=_WAIT)
-        assert line is not None, f"the program ended: {self.rest()}"
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, f"the program ended: {self.rest()}"
         return dict(json.loads(line))
 
     def wait_for(self, phrase: str) -> str:
@@ -74,18 +71,18 @@ class Program:
 
 
 @contextlib.contextmanager
-def program(folder: Path, *arguments: object, env: Mapping[str, str] | None = None) -> Iterator[Program]:
+def program(folder: Path, *arguments: object, stdout: int = subprocess.PIPE) -> Iterator[Program]:
     """The program of a bundle, which is gone afterwards."""
-    running = Program(folder, *arguments, env=env)
+    running = Program(folder, *arguments, stdout=stdout)
     try:
         yield running
     finally:
         running.process.kill()
         running.process.wait()
         for file in (running.process.stdin, running.process.stdout, running.process.stderr):
-            assert file is not None
-            with contextlib.suppress(OSError):
-                file.close()
+            if file is not None:
+                with contextlib.suppress(OSError):
+                    file.close()
 
 
 def _follow(file: IO[bytes]) -> queue.SimpleQueue[str | None]:
@@ -146,9 +143,6 @@ def without_tables(jpeg: bytes) -> bytes:
             kept += jpeg[at:end]
         at = end
     return bytes(kept + jpeg[at:])
-
-
-Send = Callable[[bytes], None]
 
 
 class WebCamera:

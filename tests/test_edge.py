@@ -1,28 +1,19 @@
-"""The bundle, its program and its recipe."""
+"""The recipe of a bundle."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from edge_parts import color_bundle, other_recipe, picture
+from edge_parts import color_bundle, other_recipe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtlabel.edge.archive import extract
 from gtlabel.edge.bundle import Bundle
 from gtlabel.edge.component import check_recipe, component_recipe, next_version
 from gtlabel.errors import RecipeError
-from gtlabel.networks.preprocess import load_image
-from gtlabel.networks.runtime import Network
 from gtlabel.uris import S3Uri
 
 ARTIFACT = S3Uri("s3://deeplens-models/colors/1.0.0/bundle.zip")
@@ -31,147 +22,6 @@ ARTIFACT = S3Uri("s3://deeplens-models/colors/1.0.0/bundle.zip")
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return color_bundle(tmp_path_factory.mktemp("bundle") / "bundle.zip")
-
-
-@pytest.fixture
-def unpacked(bundle: Bundle, tmp_path: Path) -> Path:
-    extract(bundle.path, tmp_path / "bundle")
-    return tmp_path / "bundle"
-
-
-def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(folder / "run.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-
-
-def lines(text: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def test_onnxruntime_is_told_to_keep_quiet_before_anything_else_happens(unpacked: Path) -> None:
-    program = (unpacked / "run.py").read_text(encoding="utf-8")
-    code = program.split('"""', 2)[2].strip().splitlines()
-    assert [line for line in code if line and not line.startswith("#")][:2] == [
-        "import os",
-        'os.environ["ORT_DISABLE_TELEMETRY"] = "1"',
-    ]
-
-
-def rewritten(source: Path, target: Path, **changes: bytes | None) -> Path:
-    """A copy of a ZIP with some files changed, added, or (None) left out."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        contents: dict[str, bytes | None] = {name: old.read(name) for name in old.namelist()}
-        for name, data in {**contents, **changes}.items():
-            if data is not None:
-                new.writestr(name, data)
-    return target
-
-
-def test_a_device_computes_what_the_builder_computed(unpacked: Path) -> None:
-    passed = run(unpacked, "--selftest")
-    assert (passed.returncode, lines(passed.stdout)) == (
-        0,
-        [{"selftest": "passed", "images": 2, "models": ["fp32"]}],
-    )
-    image = unpacked / "selftest" / "red.jpg"
-    (answer,) = lines(run(unpacked, "--image", image, "--thing", "camera").stdout)
-    network = Network(unpacked / "model.onnx")
-    expected = network.probabilities(load_image(image.read_bytes(), 8, 8)[None])[0]
-    assert answer["label"] == "Red"
-    assert answer["confidence"] == pytest.approx(float(expected[0]), abs=1e-5)
-    assert [item["label"] for item in answer["top"]] == ["Red", "Green"]
-    assert (answer["thing"], answer["image"]) == ("camera", str(image))
-    assert set(answer) == {"label", "confidence", "top", "model", "thing", "image", "ts"}
-
-
-def test_a_doubtful_picture_gets_no_label(unpacked: Path, tmp_path: Path) -> None:
-    (tmp_path / "gray.jpg").write_bytes(picture("gray"))
-    (answer,) = lines(run(unpacked, "--image", tmp_path / "gray.jpg", "--threshold", "0.9").stdout)
-    assert answer["label"] is None
-    assert answer["top"][0]["confidence"] == pytest.approx(0.5, abs=0.05)
-
-
-def test_a_folder_with_a_broken_picture_is_classified_all_the_same(unpacked: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
-    (folder / "deeper").mkdir(parents=True)
-    (folder / "a.jpg").write_bytes(picture("red"))
-    (folder / "b.jpg").write_bytes(b"not a picture")
-    (folder / "deeper" / "c.JPG").write_bytes(picture("lime"))
-    (folder / "notes.txt").write_text("no picture either")
-    done = run(unpacked, "--folder", folder, "--top", "1.0")
-    assert [line["label"] for line in lines(done.stdout)] == ["Red", "Green"]
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert str(folder / "b.jpg") in done.stderr
-
-
-def test_a_watched_folder_is_classified_as_it_fills_until_sigterm(unpacked: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "camera"
-    command = [sys.executable, str(unpacked / "run.py"), "--folder", str(folder), "--watch", "--poll", "0.05"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
-        assert program.stdout is not None
-        for color, label in (("red", "Red"), ("lime", "Green")):
-            deadline = time.monotonic() + 20
-            while not folder.is_dir():
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-            (folder / f"{color}.jpg").write_bytes(picture(color))
-            assert json.loads(program.stdout.readline())["label"] == label
-        program.send_signal(signal.SIGTERM)
-        assert program.wait(10) == 0
-
-
-@pytest.mark.parametrize(
-    ("damage", "code", "sentence"),
-    [
-        ("model.onnx", 3, "model.onnx is not what the bundle was built with"),
-        ("SHA256SUMS", 3, "does not list manifest.json"),
-        (None, 1, "there is no folder nowhere"),
-    ],
-)
-def test_the_program_says_in_one_sentence_what_is_wrong(
-    unpacked: Path, damage: str | None, code: int, sentence: str
-) -> None:
-    if damage:
-        (unpacked / damage).write_bytes(b"")
-    done = run(unpacked, "--folder", "nowhere")
-    assert done.returncode == code
-    assert sentence in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-def test_a_device_that_computes_something_else_fails_its_self_test(bundle: Bundle, tmp_path: Path) -> None:
-    import hashlib
-
-    manifest = json.loads(zipfile.ZipFile(bundle.path).read("manifest.json"))
-    manifest["self_test"]["cases"][0]["probabilities"] = {"fp32": [0.5, 0.5]}
-    changed = json.dumps(manifest).encode()
-    old = hashlib.sha256(zipfile.ZipFile(bundle.path).read("manifest.json")).hexdigest()
-    sums = (
-        zipfile.ZipFile(bundle.path)
-        .read("SHA256SUMS")
-        .replace(old.encode(), hashlib.sha256(changed).hexdigest().encode())
-    )
-    archive = rewritten(bundle.path, tmp_path / "b.zip", **{"manifest.json": changed, "SHA256SUMS": sums})
-    extract(archive, tmp_path / "bundle")
-    done = run(tmp_path / "bundle", "--selftest")
-    assert done.returncode == 4
-    assert "is off by" in done.stderr
-
-
-def test_a_missing_package_is_named_with_the_way_to_get_it(unpacked: Path, tmp_path: Path) -> None:
-    hidden = tmp_path / "hidden" / "onnxruntime"
-    hidden.mkdir(parents=True)
-    (hidden / "__init__.py").write_text("raise ImportError(\"No module named 'onnxruntime'\")")
-    done = subprocess.run(
-        [sys.executable, str(unpacked / "run.py"), "--selftest"],
-        env={**os.environ, "PYTHONPATH": str(hidden.parent)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 5
-    assert "pip install -r requirements.txt" in done.stderr
 
 
 def test_our_recipe_suits_both_nuclei(bundle: Bundle) -> None:
