@@ -202,6 +202,28 @@ def test_a_right_on_one_resource_is_none_on_another(account: Stage) -> None:
     )
 
 
+def test_who_makes_a_component_has_to_be_able_to_read_what_is_in_it(account: Stage) -> None:
+    account.admin.s3.put_object(Bucket=BUCKET, Key="parts/app.zip", Body=b"app")
+    lifecycle = {"Platform": {"os": "*", "runtime": "*"}, "Lifecycle": {"run": "true"}}
+    recipe = {
+        "RecipeFormatVersion": "2020-01-25",
+        "ComponentName": account.name("app"),
+        "ComponentVersion": "1.0.0",
+        "Manifests": [{**lifecycle, "Artifacts": [{"Uri": f"s3://{BUCKET}/parts/app.zip"}]}],
+    }
+    make = {"Effect": "Allow", "Action": "greengrass:CreateComponentVersion", "Resource": "*"}
+    read = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{BUCKET}/parts/*"}
+
+    def ask() -> str:
+        made = account.user.greengrass.create_component_version(inlineRecipe=json.dumps(recipe).encode())
+        return made["componentName"]
+
+    account.allow({"Version": "2012-10-17", "Statement": [make]})
+    assert f'perform: s3:GetObject on resource: "arn:aws:s3:::{BUCKET}/parts/app.zip"' in denied(ask)
+    account.allow({"Version": "2012-10-17", "Statement": [make, read]})
+    assert ask() == recipe["ComponentName"]
+
+
 def test_jobs_start_for_the_team_of_the_policy_and_with_its_role_alone(account: Stage) -> None:
     account.admin.iam.create_role(RoleName="admin", AssumeRolePolicyDocument="{}")
     request = account.admin.sagemaker.describe_labeling_job(LabelingJobName="labeled")

@@ -7,8 +7,8 @@ A deployment replaces everything that its target, a thing or a thing group, had 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,18 +41,23 @@ def paged(rows: Sequence[Any], params: Mapping[str, Any], key: str) -> dict[str,
     """The page that was asked for, and the token of the next one if there is more.
 
     Raises:
-        ApiError: if the token is not one of ours.
+        ApiError: if the token is not one that this list gave out.
     """
     start = 0
     if token := params.get("nextToken"):
         try:
-            start = int(base64.urlsafe_b64decode(token))
-        except (ValueError, binascii.Error):
-            raise ApiError("ValidationException", "the nextToken is not valid", reason="OTHER") from None
+            of, _, text = base64.b64decode(token, validate=True).decode("ascii").partition(" ")
+        except ValueError:
+            of, text = "", ""
+        if of != key or not re.fullmatch("[0-9]{1,9}", text):
+            raise ApiError(
+                "ValidationException", f"the nextToken is none of the list of {key}", reason="OTHER"
+            )
+        start = int(text)
     end = start + params.get("maxResults", _PAGE)
     page: dict[str, Any] = {key: list(rows[start:end])}
     if end < len(rows):
-        page["nextToken"] = base64.urlsafe_b64encode(str(end).encode()).decode()
+        page["nextToken"] = base64.b64encode(f"{key} {end}".encode()).decode()
     return page
 
 
