@@ -42,7 +42,7 @@ AbortAfter = Annotated[
         metavar="PERCENT",
         min=0.01,
         max=100,
-        help="The share of a group's devices that must fail to stop and go back. [default: one device]",
+        help="The share of those done that must fail to stop and go back. [default: one device]",
         rich_help_panel="Greengrass",
     ),
 ]
