@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
+import shlex
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from broker_parts import mosquitto
 from device_parts import THING, deployed, device, eventually, execution, gone, log, states, take
 from edge_parts import BUCKET, Account, account, other_recipe
 from programs import need
@@ -176,6 +179,43 @@ def test_a_component_finds_the_ipc_of_its_nucleus(cloud: Account, tmp_path: Path
     run = 'test -S "$AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT" && test -n "$SVCUID"'
     deployed(cloud, other_recipe("app", run=run))
     assert take(cloud, tmp_path / "device").status == "SUCCEEDED"
+
+
+def test_a_component_is_heard_by_the_broker_and_by_its_nucleus(cloud: Account, tmp_path: Path) -> None:
+    told = [
+        ["publish_to_iot_core", {"topic_name": f"gtlabel/{THING}/infer", "qos": "1", "payload": "glass"}],
+        ["publish_to_iot_core", {"topic_name": "gtlabel/other/infer", "qos": "1", "payload": "paper"}],
+        ["update_state", {"state": "ERRORED"}],
+    ]
+    speaker = Path(__file__).with_name("ipc_component.py")
+    recipe = other_recipe(
+        "app",
+        run=f"test -e heard && exec sleep 60; touch heard; python3 {speaker} {shlex.quote(json.dumps(told))}; "
+        "sleep 60",
+    )
+    allowed = {
+        "operations": ["aws.greengrass#PublishToIoTCore"],
+        "resources": ["gtlabel/{iot:thingName}/infer"],
+    }
+    control = {"aws.greengrass.ipc.mqttproxy": {"app:mqttproxy:1": allowed}}
+    recipe["ComponentConfiguration"] = {"DefaultConfiguration": {"accessControl": control}}
+    root = tmp_path / "device"
+    with mosquitto(tmp_path) as broker, broker.listen() as heard, device(cloud, root, broker=broker.url):
+        deployed(cloud, recipe)
+        (message,) = heard.wait_for()
+        assert (message.topic, message.payload) == (f"gtlabel/{THING}/infer", b"glass")
+        eventually(lambda: '"error": "UnauthorizedError"' in log(root, "app"))
+        # It said so of itself, and is started again.
+        eventually(lambda: component(cloud)["lifecycleStateDetails"] == "it reported ERRORED")
+        eventually(lambda: component(cloud)["lifecycleState"] == "RUNNING")
+    assert len(heard.messages) == 1
+
+
+def component(cloud: Account) -> dict[str, Any]:
+    """The one component of the device, as the control plane tells it."""
+    listed = cloud.aws.greengrass.list_installed_components(coreDeviceThingName=THING)
+    found = listed["installedComponents"] or [{"lifecycleState": "", "lifecycleStateDetails": ""}]
+    return dict(found[0])
 
 
 def test_a_component_runs_as_the_user_it_is_deployed_with(cloud: Account, open_folder: Path) -> None:
