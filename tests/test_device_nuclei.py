@@ -188,11 +188,8 @@ def test_a_component_is_heard_by_the_broker_and_by_its_nucleus(cloud: Account, t
         ["update_state", {"state": "ERRORED"}],
     ]
     speaker = Path(__file__).with_name("ipc_component.py")
-    recipe = other_recipe(
-        "app",
-        run=f"test -e heard && exec sleep 60; touch heard; python3 {speaker} {shlex.quote(json.dumps(told))}; "
-        "sleep 60",
-    )
+    tell = f"python3 {speaker} {shlex.quote(json.dumps(told))}"
+    recipe = other_recipe("app", run=f"test -e heard && exec sleep 60; touch heard; {tell}; sleep 60")
     allowed = {
         "operations": ["aws.greengrass#PublishToIoTCore"],
         "resources": ["gtlabel/{iot:thingName}/infer"],
@@ -214,8 +211,7 @@ def test_a_component_is_heard_by_the_broker_and_by_its_nucleus(cloud: Account, t
 def component(cloud: Account) -> dict[str, Any]:
     """The one component of the device, as the control plane tells it."""
     listed = cloud.aws.greengrass.list_installed_components(coreDeviceThingName=THING)
-    found = listed["installedComponents"] or [{"lifecycleState": "", "lifecycleStateDetails": ""}]
-    return dict(found[0])
+    return dict(listed["installedComponents"][0])
 
 
 def test_a_component_runs_as_the_user_it_is_deployed_with(cloud: Account, open_folder: Path) -> None:
