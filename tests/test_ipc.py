@@ -279,6 +279,24 @@ def test_a_broker_with_tls_takes_a_device_with_a_certificate(tmp_path: Path) -> 
         assert "as camera-1 (p2, c0, k30, u'camera')" in broker.log
 
 
+def test_a_device_that_ends_at_once_has_sent_what_it_had_and_does_not_wait_for_a_broker_that_is_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mosquitto(tmp_path) as broker, broker.listen("a") as listener:
+        with closing(Uplink(broker.url, "camera-1")) as uplink:
+            for number in range(100):
+                uplink.publish("a", str(number).encode(), qos=1)
+        assert len(listener.wait_for(100)) == 100
+        broker.stop()
+        uplink = Uplink(broker.url, "camera-1")
+        uplink.publish("a", b"too late", qos=1)
+        begun = time.monotonic()
+        uplink.close(patience=600)
+        assert time.monotonic() - begun < 60
+    assert f"127.0.0.1:{broker.port} is away; messages wait for it" in caplog.text
+    assert f"127.0.0.1:{broker.port} never got 1 messages" in caplog.text
+
+
 @pytest.mark.parametrize("url", ["tcp://here:1", "mqtt://", "mqtt://here:port", "here"])
 def test_an_address_that_is_no_brokers_is_refused(url: str) -> None:
     with pytest.raises(EdgeError, match=r"such as mqtt://192\.168"):

@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 _SPOOL = 2_500_000
 # What a message takes beside its payload, so that empty ones are not free.
 _AROUND = 100
+_ABSENT = "is away; messages wait for it"
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 Deliver = Callable[[str, bytes], None]
@@ -73,6 +74,7 @@ class Uplink:
         self._confirmed_early: set[int] = set()
         self._subscriptions: dict[int, tuple[str, int, Deliver]] = {}
         self._lock = threading.Lock()
+        self._why_away = ""
         self._code = MQTTErrorCode
         self._client: Client = Client(CallbackAPIVersion.VERSION2, client_id=thing, clean_session=False)
         # Fractions of a second work as well as whole ones.
@@ -89,6 +91,7 @@ class Uplink:
         self._client.on_connect = self._connected
         self._client.on_publish = self._confirmed
         self._client.on_disconnect = self._gone
+        self._client.on_connect_fail = self._unreachable
         self._client.on_message = self._arrived
         self._where = f"{parts.hostname}:{port}"
         self._client.connect_async(parts.hostname, port, keepalive=30)
@@ -139,17 +142,18 @@ class Uplink:
     def close(self, patience: float = 5.0) -> None:
         """Disconnect; while the broker is there, what waits is sent first, for at most so many seconds."""
         deadline = time.monotonic() + patience
-        while self._waiting and self._client.is_connected() and time.monotonic() < deadline:
+        while self._waiting and not self._why_away and time.monotonic() < deadline:
             time.sleep(0.01)
         if self._waiting:
-            _log.warning("%d messages never reached the broker %s", len(self._waiting), self._where)
+            _log.warning("the broker %s never got %d messages", self._where, len(self._waiting))
         self._client.disconnect()
         self._client.loop_stop()
 
     def _connected(self, client: Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:
         if code.is_failure:
-            _log.warning("the broker %s refuses this device: %s", self._where, code)
+            self._stay_away(f"refuses this device: {code}")
             return
+        self._why_away = ""
         with self._lock:
             wanted = list(self._subscriptions.values())
         for topic_filter, qos, _ in wanted:
@@ -165,8 +169,18 @@ class Uplink:
                 self._confirmed_early.add(number)
 
     def _gone(self, _client: Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:
-        if code.is_failure:
-            _log.warning("the broker %s is away: %s", self._where, code)
+        # After a refusal the broker hangs up, which is no news.
+        if code.is_failure and not self._why_away:
+            self._stay_away(_ABSENT)
+
+    def _unreachable(self, _client: Client, _data: Any) -> None:
+        self._stay_away(_ABSENT)
+
+    def _stay_away(self, why: str) -> None:
+        """Say it once, not with every attempt to come back."""
+        if why != self._why_away:
+            _log.warning("the broker %s %s", self._where, why)
+        self._why_away = why
 
     def _arrived(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         with self._lock:
