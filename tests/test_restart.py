@@ -76,7 +76,8 @@ def fill(account: Account) -> str:
     account.events.put_targets(Rule="ended", Targets=[{"Id": "1", "Arn": topic}])
     account.logs.create_log_group(logGroupName="/own")
     account.logs.create_log_stream(logGroupName="/own", logStreamName="s")
-    account.iot.create_thing(thingName="camera")
+    camera = account.iot.create_thing(thingName="camera")["thingArn"]
+    account.greengrassv2.create_deployment(targetArn=camera, components={})
     account.kms.create_key(Description="own")
     account.cloudformation.create_stack(StackName="own", TemplateBody=json.dumps(TEMPLATE))
     # Elsewhere, so that accounts are told apart by region, too.
@@ -118,6 +119,8 @@ def seen(account: Account, pool: str) -> dict[str, Any]:
             for one in account.logs.describe_log_streams(logGroupName="/own")["logStreams"]
         ],
         "things": account.iot.list_things()["things"],
+        "deployments": account.greengrassv2.list_deployments()["deployments"],
+        "jobs": [(one["jobId"], one["status"]) for one in account.iot.list_jobs()["jobs"]],
         "keys": account.kms.list_keys()["Keys"],
         "stack": account.cloudformation.describe_stack_resources(StackName="own")["StackResources"],
     }
@@ -135,6 +138,8 @@ def test_all_that_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None
         assert before["users"] == ["ann@example.com", "last"] or len(before["users"]) == 3
         assert "last" in before["users"]
         assert {"labeler", "gtlabel", "of-a-stack"} == set(before["roles"])
+        assert [status for _, status in before["jobs"]] == ["IN_PROGRESS"]
+        assert [one["deploymentStatus"] for one in before["deployments"]] == ["ACTIVE"]
         assert len(before["topics"]) == 2
         assert len(before["there"]) == len(before["subscriptions"]) == len(before["targets"]) == 1
         # What hung together still does: an event of a job reaches the queue through rule and topic.

@@ -2,8 +2,9 @@
 
 moto has its services in memory. After each request that changed one of these, what moto then holds of the
 service is written down, before the client hears of its success. What passes through them (messages, lines of
-logs) is written down each second instead, and when the emulator ends: the second before a kill is lost. Jobs,
-answers, teams and objects are not here; they have stores of their own.
+logs, how IoT's jobs go) is written down each second instead, and when the emulator ends: the second before a
+kill is lost. Labeling and training jobs, answers, teams and objects are not here; they have stores of their
+own.
 
 What is written is a pickle (contract/moto.md 3): it fits one release of moto, and who can write one can run
 programs in who reads it. So it is read only where nobody but this user can write, names only classes of moto
@@ -50,7 +51,7 @@ _PASSING = frozenset(
         "SendMessageBatch",
     }
 )
-_THROUGH = ("logs", "sns", "sqs")
+_THROUGH = ("iot", "logs", "sns", "sqs")
 _READING = ("Describe", "Filter", "Get", "List", "Simulate", "Test")
 _READING_METHODS = ("GET", "HEAD", "OPTIONS")
 _ATTEMPTS = 20
