@@ -220,6 +220,20 @@ def test_a_broker_with_passwords_gets_one_that_no_list_of_processes_shows(tmp_pa
             pass
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--broker", "192.168.1.5"], "192.168.1.5 is no broker; name one such as mqtt://192.168.1.5"),
+        (["--broker", "mqtts://here", "--cert", "no.pem"], "--ca, --cert or --key cannot be read: [Errno 2]"),
+    ],
+)
+def test_a_mistake_gets_one_sentence(options: list[str], sentence: str) -> None:
+    ended = subprocess.run([sys.executable, str(PROGRAM), *options], capture_output=True, text=True)
+    assert ended.stderr.startswith(sentence)
+    assert ended.stderr.count("\n") == 1
+    assert ended.returncode == 1
+
+
 def test_what_its_readme_has_one_try_is_shown(broker: Broker) -> None:
     (line,) = re.findall(r"^mosquitto_pub (.*)$", README, re.MULTILINE)
     arguments = shlex.split(line)

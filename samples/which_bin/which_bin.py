@@ -54,9 +54,14 @@ def main() -> None:
 def listener(options: argparse.Namespace, results: "queue.Queue[Result]") -> Client:
     """What connects, and again after each outage; where results are full, the older one makes room."""
     where = urlsplit(options.broker)
+    if where.scheme not in ("mqtt", "mqtts") or not where.hostname:
+        sys.exit(f"{options.broker} is no broker; name one such as mqtt://192.168.1.5")
     client = Client(CallbackAPIVersion.VERSION2, client_id=options.name)
     if where.scheme == "mqtts":
-        client.tls_set(options.ca, options.cert, options.key)
+        try:
+            client.tls_set(options.ca, options.cert, options.key)
+        except OSError as error:
+            sys.exit(f"--ca, --cert or --key cannot be read: {error}")
     if where.username:
         client.username_pw_set(where.username, os.environ.get("WHICH_BIN_PASSWORD"))
 
@@ -87,7 +92,7 @@ def listener(options: argparse.Namespace, results: "queue.Queue[Result]") -> Cli
     client.on_subscribe = lambda *_: say(f"listening to {options.topic} at {where.hostname}")
     client.on_connect_fail = lambda *_: say(f"{where.hostname} cannot be reached; trying again")
     client.reconnect_delay_set(1, 30)
-    client.connect_async(where.hostname or "", where.port or (8883 if where.scheme == "mqtts" else 1883))
+    client.connect_async(where.hostname, where.port or (8883 if where.scheme == "mqtts" else 1883))
     return client
 
 
