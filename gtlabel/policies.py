@@ -35,6 +35,9 @@ COMMANDS = (
     "train",
     "evaluate",  # and predict
     "deploy",
+    "deploy-status",  # and list
+    "deploy-rollback",  # and remove
+    "deploy-role",  # besides, with --device-role; its role is that of the devices
 )
 ROLES = {
     "labeling-role": "what the role of labeling jobs may do",

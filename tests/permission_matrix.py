@@ -25,6 +25,7 @@ from typing import Any
 
 import boto3
 from permission_acts import FAR, estimate, members, notify, relabel, stack, stream, team, workers
+from permission_deployments import role, rollback, status
 from PIL import Image
 
 import gtlabel
@@ -264,6 +265,9 @@ ACTS: dict[str, Sequence[Act]] = {
     "train": [train],
     "evaluate": [evaluate],
     "deploy": [fetch, deploy, deploy_new, deploy_to_group],
+    "deploy-status": [status],
+    "deploy-rollback": [rollback],
+    "deploy-role": [role],
 }
 # Actions that the command does without here: only AWS asks for them, or nothing but tidiness does.
 ELSEWHERE = {
@@ -397,7 +401,7 @@ def cells(stage: Stage, command: str) -> Iterator[Cell]:
 
 def policy_of(command: str) -> dict[str, Any]:
     """The policy of a command, for as many regions as the matrix runs it in."""
-    document = policy_for(command, VALUES)
+    document = policy_for(command, {**VALUES, "role": "cameras"} if command == "deploy-role" else VALUES)
     if command == "team":
         far = policy_for(command, {**VALUES, "region": FAR})
         document["Statement"] += [

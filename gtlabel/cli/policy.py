@@ -63,14 +63,15 @@ def policy(
     from gtlabel.policies import policy_for
 
     project, aws = connect(profile, region, endpoint_url)
-    own = project.training_role if command == "train" else None
+    # The devices' role is no role of jobs.
+    own = {"train": project.training_role or project.role, "deploy-role": None}.get(command, project.role)
     given = {
         "bucket": bucket or project.bucket,
         "prefix": prefix,
         "output": into,
         "dataset": dataset,
         "team": team or project.team,
-        "role": role or own or project.role,
+        "role": role or own,
         "component": component,
         "thing": thing,
         "group": group,
