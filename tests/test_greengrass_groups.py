@@ -393,7 +393,7 @@ def test_a_device_gets_what_its_components_need_and_gets_it_first(cloud: Account
         (
             [needing("app", other="*")],
             {"app": "1.0.0"},
-            "app 1.0.0 needs other *, but of other there is none, and no public components either",
+            "app 1.0.0 needs other *, but of other there is none, and here are none of AWS's own",
         ),
         (
             [needing("app", lib="^2.0.0")],

@@ -81,7 +81,7 @@ class Bookkeeping:
         """GetServiceRoleForAccount."""
         document = self.fleet.shelf.get(context, _ROLE, "role")
         if document is None:
-            raise unknown("service role of Greengrass in", f"{context.account}, {context.region}")
+            raise unknown("serviceRole", f"of Greengrass in the account {context.account}, {context.region}")
         return {"roleArn": document["role"], "associatedAt": document["time"]}
 
     def disassociate_role(self, context: Context, _params: dict[str, Any]) -> dict[str, Any]:

@@ -215,7 +215,9 @@ class Components:
         state = status_of(document, self.clock())["componentState"]
         if state != "DEPLOYABLE":
             raise _invalid(
-                "components", f"{name} {version} is {state}, and only DEPLOYABLE ones are deployed"
+                "components",
+                f"{name} {version} is {state}, and only a DEPLOYABLE version is deployed; "
+                "DescribeComponent tells more",
             )
 
     def _document(self, context: Context, arn: str) -> dict[str, Any]:
@@ -347,9 +349,11 @@ def _conflict(document: Mapping[str, Any], why: str) -> ApiError:
 
 def missing(arn: str) -> ApiError:
     """The error about a resource that is not there."""
+    public = ":components:aws." in arn or ":aws:components:" in arn
+    hint = "; the emulator has none of AWS's own components" if public else ""
     return ApiError(
         "ResourceNotFoundException",
-        f"the resource {arn} does not exist; the emulator has no public components",
+        f"the resource {arn} does not exist{hint}",
         404,
         resourceId=arn,
         resourceType="component",

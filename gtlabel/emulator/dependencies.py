@@ -92,7 +92,7 @@ def _pick(name: str, roots: Mapping[str, str], requirements: Mapping[str, str], 
         raise Unresolved(f"the deployment names {name} {roots[name]}, but {wishes}")
     version = pick(name, requirements, catalog)
     if version is None:
-        there = ", ".join(sorted(catalog(name), key=Version.of)) or "none, and no public components either"
+        there = ", ".join(sorted(catalog(name), key=Version.of)) or "none, and here are none of AWS's own"
         raise Unresolved(f"{wishes}, but of {name} there is {there}")
     return version
 

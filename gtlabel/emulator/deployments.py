@@ -163,15 +163,21 @@ class Deployments:
 
     def _check_target(self, context: Context, target: str) -> None:
         resource = target.split(":", 5)[5]
-        if target != context.arn("iot", resource) or not self.fleet.knows(context, target):
-            what = "thing group" if is_group(target) else "thing, and no core device,"
-            raise ApiError(
-                "ResourceNotFoundException",
-                f"the target {target} does not exist: here is no {what} of that name",
-                404,
-                resourceId=target,
-                resourceType=resource.partition("/")[0],
-            )
+        if target != context.arn("iot", resource):
+            why = f"it is not of the account {context.account} in {context.region}"
+        elif self.fleet.knows(context, target):
+            return
+        elif is_group(target):
+            why = "there is no thing group of that name; create it in IoT and add things to it"
+        else:
+            why = "there is no thing of that name; create it in IoT, or start its device"
+        raise ApiError(
+            "ResourceNotFoundException",
+            f"the target {target} does not exist: {why}",
+            404,
+            resourceId=target,
+            resourceType=resource.partition("/")[0],
+        )
 
     def _document(self, context: Context, identifier: str) -> dict[str, Any]:
         document = self.fleet.shelf.get(context, DEPLOYMENT, identifier)
@@ -181,8 +187,15 @@ class Deployments:
 
 
 def unknown(kind: str, name: str) -> ApiError:
-    """The error about something that is not there."""
-    message = f"there is no {kind} {name}"
+    """The error about something that is not there.
+
+    Args:
+        kind: as the API writes it, such as `coreDevice`.
+        name: which.
+    """
+    hint = "; a device is one once it has registered" if kind == "coreDevice" else ""
+    words = re.sub("([A-Z])", lambda letter: f" {letter[0].lower()}", kind)
+    message = f"there is no {words} {name}{hint}"
     return ApiError("ResourceNotFoundException", message, 404, resourceId=name, resourceType=kind)
 
 
