@@ -46,7 +46,7 @@ class IpcCarrier:
             ) from error
         self._connect = clientv2.GreengrassCoreIPCClientV2
         # What the nucleus refuses so it will refuse again, however often it is asked.
-        self._refusals = (model.UnauthorizedError, model.InvalidArgumentsError)
+        self._unauthorized, self._invalid = model.UnauthorizedError, model.InvalidArgumentsError
         self._topic = topic
         self._tell = tell
         self._client: Any = None
@@ -67,17 +67,20 @@ class IpcCarrier:
                     topic_name=self._topic, qos="1", payload=payload
                 )
                 answer.result(_ANSWER_SECONDS)
-            except self._refusals as error:
+            except self._invalid as error:
+                raise RefusedError(_reason(error)) from error
+            except self._unauthorized as error:
                 raise RefusedError(
-                    f"{getattr(error, 'message', None) or error}; the component's accessControl must allow "
+                    f"{_reason(error)}; the component's accessControl must allow "
                     f"aws.greengrass#PublishToIoTCore for {self._topic}"
                 ) from error
             # The SDK's errors share no base class, and a nucleus that restarts causes all sorts of them.
             except Exception as error:  # noqa: BLE001
                 if not away:
                     away = True
-                    reason = str(error) or type(error).__name__
-                    self._tell(f"the nucleus does not take results ({reason}); they are kept until it does")
+                    self._tell(
+                        f"the nucleus does not take results ({_reason(error)}); they are kept until it does"
+                    )
                 self._hang_up()
                 self._abandoned.wait(pause)
                 pause = min(2 * pause, _LONGEST_RETRY)
@@ -99,3 +102,8 @@ class IpcCarrier:
         client, self._client = self._client, None
         if client is not None:
             client.close(executor_wait=False)
+
+
+def _reason(error: Exception) -> str:
+    """What an error says; those of the SDK's model say it in a field of their own."""
+    return getattr(error, "message", None) or str(error) or type(error).__name__
