@@ -15,7 +15,7 @@ from gtlabel.datasets.channels import Dataset, read_dataset
 from gtlabel.edge.bundle import Bundle, build_bundle
 from gtlabel.edge.deploy import Deployed, DeploymentPlan, ModelPlan, Wishes, deploy_model, plan_model
 from gtlabel.edge.manifest import Accuracy
-from gtlabel.edge.presets import PRESETS, TargetName
+from gtlabel.edge.presets import PRESETS, TargetName, with_prefix
 from gtlabel.errors import BundleError, DatasetError, EdgeError
 from gtlabel.judging import known_pictures
 from gtlabel.training.jobs import TrainingJob, read_tags
@@ -196,7 +196,7 @@ def pack(
 
 def bundle_name(model: TrainedModel, target: TargetName) -> str:
     """The name of a bundle by default: the model's own, after `deeplens-` for that camera."""
-    return PRESETS[target].prefix + model.stem
+    return with_prefix(model.stem, PRESETS[target])
 
 
 def deploy(
@@ -282,7 +282,7 @@ def plan_delivery(
 
 def component_name(model: TrainedModel | S3Uri) -> str:
     """The component's name by default, after a model or its dataset; DeepLens asked for its first part."""
-    return f"deeplens-{model.stem}"
+    return with_prefix(model.stem, PRESETS["deeplens"])
 
 
 def components_folder(model: TrainedModel) -> S3Uri:

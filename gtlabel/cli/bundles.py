@@ -116,8 +116,8 @@ def check_core(connect: Callable[[], Aws], thing: str) -> None:
     except greengrass.exceptions.ResourceNotFoundException:
         say("the system that a DeepLens was sold with cannot be one; leave --core out for a bundle to copy")
         raise DeviceNotFoundError(thing) from None
-    say(f"{thing} is a {found['runtime']} core on {found['platform']} {found['architecture']}")
-    say(f"note: {PRESETS['deeplens'].note.rpartition('; ')[2]}")
+    say(f"{thing} runs {found['runtime']} on {found['platform']} {found['architecture']}")
+    say(f"note: {PRESETS['deeplens'].note}")
 
 
 def asked_packing(target: TargetName, wheels: str | None, settings: Mapping[str, str]) -> Packing:

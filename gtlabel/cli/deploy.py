@@ -16,7 +16,6 @@ from gtlabel.cli.output import Format, say
 
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
-    from gtlabel.edge.presets import TargetName
 
 _START = "start"
 
@@ -201,12 +200,12 @@ def start(
     from gtlabel.training.model import read_classes
 
     pace = parse_rollout(rollout, abort_after=abort_after, device_timeout=device_timeout)
-    kind: TargetName = "bundle" if core is None else "deeplens"
-    packing = bundles.asked_packing(kind, wheels, {})
+    # A core has a newer system than the one that a DeepLens was sold with, and any of several Pythons.
+    packing = bundles.asked_packing("bundle", wheels, {})
     if core is not None:
         bundles.check_core(clients, core)
         if not configuration.keys() & {"camera", "cameraCommand", "folder"}:
-            configuration["camera"] = PRESETS[kind].camera
+            configuration["camera"] = PRESETS["deeplens"].camera
     aws = clients()
     trained = delivery.fetch_model(
         aws,

@@ -49,12 +49,17 @@ PRESETS: dict[TargetName, Preset] = {
         platform="linux-x86_64:3.11",
         note=(
             "the AWS DeepLens service ended on 2024-01-31, and nothing can be sent to a camera through it; "
-            "this is a bundle to copy to the hardware, and it was not verified on a physical unit"
+            "this puts a model on the hardware, and was not verified on a physical unit"
         ),
         # The service took no names without it; now it is a habit.
         prefix="deeplens-",
     ),
 }
+
+
+def with_prefix(name: str, preset: Preset) -> str:
+    """A name that begins as the preset wants it, and not twice."""
+    return name if name.startswith(preset.prefix) else preset.prefix + name
 
 
 def arguments(settings: Mapping[str, str]) -> list[str]:
