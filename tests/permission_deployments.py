@@ -12,9 +12,9 @@ from gtlabel.aws import Aws
 from gtlabel.edge.follow import not_good
 from gtlabel.edge.grants import artifact_statement, missing_grants
 from gtlabel.edge.history import history, latest
-from gtlabel.edge.plan import current, plan_return, with_configuration
+from gtlabel.edge.plan import plan_return, with_configuration
 from gtlabel.edge.revisions import revisions
-from gtlabel.edge.status import Verdict, our_component, read_status, worst
+from gtlabel.edge.status import Verdict, our_components, read_status, worst
 from gtlabel.edge.targets import find_target, target_arn
 from gtlabel.edge.undo import carry_out, find_revision
 from gtlabel.uris import S3Uri
@@ -47,9 +47,9 @@ def rollback(stage: Stage, aws: Aws) -> None:
     find_target(aws.greengrass, aws.iot, f"thinggroup/{GROUP}")
     target = find_target(aws.greengrass, aws.iot, THING)
     arn = target_arn(aws.greengrass, target)
-    name = our_component(aws.greengrass, current(aws.greengrass, arn)[0], target)
-    revision = find_revision(aws.greengrass, target, arn, name)
-    plan = with_configuration(aws.greengrass, plan_return(aws.greengrass, arn, name, revision))
+    assert NAME in our_components(aws.greengrass)
+    revision = find_revision(aws.greengrass, target, arn, NAME)
+    plan = with_configuration(aws.greengrass, plan_return(aws.greengrass, arn, NAME, revision))
     assert [change.name for change in plan.configuration] == ["top"]
     with camera(stage.address.url):
         made, devices = carry_out(

@@ -15,6 +15,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from permission_deployments import allow_devices
 from permission_matrix import (
     ACTS,
     BINS,
@@ -36,11 +37,12 @@ from gtlabel.aws import Aws
 from gtlabel.cli.failures import explain
 from gtlabel.datasets.certificate import verify
 from gtlabel.datasets.lock import LOCK
+from gtlabel.edge.grants import artifact_statement, missing_grants
 from gtlabel.emulator.child import Address
-from gtlabel.errors import StorageDeniedError
+from gtlabel.errors import EdgeError, StorageDeniedError
 from gtlabel.journey import consolidate_jobs
 from gtlabel.policies import COMMANDS, actions, policy_for
-from gtlabel.storage import copy, exists, read
+from gtlabel.storage import copy, exists, read, write
 from gtlabel.uris import S3Uri
 
 ALL = [(command, action) for command in COMMANDS for action in actions(policy_for(command, VALUES))]
@@ -100,6 +102,47 @@ def test_who_may_not_move_pictures_may_not_delete_them_either(account: Stage) ->
     # It is a whole dataset all the same, and who may delete ends what was begun.
     assert verify(account.user.s3, into) == []
     assert exists(account.admin.s3, PHOTOS / "0.jpg")
+
+
+# The role of the devices.
+
+
+def test_devices_fetch_our_artifacts_with_their_role_and_nothing_else(account: Stage) -> None:
+    ours, theirs = BINS / "components/deeplens-bins/1.0.0/b.zip", BINS / "components/their.logger/1.0.0/b.zip"
+    for uri in (ours, theirs):
+        write(account.admin.s3, uri, b"a bundle")
+    account.allow(policy_for("device-role", {**VALUES, "component": "deeplens-bins"}))
+    assert read(account.user.s3, ours) == b"a bundle"
+    for uri in (theirs, PHOTOS / "0.jpg", BINS / "dataset.json"):
+        with pytest.raises(StorageDeniedError, match="s3:GetObject"):
+            read(account.user.s3, uri)
+    with pytest.raises(StorageDeniedError, match="s3:PutObject"):
+        write(account.user.s3, ours, b"another")
+
+
+def test_it_is_said_what_the_role_of_the_devices_lacks(account: Stage) -> None:
+    artifact = BINS / "components/deeplens-bins/1.0.0/1234/bundle.zip"
+    statement = artifact_statement(BINS / "components/deeplens-bins/")
+    iam = account.admin.iam
+
+    def said() -> list[str]:
+        return missing_grants(iam, "cameras", artifact, statement)
+
+    allow_devices(account, {"Statement": []})
+    assert said() == [f"cameras lacks s3:GetObject on {artifact.folder}; add the statement to it"]
+    # What is printed is enough, and so is the policy that is shipped.
+    allow_devices(account, {"Version": "2012-10-17", "Statement": [statement]})
+    assert said() == []
+    allow_devices(account, policy_for("device-role", VALUES))
+    assert said() == []
+    deny = {**statement, "Effect": "Deny", "Sid": "No"}
+    allow_devices(account, {"Version": "2012-10-17", "Statement": [statement, deny]})
+    assert "denies s3:GetObject" in said()[0]
+    trust = policy_for("sagemaker-trust", VALUES)
+    iam.update_assume_role_policy(RoleName="cameras", PolicyDocument=json.dumps(trust))
+    assert "does not trust credentials.iot.amazonaws.com" in said()[0]
+    with pytest.raises(EdgeError, match="there is no role 'nobodys'"):
+        missing_grants(iam, "nobodys", artifact, statement)
 
 
 # The command line, as the user.

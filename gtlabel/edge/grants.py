@@ -70,7 +70,8 @@ def missing_grants(iam: IAMClient, role: str, artifact: S3Uri, statement: dict[s
     )["EvaluationResults"][0]
     decision = outcome["EvalDecision"]
     if decision == "explicitDeny":
-        by = ", ".join(sorted({match["SourcePolicyId"] for match in outcome.get("MatchedStatements", [])}))
+        matched = outcome.get("MatchedStatements", [])
+        by = ", ".join(sorted({match["SourcePolicyId"] for match in matched if "SourcePolicyId" in match}))
         problems.append(
             f"a policy of {name} denies s3:GetObject on {artifact}{f' ({by})' if by else ''}; "
             "no other statement can allow it"
