@@ -123,7 +123,7 @@ def test_both_models_of_a_bundle_prove_themselves_and_either_can_be_chosen(tmp_p
     eight.doc_string = "with 8 bits"
     bundle = color_bundle(tmp_path / "bundle.zip", int8=eight.SerializeToString(), use="int8")
     extract(bundle.path, tmp_path / "bundle")
-    models = {name: model.sha256 for name, model in bundle.manifest.models.items()}
+    models: dict[str, str] = {name: model.sha256 for name, model in bundle.manifest.models.items()}
     passed = run(tmp_path / "bundle", "--selftest")
     assert json.loads(passed.stdout)["models"] == ["fp32", "int8"]
     image = tmp_path / "bundle" / "selftest" / "red.jpg"

@@ -200,7 +200,9 @@ class Camera:
             problems.append(f"{way.name}: {problem}")
         if not self._away:
             self._away = True
-            self._tell(f"no camera gives pictures ({'; '.join(problems)}); it is tried until one does")
+            # A device of /dev is tried in two ways, which may fail alike.
+            reasons = "; ".join(dict.fromkeys(problems))
+            self._tell(f"no camera gives pictures ({reasons}); it is tried until one does")
         return False
 
     def _pump(self, way: Way, stream: Stream) -> None:

@@ -12,6 +12,11 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import sys
 from pathlib import Path
 
+# Not everything that starts this has read what the bundle needs.
+if sys.version_info < (3, 11):  # noqa: UP036
+    sys.stderr.write("run.py: this needs Python 3.11 or newer, and here is " + sys.version.split()[0] + "\n")
+    sys.exit(5)
+
 if __name__ == "__main__":
     folder = Path(__file__).resolve().parent
     # Python may have been told not to look beside the script, and an installed gtlabel is another version.

@@ -7,6 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+# How long what was abandoned may take to notice.
+_ABANDON_SECONDS = 1.0
+
 
 class RefusedError(Exception):
     """The other side will never take this; trying again would change nothing."""
@@ -75,7 +78,7 @@ class Outbox:
             self._changed.notify()
         self._thread.join(seconds)
         self._carrier.abandon()
-        self._thread.join(seconds)
+        self._thread.join(_ABANDON_SECONDS)
         self._carrier.close()
         with self._changed:
             return self._lost + len(self._waiting) + self._in_hand

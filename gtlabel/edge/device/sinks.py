@@ -7,6 +7,7 @@ import json
 import os
 import select
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -94,10 +95,13 @@ class Sinks:
         if options.mqtt:
             from gtlabel.edge.device.mqtt import MqttCarrier
 
+            # Rights at AWS IoT are often tied to the thing's name as the client's. On a core the nucleus has
+            # it, and two of one name would throw each other out for ever.
+            suffix = "-gtlabel" if os.environ.get(IPC_SOCKET) else ""
             carrier = MqttCarrier(
                 options.mqtt,
                 options.topic,
-                client_id=options.thing or "",
+                client_id=f"{options.thing}{suffix}" if options.thing else "",
                 ca=options.ca,
                 cert=options.cert,
                 key=options.key,
@@ -124,8 +128,9 @@ class Sinks:
     def close(self) -> int:
         """Deliver what waits, for some seconds; return how many results somebody did not get."""
         missing = 0
+        deadline = time.monotonic() + _FLUSH_SECONDS
         for outbox in self._outboxes:
-            undelivered = outbox.close(_FLUSH_SECONDS)
+            undelivered = outbox.close(max(0.0, deadline - time.monotonic()))
             if undelivered:
                 self._tell(f"{undelivered} results did not reach {outbox.name}")
             missing += undelivered
