@@ -149,6 +149,13 @@ def test_an_installation_that_is_killed_leaves_what_ran_and_is_swept_up_by_the_n
     assert not list(device.glob(".bins-*.partial"))
 
 
+def test_a_version_that_broke_on_the_disk_is_made_again(bundles: list[Path], device: Path) -> None:
+    (device / "current/model.onnx").write_bytes(b"")
+    assert installed(bundles[0], "--to", device)["packages"] == "interpreter"
+    assert answer(device / "current") == "Red"
+    assert not list(device.glob(".*partial"))
+
+
 def test_a_damaged_bundle_is_told_before_anything_is_made(bundles: list[Path], tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     shutil.copytree(bundles[0], damaged)

@@ -112,23 +112,34 @@ def _install(folder: Path, to: Path) -> dict[str, Any]:
     target = to / version
     partial = to / f".{version}{_PARTIAL}"
     _sweep(to)
-    if target.is_dir():
-        done = {"packages": "kept", "selftest": _self_test(target, target / "venv")}
-    else:
+    done = _kept(target)
+    if done is None:
         try:
             _copy(folder, partial)
             packages = _packages(folder, partial / "venv")
             done = {"packages": packages, "selftest": _self_test(partial, partial / "venv")}
             # What is renamed before it is on the disk may be empty after a power cut.
             os.sync()
+            if target.is_dir():
+                target.rename(to / f".{version}.broken{_PARTIAL}")
             partial.rename(target)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            _sweep(to)
     before = _pointed(to / _CURRENT)
     if before not in (None, version):
         _point(to / _PREVIOUS, str(before))
     _point(to / _CURRENT, version)
     return {**_named(target), **done, "previous": _pointed(to / _PREVIOUS), "removed": _prune(to)}
+
+
+def _kept(target: Path) -> dict[str, Any] | None:
+    """What to tell of a version that is there already; None where there is none, or it broke since."""
+    if not target.is_dir():
+        return None
+    try:
+        return {"packages": "kept", "selftest": _self_test(target, target / "venv")}
+    except (RunError, FileNotFoundError):
+        return None
 
 
 def _roll_back(to: Path) -> dict[str, Any]:
@@ -177,7 +188,7 @@ def _packages(folder: Path, venv: Path) -> str:
     here = f"{_system()}:{sys.version_info.major}.{sys.version_info.minor}"
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     if here in manifest["runtime"].get("wheels", ()):
-        _pip(folder, venv, from_wheels=True)
+        _pip(folder, venv)
         return "wheels"
     packages = [path for path in site.getsitepackages() if Path(path).is_dir()]
     if all(importlib.machinery.PathFinder.find_spec(name, packages) for name in _NEEDED):
@@ -185,14 +196,20 @@ def _packages(folder: Path, venv: Path) -> str:
         (library,) = (venv / "lib").glob("python3*/site-packages")
         (library / "interpreter.pth").write_text("".join(f"{path}\n" for path in packages))
         return "interpreter"
-    _pip(folder, venv, from_wheels=False, here=here)
+    _pip(folder, venv, here)
     return "index"
 
 
-def _pip(folder: Path, venv: Path, *, from_wheels: bool, here: str = "") -> None:
-    """Install the requirements, each compared with its digest."""
+def _pip(folder: Path, venv: Path, here: str = "") -> None:
+    """Install the requirements, each compared with its digest.
+
+    Args:
+        folder: the bundle.
+        venv: the environment.
+        here: this machine, where they are to come from the index; empty for the bundle's wheels.
+    """
     python = str(venv / "bin" / "python")
-    if from_wheels:
+    if not here:
         (installer,) = (folder / "wheels").glob("pip-*.whl")
         # pip runs from within its own wheel, so a Python without ensurepip will do.
         command = [python, f"{installer}/pip", "--isolated", "install", "--no-index"]
@@ -205,6 +222,7 @@ def _pip(folder: Path, venv: Path, *, from_wheels: bool, here: str = "") -> None
                 MISSING_PACKAGE,
             )
         command = [sys.executable, "-m", "pip", "--python", python, "install", "--only-binary=:all:"]
+        command += ["--retries", "2"]
     command += ["--quiet", "--no-input", "--no-deps", "--require-hashes", "--no-cache-dir"]
     # The self-test compiles the modules that are used, a tenth of all that there are.
     command += ["--no-compile", "--disable-pip-version-check", "--no-warn-script-location"]
@@ -213,16 +231,26 @@ def _pip(folder: Path, venv: Path, *, from_wheels: bool, here: str = "") -> None
     if done.returncode:
         if "No space left" in done.stderr:
             raise OSError(errno.ENOSPC, "No space left on device")
-        told = "the wheels in the bundle" if from_wheels else "the package index"
-        raise RunError(_reason(done.stderr, told), MISSING_PACKAGE)
+        raise RunError(_reason(done.stderr, here), MISSING_PACKAGE)
 
 
-def _reason(said: str, source: str) -> str:
-    """The one thing in what pip said that matters."""
+def _reason(said: str, here: str) -> str:
+    """The one thing in what pip said that matters.
+
+    Args:
+        said: what it said.
+        here: this machine, where the packages were to come from the index; empty where from wheels.
+    """
+    source = "the package index" if here else "the wheels in the bundle"
     if "DO NOT MATCH" in said:
         return f"one of {source} is not the file that was locked; copy the bundle again"
+    if here and ("onnection" in said or "name resolution" in said):
+        return (
+            f"{source} does not answer, and the bundle has no wheels for {here}; "
+            f"go online, or build it again with --wheels {here}"
+        )
     if "No matching distribution" in said:
-        return f"{source} has nothing for this machine; see README for which systems the packages are made"
+        return f"{source} has nothing for this machine; README says which systems the packages are made for"
     errors = [line for line in said.splitlines() if line.startswith("ERROR:")]
     reason = (errors or said.splitlines() or ["pip said nothing"])[0].removeprefix("ERROR: ")
     return f"the packages cannot be installed from {source}: {reason}"
