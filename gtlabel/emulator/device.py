@@ -98,12 +98,14 @@ def run_device(
 
     Raises:
         EmulatorNotReadyError: if the emulator stays away for longer than that.
-        EdgeError: if another device runs on that disk.
+        EdgeError: if another device runs on that disk, or there is no such runtime or broker.
     """
     # Nobody but a running device pays for asyncio.
     from gtlabel.emulator.ipc import serve
     from gtlabel.emulator.uplink import Uplink
 
+    if runtime not in RUNTIMES:
+        raise EdgeError(f"there is no nucleus {runtime!r}; it is one of {', '.join(RUNTIMES)}")
     stop = stop or threading.Event()
     api = api or http_api(aws)
     with ExitStack() as stack:

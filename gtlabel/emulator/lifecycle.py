@@ -5,6 +5,7 @@ Steps, times and variables after `contract/deployment.md` section 3.2.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -28,9 +29,12 @@ from gtlabel.emulator.recipes import (
     steps_of,
 )
 from gtlabel.emulator.runwith import read_run_with
+from gtlabel.errors import GtlabelError
 
 if TYPE_CHECKING:
     from gtlabel.emulator.ipc import Ipc
+
+_log = logging.getLogger(__name__)
 
 CLASSIC, LITE = "aws_nucleus_classic", "aws_nucleus_lite"
 _STEPS = ("bootstrap", "install", "run", "startup", "shutdown", "recover")
@@ -154,16 +158,18 @@ class Nucleus:
             component.state = "RUNNING" if component.started else "FINISHED"
 
     def ask(self, component: Component) -> None:
-        """Ask a component's program to end, without waiting for it."""
-        if component.program is not None:
+        """Ask a component's program to end, without waiting for it, unless its `shutdown` is to do that."""
+        if component.program is not None and self._shutdown_of(component) is None:
             component.program.ask()
 
     def end(self, component: Component) -> None:
         """End all that a component runs."""
-        runs = component.program is not None or component.started is not None
-        if runs and self.classic and component.state == "RUNNING":
-            # Lite has no such step: it ends programs by the signal alone.
-            self._shut_down(component)
+        shutdown = self._shutdown_of(component)
+        if shutdown is not None:
+            child = Child(shutdown[0])
+            if child.wait(shutdown[1]) is None:
+                child.end(2.0)
+            child.clear()
         if component.program is not None:
             component.program.stop()
             component.state = component.program.state
@@ -221,14 +227,17 @@ class Nucleus:
         if self.classic and (child := self._to_end(component, "recover")):
             child.clear()
 
-    def _shut_down(self, component: Component) -> None:
-        launch = self._launch(component, "shutdown")
-        if launch is None:
-            return
-        child = Child(launch[0])
-        if child.wait(launch[1]) is None:
-            child.end(2.0)
-        child.clear()
+    def _shutdown_of(self, component: Component) -> tuple[Launch, float] | None:
+        """The `shutdown` of a component that runs; lite has no such step and ends programs by the signal."""
+        runs = component.program is not None or component.started is not None
+        if not (runs and self.classic and component.state == "RUNNING"):
+            return None
+        try:
+            return self._launch(component, "shutdown")
+        except (GtlabelError, OSError) as error:
+            # It was fine when the component was deployed; what runs must end all the same.
+            _log.warning("%s is ended without its shutdown: %s", component.name, error)
+            return None
 
     def _launch(self, component: Component, step: str) -> tuple[Launch, float] | None:
         """A step as it is run, and its time-out in seconds."""
