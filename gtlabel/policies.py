@@ -38,6 +38,7 @@ COMMANDS = (
     "deploy-status",  # and list
     "deploy-rollback",  # and remove
     "deploy-role",  # besides, with --device-role; its role is that of the devices
+    "edge",  # prefix is where frames come to, and where they are if cameras were copied to S3
 )
 ROLES = {
     "labeling-role": "what the role of labeling jobs may do",

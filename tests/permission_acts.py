@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 import urllib.request
 from contextlib import suppress
 from functools import cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from gtlabel.aws import Aws
+from gtlabel.edge.collect import bring_frames, plan_frames
+from gtlabel.edge.device.frames import UnsureFrames
 from gtlabel.errors import SettingsError
 from gtlabel.labeling.jobs import describe_labeling_job, wait_for_labeling_job
 from gtlabel.labeling.lifecycle import plan_chain, start_successor
@@ -30,6 +36,7 @@ from gtlabel.labeling.streaming import (
 )
 from gtlabel.labeling.throughput import activity, people, read_responses
 from gtlabel.labeling.workforce import TeamRequest, create_team, describe_team, list_teams, plan_team
+from gtlabel.storage import list_objects
 from gtlabel.templates import read_template
 from gtlabel.uris import S3Uri
 
@@ -194,3 +201,22 @@ def _take_workforce(admin: Aws) -> None:
         admin.sagemaker.delete_workteam(WorkteamName=found["WorkteamName"])
     for force in admin.sagemaker.list_workforces()["Workforces"]:
         admin.sagemaker.delete_workforce(WorkforceName=force["WorkforceName"])
+
+
+def frames(stage: Stage, aws: Aws) -> None:
+    """`gtlabel edge collect` of a camera's folder, beside a dataset."""
+    number = next(stage.numbers)
+    into = S3Uri(f"s3://trash-photos/trash/unsure-{number}/")
+    buffer = io.BytesIO()
+    Image.frombytes("RGB", (4, 4), sha256(str(number).encode()).digest() + bytes(16)).save(buffer, "PNG")
+    camera = UnsureFrames(stage.folder / f"camera-{number}")
+    assert camera.consider(buffer.getvalue(), [0.5, 0.5], {"thing": "kitchen-camera"})
+    try:
+        plan = plan_frames(
+            aws.s3, [stage.folder / f"camera-{number}"], into, known=[S3Uri("s3://trash-photos/bins/")]
+        )
+        assert len(bring_frames(aws.s3, plan).frames) == 1
+    finally:
+        # Other acts count what lies there.
+        for stored in list_objects(stage.admin.s3, into):
+            stage.admin.s3.delete_object(Bucket=into.bucket, Key=stored.uri.key)

@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import boto3
-from permission_acts import FAR, estimate, members, notify, relabel, stack, stream, team, workers
+from permission_acts import FAR, estimate, frames, members, notify, relabel, stack, stream, team, workers
 from permission_deployments import role, rollback, status
 from PIL import Image
 
@@ -268,6 +268,7 @@ ACTS: dict[str, Sequence[Act]] = {
     "deploy-status": [status],
     "deploy-rollback": [rollback],
     "deploy-role": [role],
+    "edge": [frames],
 }
 # Actions that the command does without here: only AWS asks for them, or nothing but tidiness does.
 ELSEWHERE = {

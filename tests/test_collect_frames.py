@@ -352,7 +352,11 @@ class TestComingBack:
         write(s3, S3Uri("s3://trash-photos/elsewhere/2.png"), jpeg(scene(2), "PNG"))
         named = b'{"source-ref": "s3://trash-photos/%s"}\n'
         write(s3, bins / "train.manifest", named % b"elsewhere/2.png" + named % b"gone.jpg")
+        write(s3, bins / "certificate.jsonl", b'{"sha256": "not a manifest"}\n')
         kitchen, _ = two_cameras(tmp_path)
+        listed = S3Uri("s3://trash-photos/list.jsonl")
+        write(s3, listed, named % b"elsewhere/2.png")
+        assert len(plan_frames(s3, [kitchen], UNSURE, known=[listed]).copies) == 1
         plan, brought = collect(s3, kitchen, known=[bins])
         assert len(brought.frames) == 2
         assert {copy.of for copy in plan.copies} == {

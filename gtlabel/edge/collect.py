@@ -46,7 +46,6 @@ COLUMN = "gtlabel-frame"
 
 By = Literal["margin", "entropy"]
 
-_MANIFESTS = (".manifest", ".jsonl")
 _WORKERS = 16
 
 
@@ -286,7 +285,8 @@ def _known_looks(
                 listed.update(
                     (uri.folder / name, look) for name, look in _brought_before(s3, uri.folder).items()
                 )
-            elif uri.key.endswith(_MANIFESTS):
+            # A dataset has other lists of lines beside its manifests.
+            elif uri.key.endswith(".manifest") or uri == address:
                 pictures.update(dict.fromkeys(sorted(known_images(s3, [uri]))))
             elif uri.key.lower().endswith(EXTENSIONS):
                 pictures[uri] = None
