@@ -54,8 +54,8 @@ def test_the_program_takes_what_the_recipe_calls_it_with(bundle: Bundle) -> None
     def called(**values: str) -> Options:
         # A nucleus puts the values in, a shell takes the line apart.
         words = shlex.split(fill(script, places, {**settings, **values}))
-        assert words[4] == "/a b/bundle/run.py"
-        return parse(words[5:])
+        assert words[3] == "/a b/bundle/run.py"
+        return parse(words[4:])
 
     plain = called()
     assert (plain.folder, plain.watch, plain.top, plain.thing) == (Path("images"), True, 3, "porch")

@@ -83,7 +83,8 @@ def look(
     if status not in GOOD_ENDS:
         return found
     if version is None:
-        return replace(found, good=not installed)
+        # What is still there then, another deployment to the device asks for.
+        return replace(found, good=True)
     if installed != version:
         return found
     if state == "BROKEN":

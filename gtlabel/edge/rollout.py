@@ -27,7 +27,7 @@ class Rollout:
         per_minute: how many devices are told in a minute; in the first, where it grows.
         factor: what that is multiplied by whenever as many have succeeded; None leaves it as it is.
         most: how many are told in a minute at most, where it grows.
-        abort_after: the share of devices, in percent, that must fail for the rest to be spared.
+        abort_after: the share, in percent, of those done that must fail for the rest to be spared.
         device_timeout: minutes that a device may take from when it began.
     """
 
