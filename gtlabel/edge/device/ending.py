@@ -78,5 +78,8 @@ class Stop:
         def utter(_signal: int, _frame: FrameType | None) -> None:
             self.ask()
 
+        # Python calls the handler between two instructions; a signal that comes right before a wait begins
+        # would be heard only after it. This byte is written at once.
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, utter)
         signal.signal(signal.SIGINT, utter)
