@@ -23,7 +23,7 @@ _SHOWN = 3
 app = typer.Typer(
     no_args_is_help=True,
     help="Bring back what devices keep for people to look at.",
-    epilog="Example: gtlabel edge collect /media/card --into s3://my-bucket/unsure/ --most 100",
+    epilog="Example: gtlabel edge collect /media/card --into s3://mine/unsure/",
 )
 
 
@@ -44,7 +44,7 @@ def collect(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="Devices' folders, SD cards, or prefixes in S3 that such folders were copied to.",
         ),
     ],
@@ -79,10 +79,15 @@ def collect(
     --set unsure=FOLDER. Frames of several cameras compete, and near copies
     are passed over. The same command run again brings nothing twice.
 
-    Example: gtlabel edge collect camera-1/ camera-2/ --into s3://my-bucket/unsure/ --most 100
+    Example: gtlabel edge collect camera-1/ camera-2/ --into s3://mine/unsure/
     """
-    from gtlabel.edge.collect import bring_frames, next_command, plan_frames
+    from gtlabel.errors import MissingExtraError
     from gtlabel.uris import S3Uri
+
+    try:
+        from gtlabel.edge.collect import bring_frames, next_command, plan_frames
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("comparing what pictures show", "edge") from error
 
     _, aws = connect(profile, region, endpoint_url)
     target = S3Uri(f"{into.rstrip('/')}/")
