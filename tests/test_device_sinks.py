@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from broker_parts import Broker, mosquitto
 from camera_parts import Told
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtlabel.edge.device import arguments
@@ -29,6 +29,7 @@ TOPIC = "gtlabel/camera/infer"
 PASSWORD = "correct horse"
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(0, 5), st.lists(st.sampled_from("abc"), min_size=1))
 def test_a_settled_value_was_frequent_enough_and_stays_until_another_one_is(
     needed: int, more: int, seen: list[str]
@@ -42,6 +43,7 @@ def test_a_settled_value_was_frequent_enough_and_stays_until_another_one_is(
         before = settled
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5), st.lists(st.sampled_from("abc")), st.sampled_from("abc"))
 def test_what_is_seen_without_a_break_settles_after_so_many_pictures(
     needed: int, before: list[str], value: str

@@ -254,7 +254,15 @@ def _yes(text: str) -> bool:
 
 
 def _cameras(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    cameras = tuple(part.strip() for part in text.split(",") if part.strip())
+    for camera in cameras:
+        scheme, found, _ = camera.partition("://")
+        if found and scheme not in ("http", "https"):
+            # It is not repeated: it may hold a password.
+            raise argparse.ArgumentTypeError(
+                f"{scheme}:// is not read; have a program read it that writes MJPEG, with --camera-command"
+            )
+    return cameras
 
 
 def _command(text: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import signal
 import stat
@@ -19,6 +20,7 @@ from gtlabel.edge.device.ending import Stop
 
 _CHUNK = 1 << 16
 _END_SECONDS = 2.0
+_LOGIN = re.compile(r"//[^/\s]*@")
 
 
 class Stream(Protocol):
@@ -161,7 +163,9 @@ class ProgramStream:
             self._listen()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_SECONDS)
-        lines = self._said.decode("utf-8", "replace").strip().splitlines()
+        # Programs repeat the address that they were given, with the password in it.
+        said = _LOGIN.sub("//", self._said.decode("utf-8", "replace"))
+        lines = said.strip().splitlines()
         last = f": {lines[-1][:300]}" if lines else ""
         return OSError(errno.EIO, f"it ended with code {self._process.returncode}{last}")
 
