@@ -339,7 +339,7 @@ def test_an_empty_argument_counts_as_not_given(monkeypatch: pytest.MonkeyPatch) 
         ("--folder x --ca nowhere.pem", "there is no file nowhere.pem"),
         ("--folder x --cert run.py", "there is no file run.py"),
         ("--camera-command 'unclosed", "this is no command"),
-        ("--camera -,rtsp://owner:hunter2@camera/1", "rtsp:// is not read; have a program read it"),
+        ("--camera /dev/video0,rtsp://owner:hunter2@camera/1", "rtsp:// is not read; have a program read it"),
     ],
 )
 def test_wrong_arguments_are_told_without_repeating_a_password(
