@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,15 +17,19 @@ from device_parts import eventually, gone
 from edge_parts import other_recipe, to_json
 
 from gtlabel.aws import Aws
+from gtlabel.emulator.api import Context
 from gtlabel.emulator.child import Address
-from gtlabel.emulator.detached import stop
+from gtlabel.emulator.child import stop as end
+from gtlabel.emulator.detached import runs, stop
+from gtlabel.emulator.environment import environ, session
+from gtlabel.emulator.state import running_emulators
 from gtlabel.errors import EdgeError
 
 GTLABEL = [sys.executable, "-m", "gtlabel"]
 DEVICES = ("front", "back")
 
 
-def command(where: Address, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+def command(where: Address, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `gtlabel local …` at an emulator."""
     run = subprocess.run(
         [*GTLABEL, "local", *arguments],
@@ -34,32 +38,42 @@ def command(where: Address, *arguments: str, code: int = 0) -> subprocess.Comple
         text=True,
         timeout=120,
     )
-    assert run.returncode == code, run.stderr
+    assert run.returncode == 0, run.stderr
     return run
 
 
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
-    """An emulator that may be ended, with two devices in one thing group that were left running with it."""
+    """An emulator that may be ended."""
     state = tmp_path_factory.mktemp("emulator") / "state"
     up = [*GTLABEL, "local", "up", "--port", "0", "--no-portal", "--detach", "--state", str(state)]
     url = subprocess.run(up, capture_output=True, text=True, check=True, timeout=120).stdout.strip()
-    run = subprocess.run(
-        [*GTLABEL, "local", "env", "--state", str(state), "--output", "json"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    address = Address(url, json.loads(run.stdout))
-    yield address
-    subprocess.run([*GTLABEL, "local", "down", "--state", str(state)], capture_output=True, timeout=120)
+    yield Address(url, environ(url, Context()))
+    for emulator in running_emulators():
+        if emulator.url == url:
+            end(emulator)
 
 
 def printed(root: Path) -> str:
     with suppress(FileNotFoundError):
         return (root / "work" / "app" / "stdout.log").read_text()
     return ""
+
+
+def test_a_device_ends_at_ctrl_c(own_server: Address, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*GTLABEL, "local", "device", "hand", "--root", str(tmp_path / "hand")],
+        env={**os.environ, **own_server.environ},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "the device hand waits for deployments; it stops at Ctrl-C\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert process.stderr.read() == ""
+    assert not runs(tmp_path / "hand")
 
 
 def test_two_devices_of_a_group_are_left_running_read_and_ended(own_server: Address, tmp_path: Path) -> None:
@@ -72,7 +86,7 @@ def test_two_devices_of_a_group_are_left_running_read_and_ended(own_server: Addr
             ).stderr
             pids[name] = int(re.findall(r"runs as process (\d+);", started)[0])
             assert f"gtlabel local device {name} --root {root} --stop" in " ".join(started.split())
-        aws = Aws(endpoint_url=own_server.url, session=session(own_server))
+        aws = Aws(session("us-east-1"), own_server.url)
         members = aws.iot.list_things_in_thing_group(thingGroupName="cameras")["things"]
         assert sorted(members) == sorted(DEVICES)
 
@@ -88,8 +102,8 @@ def test_two_devices_of_a_group_are_left_running_read_and_ended(own_server: Addr
         command(own_server, "device", "front", *front, "--stop")
         assert gone(pids["front"])
         assert gone(programs["front"])
-        again = command(own_server, "device", "front", *front, "--stop", code=1)
-        assert "no device runs on" in again.stderr
+        with pytest.raises(EdgeError, match="no device runs on"):
+            stop(roots["front"])
         assert not gone(programs["back"])
 
         command(own_server, "down")
@@ -99,16 +113,6 @@ def test_two_devices_of_a_group_are_left_running_read_and_ended(own_server: Addr
         for root in roots.values():
             with suppress(EdgeError):
                 stop(root)
-
-
-def session(where: Address) -> Any:
-    import boto3
-
-    return boto3.Session(
-        where.environ["AWS_ACCESS_KEY_ID"],
-        where.environ["AWS_SECRET_ACCESS_KEY"],
-        region_name=where.environ["AWS_DEFAULT_REGION"],
-    )
 
 
 def to_the_group(aws: Aws, recipe: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,19 +84,12 @@ class Installation:
             except _FAILURES as error:
                 component.state, component.details = "BROKEN", in_words(error)
 
-    def apply(
-        self,
-        wanted: Mapping[str, Mapping[str, Any]],
-        *,
-        rollback: bool,
-        on_change: Callable[[], None] = lambda: None,
-    ) -> Ended:
+    def apply(self, wanted: Mapping[str, Mapping[str, Any]], *, rollback: bool) -> Ended:
         """Bring the device to what a deployment wants; nothing is stopped before all is fetched.
 
         Args:
             wanted: version, recipe, configuration update and `runWith` of each component, by name.
             rollback: whether the deployment asks to bring back what was there if it fails.
-            on_change: called when components have changed what they are doing.
 
         Raises:
             Interrupted: if the device goes down meanwhile.
@@ -109,14 +102,14 @@ class Installation:
             return Ended("FAILED", in_words(error), NO_STATE_CHANGE)
         before = dict(self.components)
         try:
-            self._switch({component.name: component for component in coming}, on_change)
+            self._switch({component.name: component for component in coming})
             self._nucleus.disk.save([item.row for item in self.components.values()])
         except _FAILURES as error:
             self._unless_interrupted(error)
             reason = in_words(error)
             _log.error("the deployment failed: %s", reason)
             if rollback and self._nucleus.classic:
-                return self._bring_back(before, reason, on_change)
+                return self._bring_back(before, reason)
             self._keep_broken()
             return Ended("FAILED", reason, NOT_REQUESTED)
         self._sweep()
@@ -177,7 +170,7 @@ class Installation:
                 if self._nucleus.stop.wait(self._poll) or time.monotonic() >= deadline:
                     raise EdgeError(f"{away}; the device tried for {self._patience:g} s") from away
 
-    def _switch(self, wanted: Mapping[str, Component], on_change: Callable[[], None]) -> None:
+    def _switch(self, wanted: Mapping[str, Component]) -> None:
         """Stop what is not wanted, start what is, and wait until it is believed."""
         for name in set(self.components) - set(wanted):
             self._nucleus.remove(self.components[name])
@@ -192,13 +185,11 @@ class Installation:
             self.components[component.name] = component
             try:
                 self._nucleus.install(component)
-                on_change()
                 self._nucleus.run(component)
             except _FAILURES as error:
                 component.state, component.details = "BROKEN", in_words(error)
                 raise
             started.append(component)
-            on_change()
         self._wait_until_settled(started)
 
     def _wait_until_settled(self, started: list[Component]) -> None:
@@ -213,15 +204,13 @@ class Installation:
             if self._nucleus.stop.wait(self._poll):
                 raise EdgeError("the deployment was interrupted: the device goes down")
 
-    def _bring_back(
-        self, before: Mapping[str, Component], reason: str, on_change: Callable[[], None]
-    ) -> Ended:
+    def _bring_back(self, before: Mapping[str, Component], reason: str) -> Ended:
         """Have again what was there before a deployment, installed as a nucleus installs it."""
         back = {
             name: item if self.components.get(name) is item else item.fresh() for name, item in before.items()
         }
         try:
-            self._switch(back, on_change)
+            self._switch(back)
         except _FAILURES as error:
             self._unless_interrupted(error)
             self._keep_broken()
