@@ -68,8 +68,12 @@ class Stop:
         while not self._asked:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             found = {descriptor for descriptor, _ in poll.poll(None if left is None else left * 1000)}
+            if self._reader in found:
+                # Other threads may see a signal's byte before its handler has run.
+                self._asked = True
+                return set()
             if found or (left is not None and left <= 0):
-                return found - {self._reader}
+                return found
         return set()
 
     def at_signals(self) -> None:
