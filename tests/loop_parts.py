@@ -1,7 +1,8 @@
 """The loop from a camera back to its next model, for a test and for a benchmark.
 
-A model learns from clear photographs and is deployed; then the light goes: what the camera sees is dark, warm
-and blurred. It keeps what it is unsure of, people label that, and the next model learns from both.
+A model learns from clear photographs and is deployed; then the evenings get longer: half of what the camera
+sees is dark, warm and blurred. It keeps what it is unsure of, people label that, and the next model learns from
+both.
 """
 
 from __future__ import annotations
@@ -72,9 +73,9 @@ class Loop:
         address: where the account is.
         workers: who labels.
         folder: the camera's disk and what it sees.
-        clear: how many photographs of the day there are to begin with.
+        clear: how many photographs there are to begin with, all of them taken by day.
         side: of the network's input, in pixels.
-        seed: chooses which of the photographs are clear; the camera sees the others in the evening.
+        seed: chooses which these are; the camera sees the others, by day and in the evening.
     """
 
     def __init__(
@@ -95,14 +96,14 @@ class Loop:
         names = sorted(photos)
         Random(seed).shuffle(names)
         self._truth: dict[str, str] = {}
-        for name, chosen in (("day", names[:clear]), ("evening", names[clear:])):
+        for name, chosen in (("first", names[:clear]), ("later", names[clear:])):
             (folder / name).mkdir(parents=True)
             for photo in chosen:
-                data = photo.read_bytes() if name == "day" else in_the_evening(photo)
-                # Frames that come back are named after their bytes.
-                file = f"{sha256(data).hexdigest()[:20]}.jpg"
-                (folder / name / file).write_bytes(data)
-                self._truth[file] = photos[photo]
+                for data in (photo.read_bytes(), *([in_the_evening(photo)] if name == "later" else [])):
+                    # Frames that come back are named after their bytes.
+                    file = f"{sha256(data).hexdigest()[:20]}.jpg"
+                    (folder / name / file).write_bytes(data)
+                    self._truth[file] = photos[photo]
         held_out = known("held-out.jsonl")
         (folder / "held-out").mkdir()
         for photo in held_out:
@@ -126,7 +127,7 @@ class Loop:
 
     def label_day(self) -> None:
         """The first labeling job: photographs of the day."""
-        upload_folder(self._aws.s3, self._folder / "day", BUCKET / "day/")
+        upload_folder(self._aws.s3, self._folder / "first", BUCKET / "day/")
         self.label("day", BUCKET / "day/")
 
     def train(self, name: str, *jobs: str) -> TrainedModel:
@@ -148,7 +149,7 @@ class Loop:
 
         Args:
             model: replaces the one before.
-            what: `evening`, or `held-out` for the held-out photographs in the evening.
+            what: `later`, or `held-out` for the held-out photographs in the evening.
             settings: of the component.
         """
         with device_process(self._address, THING, self.disk) as ended:
@@ -182,8 +183,8 @@ class Loop:
         return BUCKET / "unsure/"
 
     def drawn(self, count: int, seed: int) -> S3Uri:
-        """Bring as many frames of the evening, whatever the model said, and tell where they are."""
-        files = sorted((self._folder / "evening").iterdir())
+        """Bring as many of the camera's frames, whatever the model said, and tell where they are."""
+        files = sorted((self._folder / "later").iterdir())
         for file in Random(seed).sample(files, count):
             write(self._aws.s3, BUCKET / "random/" / file.name, file.read_bytes(), "image/jpeg")
         return BUCKET / "random/"

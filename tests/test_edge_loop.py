@@ -24,7 +24,7 @@ def test_the_loop_closes(
     loop = Loop(gtlabel_aws, gtlabel_server, gtlabel_workers, tmp_path, clear=60, side=32)
     loop.label_day()
     first = loop.train("first", "day")
-    loop.see(first, "evening", unsure="unsure", unsureBelow="0.95", unsureBudget="40")
+    loop.see(first, "later", unsure="unsure", unsureBelow="0.95", unsureBudget="40")
     plan = loop.collect()
     assert {frame.said.thing for frame in plan.chosen} == {"kitchen"}
     assert {frame.said.model for frame in plan.chosen} == {sha256(first.onnx).hexdigest()}

@@ -4,12 +4,12 @@ Run: OMP_NUM_THREADS=1 python tests/benchmarks/edge_loop.py [--seeds 5] [--clear
 
 Example: python tests/benchmarks/edge_loop.py --seeds 3 --most 20
 
-A model learns from clear photographs of samples/trash and is deployed to an emulated camera. Then the evening
-comes: the camera sees the other photographs dark, warm and blurred. It keeps what it is unsure of; the least
-sure of that come back, people label them, and another model learns from both. The peer, in the same run,
-spends as many labels on frames of that evening drawn at random. All three are judged by the held-out
-photographs, by day and in the evening. The intervals are 95 % by Student's t over the seeds, which choose the
-photographs of the day and the peer's frames.
+A model learns from clear photographs of samples/trash and is deployed to an emulated camera. Then the
+evenings get longer: the camera sees each of the other photographs twice, once clear and once dark, warm and
+blurred. It keeps what it is unsure of; the least sure of that come back, people label them, and another model
+learns from both. The peer, in the same run, spends as many labels on frames of that camera drawn at random. All
+three are judged by the held-out photographs, by day and in the evening. The intervals are 95 % by Student's t
+over the seeds, which choose the first photographs and the peer's frames.
 
 Exits with 1 if the next model is not better in the evening at 95 %, or worse by day by more than 5 points.
 """
@@ -52,14 +52,14 @@ def one(seed: int, clear: int, most: int, side: int) -> dict[str, Scores]:
         )
         loop.label_day()
         first = loop.train("first", "day")
-        loop.see(first, "evening", unsure="unsure", unsureBelow="1", unsureBudget="1000")
+        loop.see(first, "later", unsure="unsure", unsureBelow="1", unsureBudget="1000")
         plan = loop.collect(most)
         loop.label("unsure", loop.unsure)
         second = loop.train("second", "day", "unsure")
         loop.label("random", loop.drawn(len(plan.chosen), seed))
         third = loop.train("third", "day", "random")
         return {
-            "of the day": loop.scores(first),
+            "the first": loop.scores(first),
             f"and {most} unsure": loop.scores(second),
             f"and {most} at random": loop.scores(third),
         }
@@ -76,8 +76,8 @@ def interval(values: list[float]) -> tuple[float, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--clear", type=int, default=60, help="photographs of the day")
-    parser.add_argument("--most", type=int, default=30, help="frames of the evening that are labeled")
+    parser.add_argument("--clear", type=int, default=60, help="photographs to begin with")
+    parser.add_argument("--most", type=int, default=30, help="frames that are labeled")
     parser.add_argument("--side", type=int, default=64, help="of the network's input, in pixels")
     arguments = parser.parse_args()
     runs = [one(seed, arguments.clear, arguments.most, arguments.side) for seed in range(arguments.seeds)]
