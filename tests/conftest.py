@@ -27,12 +27,14 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # one at the end has one process work and the others wait.
 _LONGEST = (
     "test_demo.py",
+    "test_edge_road.py",
     "test_permissions.py",
     "test_readme.py",
     "test_cli.py",
     "test_faults.py",
     "test_journeys.py",
     "test_ledger.py",
+    "test_edge_loop.py",
     "test_attacks.py",
     "test_simulate_jobs.py",
     "test_journey.py",

@@ -1,8 +1,8 @@
 """The loop from a camera back to its next model, for a test and for a benchmark.
 
 A model learns from clear photographs and is deployed; then the evenings get longer: half of what the camera
-sees is dark, warm and blurred. It keeps what it is unsure of, people label that, and the next model learns from
-both.
+sees is dark, warm and blurred. It keeps what it is unsure of, people label that, and the next model learns
+from both.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ Example: python tests/benchmarks/edge_loop.py --seeds 3 --most 20
 A model learns from clear photographs of samples/trash and is deployed to an emulated camera. Then the
 evenings get longer: the camera sees each of the other photographs twice, once clear and once dark, warm and
 blurred. It keeps what it is unsure of; the least sure of that come back, people label them, and another model
-learns from both. The peer, in the same run, spends as many labels on frames of that camera drawn at random. All
-three are judged by the held-out photographs, by day and in the evening. The intervals are 95 % by Student's t
+learns from both. The peer, in the same run, spends as many labels on frames drawn at random. All three are
+judged by the held-out photographs, by day and in the evening. The intervals are 95 % by Student's t
 over the seeds, which choose the first photographs and the peer's frames.
 
 Exits with 1 if the next model is not better in the evening at 95 %, or worse by day by more than 5 points.
