@@ -168,6 +168,10 @@ def _lines(path: Path, size: int, manifest: BundleManifest) -> dict[str, Any]:
 
 def _next_step(path: Path, manifest: BundleManifest, *, unpacked: bool) -> str:
     folder = str(path) if unpacked else manifest.name
+    if manifest.target == "deeplens":
+        return (
+            f"copy it to the camera; README in {path} says what that needs first, and every step from there"
+        )
     unpack = "" if unpacked else f"python3 -m zipfile -e {path.name} {folder} && "
     return (
         f"copy it to the device, and there: {unpack}sudo python3 {folder}/install.py "

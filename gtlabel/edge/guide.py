@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 
 from gtlabel.edge.manifest import BundleManifest
 from gtlabel.edge.presets import Preset, arguments, needs_network
@@ -58,7 +59,7 @@ def readme(manifest: BundleManifest, preset: Preset, settings: dict[str, str]) -
             "title": title,
             "line": "=" * len(title),
             "name": manifest.name,
-            "labels": ", ".join(manifest.labels),
+            "labels": _wrapped(f"A program that tells apart: {', '.join(manifest.labels)}"),
             "accuracy": _accuracy(manifest),
             "machine": f"Python {' or '.join(pythons)} on {lock.about}",
             "folder": folder,
@@ -81,7 +82,11 @@ def _accuracy(manifest: BundleManifest) -> str:
     told = f"Right on {found.fp32:.1%} of {found.pictures} pictures that it did not learn from"
     if found.int8 is not None:
         told += f", with 8 bits on {found.int8:.1%}"
-    return f"{told}.\nThe network that runs is {manifest.models[manifest.model].file}: {found.decision}.\n"
+    return _wrapped(f"{told}; {found.decision or 'fp32 is used'}.") + "\n"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 110, break_long_words=False, break_on_hyphens=False)
 
 
 def _network(name: str, settings: dict[str, str]) -> str:
