@@ -215,7 +215,11 @@ def test_values_reach_the_device_as_texts(home: House, given: Any, merged: Any) 
         ({"top": ["1"]}, "must be a text"),
         ({"folder": 'in"; reboot; "'}, "cannot hold '\"'"),
         ({"folder": "$(reboot)"}, "which the device's shell would obey"),
-        ({"topic": "$aws/things/camera/infer"}, "cannot hold"),
+        ({"topic": "$aws/things/camera/infer"}, "reserved by AWS IoT"),
+        ({"threshold": 1.5}, "--threshold: 1.5 is not between 0 and 1"),
+        ({"debounce": "5/3"}, "--debounce: 5/3 asks for 5 of 3"),
+        ({"mqtt": "broker"}, "looks like mqtt://host:1883"),
+        ({"folder": ""}, "one of --selftest, --image, --folder and --camera is needed"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(home: House, given: Any, complaint: str) -> None:

@@ -64,6 +64,9 @@ def deliver(
         if dry_run:
             _put_plan(model, found, statement, output)
             return
+    topic = configuration.get("topic", "")
+    if topic and not topic.startswith("gtlabel/"):
+        say(f"note: the AWS IoT policy of the devices must allow iot:Publish to {topic}, too")
     screen = Screen()
     heard: Wishes = {**wishes, "on_progress": screen.take, "on_undo": screen.begin_again}
     hinted = device_role is not None

@@ -7,12 +7,15 @@ what the two nuclei make of it: `contract/deployment.md` section 3.2.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from typing import Any
 
 from gtlabel.edge.bundle import Bundle
+from gtlabel.edge.device.arguments import parse
 from gtlabel.edge.presets import option
 from gtlabel.edge.recipes import (
     FORMAT_VERSION,
@@ -174,14 +177,15 @@ def checked_configuration(recipe: Mapping[str, Any], configuration: Mapping[str,
             values[key] = str(value)
         else:
             raise RecipeError(f"the setting {key!r} must be a text, not {value!r}")
+        if key == "topic" and values[key].startswith("$"):
+            raise RecipeError(f"the topic {value!r} is reserved by AWS IoT; take one that begins otherwise")
         # It is put into a shell's script between double quotes.
         if found := re.search(r'["\\$`\0\n]', values[key]):
             raise RecipeError(
                 f"the setting {key!r} cannot hold {found[0]!r}, which the device's shell would obey"
             )
+    _try_out({**_defaults(recipe), **values})
     if topic := values.get("topic"):
-        if topic.startswith("$"):
-            raise RecipeError(f"the topic {topic!r} is reserved by AWS IoT; take one that begins otherwise")
         values["accessControl"] = _access(recipe["ComponentName"], topic)
     return values
 
@@ -190,6 +194,22 @@ def configured(recipe: Mapping[str, Any], merge: Mapping[str, Any]) -> dict[str,
     """The configuration of a component whose deployment merges something, as people may want to read it."""
     values = {**_defaults(recipe), **merge}
     return {key: value for key, value in values.items() if key not in _OWN}
+
+
+def _try_out(configuration: Mapping[str, Any]) -> None:
+    """Let the program say here what it would say on the device to its arguments.
+
+    Raises:
+        RecipeError: if it does not take them.
+    """
+    said = io.StringIO()
+    words = [word for key in _ARGUMENTS for word in (option(key), str(configuration[key]))]
+    try:
+        with redirect_stderr(said):
+            parse(words)
+    except SystemExit:
+        complaint = said.getvalue().strip().rpartition("error: ")[2].removeprefix("argument ")
+        raise RecipeError(f"the program on the device would not take its settings: {complaint}") from None
 
 
 def _access(name: str, topic: str) -> dict[str, Any]:
