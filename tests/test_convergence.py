@@ -133,7 +133,7 @@ acts: st.SearchStrategy[Callable[[World], object]] = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(acts, min_size=12, max_size=25))
 def test_in_the_end_each_device_runs_what_its_targets_want(story: list[Callable[[World], object]]) -> None:
     world = World()

@@ -194,6 +194,6 @@ def test_the_aws_command_line_rolls_a_deployment_out_over_a_group_by_the_clock_o
     assert waiting["one"]["id"] == started["deploymentId"]
     assert waiting["two"] is None
     gtlabel_clock.advance(seconds=60)
-    listed = cli("list-effective-deployments", "--core-device-thing-name", "two")
+    listed = gtlabel_aws.greengrass.list_effective_deployments(coreDeviceThingName="two")
     (found,) = listed["effectiveDeployments"]
     assert (found["deploymentId"], found["coreDeviceExecutionStatus"]) == (started["deploymentId"], "QUEUED")
