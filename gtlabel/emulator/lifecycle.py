@@ -166,10 +166,13 @@ class Nucleus:
         """End all that a component runs."""
         shutdown = self._shutdown_of(component)
         if shutdown is not None:
-            child = Child(shutdown[0])
-            if child.wait(shutdown[1]) is None:
-                child.end(2.0)
-            child.clear()
+            try:
+                child = Child(shutdown[0])
+                if child.wait(shutdown[1]) is None:
+                    child.end(2.0)
+                child.clear()
+            except OSError as error:
+                _log.warning("the shutdown of %s cannot be run: %s", component.name, error)
         if component.program is not None:
             component.program.stop()
             component.state = component.program.state
