@@ -21,6 +21,9 @@ from edge_parts import color_bundle, tiny_network
 import gtlabel
 from gtlabel.edge.archive import extract
 from gtlabel.edge.device.arguments import parse
+from gtlabel.edge.device.classifier import Classifier
+from gtlabel.edge.device.ending import RunError, Stop
+from gtlabel.edge.device.sources import watch
 from gtlabel.networks.preprocess import load_image
 from gtlabel.networks.runtime import Network
 
@@ -295,6 +298,21 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(colors: Path, tmp_pat
     done = run(colors, "--selftest", env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert done.returncode == 5
     assert "pip install -r requirements.txt" in done.stderr
+
+
+def test_a_model_that_the_runtime_cannot_run_is_told_with_its_version(own: Path) -> None:
+    before = hashlib.sha256((own / "model.onnx").read_bytes()).hexdigest()
+    (own / "model.onnx").write_bytes(b"of a later time")
+    after = hashlib.sha256(b"of a later time").hexdigest()
+    (own / "SHA256SUMS").write_text((own / "SHA256SUMS").read_text().replace(before, after))
+    with pytest.raises(RunError, match=r"onnxruntime \d+\.\d+\.\d+ cannot run model\.onnx") as ended:
+        Classifier(own)
+    assert ended.value.code == 5
+
+
+def test_a_folder_that_cannot_be_made_is_told() -> None:
+    with pytest.raises(RunError, match="the folder /dev/null/camera cannot be made: Not a directory"):
+        next(watch(Path("/dev/null/camera"), 1, Stop()))
 
 
 def test_a_model_that_the_bundle_lacks_is_refused(colors: Path) -> None:

@@ -25,7 +25,7 @@ One of --selftest, --image, --folder and --camera (or --camera-command) is neede
 folder. The password of an MQTT user is read from the variable {PASSWORD}.
 
 Exit codes: 0 done, 1 a picture or the camera could not be read, 2 wrong arguments, 3 the bundle is damaged,
-4 the self-test failed, 5 a package is missing, 6 results could not be delivered.
+4 the self-test failed, 5 a package is missing or too old, 6 results could not be delivered.
 """
 
 

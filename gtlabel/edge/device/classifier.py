@@ -163,7 +163,15 @@ def _open(model: Path) -> tuple[Callable[[bytes, int, int, int], Pixels], Any]:
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    # onnxruntime's errors share no base class but this one.
+    except Exception as error:
+        raise RunError(
+            f"onnxruntime {onnxruntime.__version__} cannot run {model.name} ({error}); "
+            "install the one that requirements.txt names",
+            MISSING_PACKAGE,
+        ) from error
     return load_image, session
 
 

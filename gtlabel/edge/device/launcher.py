@@ -1,7 +1,7 @@
 """Classify pictures on a device; this lies in a bundle as `run.py`.
 
 Exit codes: 0 done, 1 a picture or the camera could not be read, 2 wrong arguments, 3 the bundle is damaged,
-4 the self-test failed, 5 a package is missing, 6 results could not be delivered.
+4 the self-test failed, 5 a package is missing or too old, 6 results could not be delivered.
 """
 
 import os

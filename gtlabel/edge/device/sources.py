@@ -65,8 +65,14 @@ def watch(folder: Path, poll: float, stop: Stop) -> Iterator[Picture]:
         folder: made if it is not there.
         poll: seconds between two looks.
         stop: ends the watching.
+
+    Raises:
+        RunError: if it is not there and cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"the folder {folder} cannot be made: {error.strerror}", UNREADABLE) from error
     seen: dict[Path, tuple[int, int]] = {}
     done: dict[Path, tuple[int, int]] = {}
     while not stop.asked:
@@ -74,7 +80,8 @@ def watch(folder: Path, poll: float, stop: Stop) -> Iterator[Picture]:
         for path in _paths(folder):
             try:
                 status = path.stat()
-            except FileNotFoundError:
+            except OSError:
+                # It was taken away in between, or is not ours to read.
                 continue
             now[path] = (status.st_size, status.st_mtime_ns)
             if seen.get(path) == now[path] and done.get(path) != now[path]:
