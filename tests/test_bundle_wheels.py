@@ -20,7 +20,6 @@ from programs import need
 
 from gtlabel.edge.archive import extract
 from gtlabel.edge.requirements import GREENGRASS, INSTALLER, RUN, read_lock
-from gtlabel.errors import BundleError
 
 HERE = f"linux-{platform.machine()}:{sys.version_info.major}.{sys.version_info.minor}"
 NO_NETWORK = ["unshare", "--net"]
@@ -78,17 +77,6 @@ def test_a_wheel_that_was_changed_is_not_installed(bundle: Path, tmp_path: Path)
     assert done.returncode == 5
     assert "one of the wheels in the bundle is not the file that was locked; copy" in done.stderr
     assert not (tmp_path / "venv").exists()
-
-
-def test_without_an_index_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    # Nobody listens at the port of `discard`.
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    with pytest.raises(BundleError, match=r"aarch64:3\.12 cannot be fetched: the package index does not"):
-        color_bundle(tmp_path / "b.zip", wheels=["linux-aarch64:3.12"])
-    assert list(tmp_path.iterdir()) == []
 
 
 def usable(python: str, *tags: str) -> set[Tag]:

@@ -74,6 +74,6 @@ def _reason(said: str) -> str:
     if "No space left" in said:
         return "the disk is full"
     if "Connection" in said or "connect" in said.lower() or "resolution" in said:
-        return "the package index does not answer; go online, or leave --wheels out"
+        return "the package index does not answer; go online and run this again"
     errors = [line for line in said.splitlines() if line.startswith("ERROR:")]
     return (errors or said.splitlines() or ["pip said nothing"])[0].removeprefix("ERROR: ")
