@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from deploy_parts import ARN, NAME, House, house
+from edge_parts import color_bundle
 
 from gtlabel.edge.component import checked_configuration, component_recipe
 from gtlabel.edge.deploy import DeploymentPlan, create_deployment
@@ -194,15 +195,15 @@ def test_a_target_may_be_an_arn(home: House) -> None:
 # Settings.
 
 
-@pytest.mark.parametrize(
-    ("given", "merged"),
-    [
-        ({"threshold": 0.8, "top": 3, "watch": False}, {"threshold": "0.8", "top": "3", "watch": "no"}),
-        ({"camera": ""}, {"camera": ""}),
-    ],
-)
-def test_values_reach_the_device_as_texts(home: House, given: Any, merged: Any) -> None:
-    home.deploy("camera", configuration=given)
+@pytest.fixture(scope="module")
+def recipe(bundles: Path) -> dict[str, Any]:
+    bundle = color_bundle(bundles / "settings" / "bundle.zip")
+    return component_recipe(bundle, S3Uri("s3://bucket/bundle.zip"), name=NAME, version="1.0.0")
+
+
+def test_values_reach_the_device_as_texts(home: House) -> None:
+    home.deploy("camera", configuration={"threshold": 0.8, "top": 3, "watch": False, "camera": ""})
+    merged = {"threshold": "0.8", "top": "3", "watch": "no", "camera": ""}
     assert json.loads(home.spec()["configurationUpdate"]["merge"]) == merged
 
 
@@ -222,14 +223,18 @@ def test_values_reach_the_device_as_texts(home: House, given: Any, merged: Any) 
         ({"folder": ""}, "one of --selftest, --image, --folder and --camera is needed"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(home: House, given: Any, complaint: str) -> None:
+def test_settings_that_cannot_work_are_refused(recipe: dict[str, Any], given: Any, complaint: str) -> None:
     with pytest.raises(RecipeError, match=complaint):
-        home.deploy("camera", configuration=given)
+        checked_configuration(recipe, given)
+
+
+def test_nothing_is_uploaded_with_settings_that_cannot_work(home: House) -> None:
+    with pytest.raises(RecipeError, match="no setting 'treshold'"):
+        home.deploy("camera", configuration={"treshold": "0.8"})
     assert home.uploaded() == []
 
 
-def test_a_topic_of_ones_own_comes_with_the_right_to_publish_to_it(home: House) -> None:
-    recipe = component_recipe(home.bundle(), S3Uri("s3://bucket/bundle.zip"), name=NAME, version="1.0.0")
+def test_a_topic_of_ones_own_comes_with_the_right_to_publish_to_it(recipe: dict[str, Any]) -> None:
     (policy,) = checked_configuration(recipe, {"topic": "deeplens/trash/infer"})["accessControl"][
         "aws.greengrass.ipc.mqttproxy"
     ].values()

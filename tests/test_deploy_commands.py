@@ -215,21 +215,11 @@ def test_a_device_that_is_off_costs_nothing_but_patience(place: Place) -> None:
     assert place.deployments()[0].get("components", {}) == {}
     place.camera.off = False
     place.camera.look()
-    run = place.gtlabel("list", "--to", THING, "--name", NAME)
-    assert run.returncode == 0, run.stderr
-    assert re.search(rf"^thing/{THING} +4 .*\(without\)", run.stdout, re.MULTILINE)
+    installed = place.aws.greengrass.list_installed_components(coreDeviceThingName=THING)
+    assert installed["installedComponents"] == []
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "sentence"),
-    [
-        (["x.onnx", "--target", "greengrass"], 2, "name the thing"),
-        (["rollback", "--to", "nobody"], 1, "no Greengrass core device 'nobody'"),
-    ],
-)
-def test_what_does_not_go_together_is_refused(
-    place: Place, words: list[str], code: int, sentence: str
-) -> None:
-    run = place.gtlabel(*words)
-    assert run.returncode == code
-    assert sentence in " ".join(run.stderr.replace("│", " ").split())
+def test_what_does_not_go_together_is_refused(place: Place) -> None:
+    run = place.gtlabel("x.onnx", "--target", "greengrass")
+    assert run.returncode == 2
+    assert "name the thing" in run.stderr

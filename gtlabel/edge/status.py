@@ -128,7 +128,9 @@ def our_component(greengrass: GreengrassV2Client, revision: Revision | None, tar
     if len(there) == 1:
         return there[0]
     if there:
-        raise EdgeError(f"{target.resource} has several components of gtlabel, {', '.join(there)}; name one")
+        raise EdgeError(
+            f"{target.resource} has several components of gtlabel, {', '.join(there)}; name one with --name"
+        )
     raise EdgeError(
         f"nothing of gtlabel is deployed to {target.resource}; name a component that was there with --name, "
         "or see gtlabel deploy list"
