@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -65,6 +66,27 @@ def test_the_program_takes_what_the_recipe_calls_it_with(bundle: Bundle) -> None
     )
     assert (set_.cameras, set_.every, set_.debounce, set_.top) == (("/dev/video0",), 0.5, (3, 5), 2)
     assert (str(set_.mqtt), set_.unsure) == ("b:1883", Path("keep"))
+
+
+def test_installing_keeps_the_environments_that_were_used_last(bundle: Bundle, tmp_path: Path) -> None:
+    recipe = component_recipe(bundle, ARTIFACT, name="deeplens-colors", version="1.0.0")
+    script = recipe["Manifests"][0]["Lifecycle"]["install"]["Script"]
+    settings = recipe["ComponentConfiguration"]["DefaultConfiguration"]
+    places = {"artifacts:decompressedPath": "/a", "work:path": str(tmp_path)}
+    mine = f"venv-{bundle.sha256[:12]}"
+    for age, name in enumerate(["venv-new", mine, "venv-older", "venv-oldest", "images"]):
+        (tmp_path / name / "bin").mkdir(parents=True)
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+
+    def install(program: str) -> tuple[int, set[str]]:
+        run = subprocess.run(["sh", "-c", fill(script, places, {**settings, "python": program})], check=False)
+        return run.returncode, {path.name for path in tmp_path.iterdir()}
+
+    everything = {"venv-new", mine, "venv-older", "venv-oldest", "images"}
+    assert install("false") == (1, everything)
+    assert install("true") == (0, everything - {"venv-oldest"})
+    (tmp_path / "venv-newest").mkdir()
+    assert install("true") == (0, {"images", mine, "venv-newest", "venv-new"})
 
 
 def test_what_a_version_holds_can_be_told_without_its_number(bundle: Bundle, tmp_path: Path) -> None:

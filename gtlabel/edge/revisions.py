@@ -149,8 +149,10 @@ def last_good(
             # The same again, which is what did not work.
             continue
         said = {item["coreDeviceExecutionStatus"] for item in told.get(deployment, {}).values()}
-        if revision.status == "COMPLETED" or said & set(GOOD_ENDS):
+        failed = bool(said & {"FAILED", "REJECTED"})
+        # A job is completed when every device has ended, however it did.
+        if said & set(GOOD_ENDS) or (revision.status == "COMPLETED" and not failed):
             return revision
-        if doubtful is None and revision.status != "FAILED" and not said & {"FAILED", "REJECTED"}:
+        if doubtful is None and revision.status != "FAILED" and not failed:
             doubtful = revision
     return doubtful
