@@ -99,6 +99,15 @@ def test_who_leaves_a_group_loses_what_came_from_it(cloud: Account) -> None:
     assert waiting(cloud, "one") == {"app": "1.0.0", "own": "1.0.0"}
 
 
+def test_what_a_failed_deployment_left_on_a_device_goes_when_it_leaves_the_group(cloud: Account) -> None:
+    cloud.component("app")
+    deploy(cloud, group(cloud, "shelves", "one"), app="1.0.0")
+    cloud.take("one", "BROKEN", status="FAILED", detailed="FAILED_ROLLBACK_NOT_REQUESTED")
+    assert waiting(cloud, "one") is None
+    cloud.aws.iot.remove_thing_from_thing_group(thingGroupName="shelves", thingName="one")
+    assert waiting(cloud, "one") == {}
+
+
 def test_a_device_runs_one_version_of_a_component_only(cloud: Account) -> None:
     cloud.component("app")
     cloud.component("app", "2.0.0")

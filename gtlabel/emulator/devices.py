@@ -175,22 +175,22 @@ class _Device:
     def _left(self, core: Mapping[str, Any]) -> dict[str, Any] | None:
         """What is left to run when the device has left a thing group."""
         targets = self.fleet.targets_of(self.context, self.thing)
-        for target in core.get("taken", {}):
-            if target not in targets:
-                rest = latest_of(self._others(core, target))
-                try:
-                    components = self._complete(rest)
-                except Unresolved:
-                    # What was there before stays, whatever became of its versions since.
-                    components = self._shown(rest, {name: rest[name]["componentVersion"] for name in rest})
-                return {
-                    "id": f"{_LEFT}{_short(target).partition('/')[2]}",
-                    "name": f"{self.thing} has left {_short(target)}",
-                    "target": target,
-                    "policies": policies_of({"request": {}}),
-                    "components": components,
-                }
-        return None
+        gone = next((target for target in core.get("taken", {}) if target not in targets), None)
+        if gone is None:
+            return None
+        rest = latest_of(self._others(core, gone))
+        try:
+            components = self._complete(rest)
+        except Unresolved:
+            # What was there before stays, whatever became of its versions since.
+            components = self._shown(rest, {name: rest[name]["componentVersion"] for name in rest})
+        return {
+            "id": f"{_LEFT}{_short(gone).partition('/')[2]}",
+            "name": f"{self.thing} has left {_short(gone)}",
+            "target": gone,
+            "policies": policies_of({"request": {}}),
+            "components": components,
+        }
 
     def _others(self, core: Mapping[str, Any], target: str) -> list[Part]:
         """What the device's other targets have put there, the oldest first."""
@@ -257,17 +257,8 @@ class _Device:
         if execution["status"] in ENDED:
             return
         # It may have been deleted while the device was at it.
-        if status == "SUCCEEDED" and deployment is not None:
-            target, components = (
-                deployment["request"]["targetArn"],
-                deployment["request"].get("components", {}),
-            )
-            record = {
-                "time": self.fleet.clock().isoformat(),
-                "deployment": deployment["id"],
-                "components": components,
-            }
-            core["taken"] = {**core.get("taken", {}), target: record}
+        if status in ENDED and deployment is not None:
+            self._took(core, deployment, succeeded=status == "SUCCEEDED")
         self.fleet.end(
             self.context,
             execution,
@@ -279,6 +270,19 @@ class _Device:
         )
         # Others may not have to hear of a deployment any more that fails.
         self.fleet.turn(self.context)
+
+    def _took(self, core: dict[str, Any], deployment: Mapping[str, Any], *, succeeded: bool) -> None:
+        """Remember what a target's last good deployment put on the device."""
+        target = deployment["request"]["targetArn"]
+        taken = core.setdefault("taken", {})
+        record = {
+            "time": self.fleet.clock().isoformat(),
+            "deployment": deployment["id"],
+            "components": deployment["request"].get("components", {}) if succeeded else {},
+        }
+        # What failed may have left something on the device, which goes when it leaves the group.
+        if succeeded or target not in taken:
+            taken[target] = record
 
     def _core(self) -> dict[str, Any] | None:
         return self.fleet.shelf.get(self.context, CORE, self.thing)
