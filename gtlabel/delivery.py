@@ -324,9 +324,9 @@ def _lineage(aws: Aws, model: Model) -> tuple[Dataset | None, dict[str, Any]]:
         dataset = None
     if dataset is not None:
         lineage["dataset"] = dataset.uri
-        # Of a dataset that was made anew since, the manifest is not the one that was learned from.
+        # Of a dataset that was made anew since, the manifests are not those that were learned from.
         if trained_on in (None, dataset.digest):
-            lineage["train-sha256"] = dataset.channels["train"].sha256
+            lineage |= {f"{name}-sha256": file.sha256 for name, file in dataset.channels.items()}
     return dataset, lineage
 
 

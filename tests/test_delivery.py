@@ -80,6 +80,7 @@ def test_a_model_knows_its_jobs_and_the_data_it_was_made_of(trained: TrainedMode
     assert (lineage["training-job"], lineage["dataset"]) == (JOB, INTO)
     assert lineage["dataset-sha256"] == dataset.certificate
     assert lineage["train-sha256"] == dataset.channels["train"].sha256
+    assert lineage["validation-sha256"] == dataset.channels["validation"].sha256
     assert lineage["labeling-jobs"]
     assert len(lineage["params-sha256"]) == 64
     # Who has nothing but the network's file can still tell.
