@@ -39,8 +39,8 @@ def load_image(data: bytes, height: int, width: int, channels: int = 3) -> NDArr
     if channels == 1:
         picture = picture.convert("L")
     squeezed = picture.resize((width, height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(squeezed, dtype=np.float32).reshape(height, width, channels)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    pixels = np.asarray(squeezed).reshape(height, width, channels)
+    return pixels.transpose(2, 0, 1).astype(np.float32, order="C")
 
 
 def open_picture(data: bytes) -> Image.Image:
