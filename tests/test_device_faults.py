@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -200,6 +201,12 @@ def test_two_devices_do_not_share_a_disk(cloud: Account, tmp_path: Path) -> None
         ),
     ):
         take(cloud, tmp_path / "device")
+
+
+def test_a_device_whose_disk_is_thrown_away_ends(cloud: Account, tmp_path: Path) -> None:
+    root = tmp_path / "device"
+    with pytest.raises(EdgeError, match="is gone, and the device ends"):
+        take(cloud, root, once=False, on_ready=lambda: shutil.rmtree(root))
 
 
 def test_a_deployment_that_is_deleted_while_it_is_carried_out_does_not_end_the_device(

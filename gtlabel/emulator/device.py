@@ -98,7 +98,8 @@ def run_device(
 
     Raises:
         EmulatorNotReadyError: if the emulator stays away for longer than that.
-        EdgeError: if another device runs on that disk, or there is no such runtime or broker.
+        EdgeError: if another device runs on that disk, the disk goes away, or there is no such runtime or
+            broker.
     """
     # Nobody but a running device pays for asyncio.
     from gtlabel.emulator.ipc import serve
@@ -128,6 +129,7 @@ def run_device(
                 on_ready()
             installation.recover()
             while not stop.is_set():
+                disk.check()
                 outcome = device.turn(patient=not once) or outcome
                 if once and outcome is not None and device.done():
                     break

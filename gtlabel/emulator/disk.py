@@ -80,6 +80,15 @@ class Disk:
             self.lock.close()
             self.lock = None
 
+    def check(self) -> None:
+        """Nobody runs a device whose disk was pulled out, or thrown away with a temporary folder.
+
+        Raises:
+            EdgeError: if the disk is gone.
+        """
+        if not (self.root / LOCK).exists():
+            raise EdgeError(f"the disk of the device, {self.root}, is gone, and the device ends")
+
     def work(self, component: str) -> Path:
         """The folder a component's scripts run in."""
         return self.root / "work" / component
