@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -11,6 +15,7 @@ from numpy.typing import NDArray
 from gtlabel.errors import QuantizationError
 from gtlabel.networks.preprocess import UnreadablePictureError
 from gtlabel.networks.quantize import MOST_DROP, Choice, choose_int8
+from gtlabel.training.answering import FETCHERS
 from gtlabel.training.evaluate import Known
 from gtlabel.training.model import Model
 
@@ -43,7 +48,9 @@ def choose_precision(
     pictures = _Pictures()
     labels: list[int | Sequence[int]] = []
     step = 1
-    for number, image in enumerate(images):
+    first = iter(images)
+    # Those after the first are thinned, and to fetch what is then passed over would be in vain.
+    for number, image in enumerate(chain(_ahead(islice(first, most)), first)):
         if number % step:
             continue
         label = _label(model, image)
@@ -57,6 +64,29 @@ def choose_precision(
             del labels[1::2]
             step *= 2
     return choose_int8(model.onnx, pictures, labels, most_drop=most_drop)
+
+
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """A picture that is being fetched."""
+
+    name: str
+    classes: tuple[str, ...]
+    read: Callable[[], bytes]
+
+
+def _ahead(images: Iterable[Known]) -> Iterator[Known]:
+    """The same pictures in the same order, some of them fetched before they are asked for."""
+    fetchers = ThreadPoolExecutor(FETCHERS)
+    coming: deque[Known] = deque()
+    try:
+        for image in images:
+            coming.append(_Coming(image.name, image.classes, fetchers.submit(image.read).result))
+            if len(coming) > FETCHERS:
+                yield coming.popleft()
+        yield from coming
+    finally:
+        fetchers.shutdown(cancel_futures=True)
 
 
 def _label(model: Model, image: Known) -> int | Sequence[int]:
