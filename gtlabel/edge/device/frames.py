@@ -19,6 +19,7 @@ import json
 import os
 import re
 import sys
+from bisect import insort
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,9 +65,9 @@ def confidence(values: Sequence[float], *, several: bool = False) -> float:
     return max(values, default=1.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class _Kept:
-    """A frame in the folder."""
+    """A frame in the folder; those that the model was surest of come first."""
 
     doubt: float
     day: str
@@ -119,6 +120,7 @@ class UnsureFrames:
         self._say = say
         self._troubled = False
         self._kept: list[_Kept] = []
+        self._bytes = 0
         # What gave way to a frame that is less sure stays known: it would only come and go.
         self._looks: OrderedDict[str, Look] = OrderedDict()
         try:
@@ -159,12 +161,10 @@ class UnsureFrames:
 
     def _giving_way(self, how: float, day: str, size: int) -> list[_Kept] | None:
         """The frames that a new one would replace; None if it is not worth it."""
-        surest_first = sorted(self._kept, key=lambda kept: (kept.doubt, kept.day, kept.name))
-        of_day = [kept for kept in surest_first if kept.day == day]
+        of_day = [kept for kept in self._kept if kept.day == day]
         leaving = of_day[: max(0, len(of_day) + 1 - self._per_day)]
-        too_much = sum(kept.size for kept in self._kept) + size - self._max_bytes
-        too_much -= sum(kept.size for kept in leaving)
-        for kept in surest_first:
+        too_much = self._bytes + size - self._max_bytes - sum(kept.size for kept in leaving)
+        for kept in self._kept:
             if too_much <= 0:
                 break
             if kept not in leaving:
@@ -209,10 +209,10 @@ class UnsureFrames:
         except OSError:
             _remove(folder, name)
             raise
-        self._kept.append(_Kept(how, day, name, size))
-        self._remember(name, look)
+        self._add(_Kept(how, day, name, size), look)
         for kept in leaving:
             self._kept.remove(kept)
+            self._bytes -= kept.size
             _remove(self._folder / kept.day, kept.name)
         return True
 
@@ -239,11 +239,12 @@ class UnsureFrames:
             self._say(f"{sidecar} is damaged ({error}); its picture is left where it is and not counted")
             return
         size = picture.stat().st_size + sidecar.stat().st_size
-        self._kept.append(_Kept(how, picture.parent.name, picture.stem, size))
-        self._remember(picture.stem, look)
+        self._add(_Kept(how, picture.parent.name, picture.stem, size), look)
 
-    def _remember(self, name: str, look: Look) -> None:
-        self._looks[name] = look
+    def _add(self, kept: _Kept, look: Look) -> None:
+        insort(self._kept, kept)
+        self._bytes += kept.size
+        self._looks[kept.name] = look
         while len(self._looks) > _MOST_LOOKS:
             self._looks.popitem(last=False)
 
