@@ -32,7 +32,10 @@ which_bin=$!
 # The first that the lamp showed of each camera since it was looked at last.
 lamp() {
   { set +x; } 2> /dev/null
-  until grep -q kitchen lamp.txt && grep -q garage lamp.txt; do sleep 0.1; done
+  for _ in $(seq 300); do
+    grep -q kitchen lamp.txt && grep -q garage lamp.txt && break
+    sleep 0.1
+  done
   grep -m 1 kitchen lamp.txt
   grep -m 1 garage lamp.txt
   : > lamp.txt
@@ -63,8 +66,8 @@ gtlabel deploy status --to thinggroup/cameras
 : What the cameras say over MQTT, on the lamp.
 lamp
 
-: A version that cannot run. Somebody takes the threshold for a percentage.
-gtlabel deploy bins --to thinggroup/cameras --set "folder=$samples/trash/held-out" --set threshold=80 \
+: A version that cannot run. Somebody names a Python that the devices do not have.
+gtlabel deploy bins --to thinggroup/cameras --set "folder=$samples/trash/held-out" --set python=python3.99 \
   --version 1.1.0 --abort-after 100 --yes --poll 0.2 || echo "exit code $?"
 
 : The last good version is back, and the cameras speak again.
