@@ -140,3 +140,21 @@ def house(folder: Path) -> Iterator[House]:
     """An empty account without devices."""
     with account() as cloud:
         yield House(cloud, folder)
+
+
+@contextmanager
+def calls(client: Any, *operations: str) -> Iterator[list[str]]:
+    """The paths of the calls of these operations that a client makes while this is entered."""
+    made: list[str] = []
+
+    def note(params: Mapping[str, Any], **_: Any) -> None:
+        made.append(params["url_path"])
+
+    events = [f"before-call.greengrassv2.{operation}" for operation in operations]
+    for event in events:
+        client.meta.events.register(event, note)
+    try:
+        yield made
+    finally:
+        for event in events:
+            client.meta.events.unregister(event, note)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deploy_parts import ARN, NAME, House, house
+from deploy_parts import ARN, FOLDER, NAME, House, calls, house
 from edge_parts import color_bundle
 
 from gtlabel.edge.component import checked_configuration, component_recipe
 from gtlabel.edge.deploy import DeploymentPlan, create_deployment
 from gtlabel.edge.plan import plan_removal
+from gtlabel.edge.publish import create_component_version, find_version
 from gtlabel.edge.rollout import Rollout, parse_rollout
 from gtlabel.errors import (
     ComponentVersionTakenError,
@@ -155,6 +156,18 @@ def test_a_version_that_holds_something_else_is_not_taken(home: House) -> None:
     assert home.deploy("camera", 0.7).component.version == "2.0.1"
     with pytest.raises(RecipeError, match="ComponentVersion must be three numbers"):
         home.deploy("camera", 0.8, version="newest")
+
+
+def test_not_every_version_ever_made_is_read_to_find_one(home: House) -> None:
+    client, bundle = home.cloud.aws.greengrass, home.bundle()
+    for number in range(24):
+        recipe = component_recipe(bundle, FOLDER / "bundle.zip", name=NAME, version=f"1.0.{number}")
+        recipe["ComponentConfiguration"]["DefaultConfiguration"]["content"] = f"{number}"
+        create_component_version(client, recipe)
+    with calls(client, "GetComponent") as made:
+        assert find_version(client, bundle, folder=FOLDER, name=NAME).version == "1.0.24"
+    assert len(made) < 24
+    assert made[0].endswith("1.0.23")
 
 
 def test_what_an_interrupted_upload_left_is_in_nobodys_way(home: House) -> None:

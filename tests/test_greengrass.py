@@ -24,6 +24,7 @@ from gtlabel.edge.deploy import (
 from gtlabel.edge.publish import (
     Published,
     create_component_version,
+    find_version,
     publish,
     upload_bundle,
     wait_deployable,
@@ -31,6 +32,7 @@ from gtlabel.edge.publish import (
 from gtlabel.emulator.recipes import update_configuration
 from gtlabel.errors import (
     BundleError,
+    ComponentVersionFailedError,
     ComponentVersionTakenError,
     DeploymentEndedError,
     DeviceNotFoundError,
@@ -105,6 +107,9 @@ def test_a_component_without_its_artifact_fails_with_the_reason(greengrass: Acco
         wait_deployable(client, arn, sleep=clock.sleep, clock=clock.seconds)
     # A failed version is no reason to give up: the next one is made.
     assert published(greengrass, bundle).version == "1.0.1"
+    # Whoever names it hears what was wrong with it.
+    with pytest.raises(ComponentVersionFailedError, match=r"could not make version 1\.0\.0 .*bundle\.zip"):
+        find_version(client, bundle, folder=FOLDER, name=NAME, version="1.0.0")
 
 
 def test_a_recipe_may_be_yaml(greengrass: Account) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stderr
 from typing import Any
 
@@ -259,6 +259,13 @@ def next_version(versions: Sequence[str]) -> str:
         return "1.0.0"
     major, minor, patch = max(released)
     return f"{major}.{minor}.{patch + 1}"
+
+
+def newest_first(versions: Iterable[str]) -> list[str]:
+    """Versions from the highest to the lowest; what is no version comes last."""
+    return sorted(
+        versions, key=lambda each: _numbers(each) if VERSION.fullmatch(each) else (-1, 0, 0), reverse=True
+    )
 
 
 def _numbers(version: str) -> tuple[int, int, int]:

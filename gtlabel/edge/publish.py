@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gtlabel.edge.bundle import Bundle
-from gtlabel.edge.component import artifact_uri, component_recipe, known_content, next_version
-from gtlabel.errors import BundleError, ComponentVersionTakenError, EdgeError
+from gtlabel.edge.component import artifact_uri, component_recipe, known_content, newest_first, next_version
+from gtlabel.errors import BundleError, ComponentVersionFailedError, ComponentVersionTakenError, EdgeError
 from gtlabel.storage import read
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
     from types_boto3_greengrassv2 import GreengrassV2Client
     from types_boto3_s3 import S3Client
+
+# Each costs a call. Content that is older than these gets a new version, which costs no more than room.
+_COMPARED = 20
 
 Sleep = Callable[[float], None]
 Clock = Callable[[], float]
@@ -86,24 +89,30 @@ def find_version(
         bundle: the bundle.
         folder: artifacts lie below it, as `<name>/<version>/<digest>/`.
         name: the component's name.
-        version: its version; by default the one that holds this already, or the next that is free.
+        version: its version; by default the one of the newest that holds this already, or the next that is
+            free.
 
     Raises:
         ComponentVersionTakenError: if that version holds something else.
+        ComponentVersionFailedError: if Greengrass refused that version after it was made.
         RecipeError: if a name or version is none that Greengrass takes.
     """
     known = dict(_versions(greengrass, name))
     # The content does not depend on the version, so any will do to compute it.
     sample = component_recipe(bundle, folder / bundle.path.name, name=name, version=version or "1.0.0")
     content = known_content(sample)
-    for number, arn in known.items():
-        if version not in (None, number):
-            continue
+    candidates = newest_first(known)[:_COMPARED] if version is None else [version] if version in known else []
+    for number in candidates:
+        arn = known[number]
         recipe = recipe_of(greengrass, arn)
-        if known_content(recipe) == content and state_of(greengrass, arn)[0] != "FAILED":
-            artifact = S3Uri(artifact_uri(recipe["Manifests"][0]["Artifacts"][0]))
-            return Draft(name, number, arn, recipe, artifact)
-        if version is not None:
+        if known_content(recipe) == content:
+            state, reason = state_of(greengrass, arn)
+            if state != "FAILED":
+                artifact = S3Uri(artifact_uri(recipe["Manifests"][0]["Artifacts"][0]))
+                return Draft(name, number, arn, recipe, artifact)
+            if version is not None:
+                raise ComponentVersionFailedError(name, number, reason)
+        elif version is not None:
             raise ComponentVersionTakenError(name, number)
     number = version or next_version(list(known))
     # The digest, since an interrupted run may have left another bundle under a version that was never made.

@@ -53,6 +53,7 @@
     ├── EdgeError
     │   ├── BundleError               a bundle that does not hold what it promises
     │   ├── RecipeError               a Greengrass recipe          (ValueError)
+    │   ├── ComponentVersionFailedError
     │   ├── ComponentVersionTakenError
     │   ├── DeviceNotFoundError                                    (LookupError)
     │   ├── FramesNotFoundError       no device kept any there     (LookupError)
@@ -169,6 +170,7 @@ from gtlabel.errors.models import (
     ArtifactError,
     BundleError,
     ChannelError,
+    ComponentVersionFailedError,
     ComponentVersionTakenError,
     ConversionError,
     DeploymentChangedError,
@@ -204,6 +206,7 @@ __all__ = [
     "BundleError",
     "ChannelError",
     "ClassListError",
+    "ComponentVersionFailedError",
     "ComponentVersionTakenError",
     "ConversionError",
     "DatabaseFullError",

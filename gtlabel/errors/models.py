@@ -167,6 +167,20 @@ class ComponentVersionTakenError(EdgeError):
         self.version = version
 
 
+class ComponentVersionFailedError(EdgeError):
+    """The component version exists with this very content, and Greengrass could not make it one to deploy."""
+
+    def __init__(self, name: str, version: str, reason: str) -> None:
+        super().__init__(
+            f"Greengrass could not make version {version} of the component {name}: "
+            f"{reason or 'it says no more'}; a version is made once, so use a higher --version, or none, "
+            "which takes the next"
+        )
+        self.name = name
+        self.version = version
+        self.reason = reason
+
+
 class DeviceNotFoundError(EdgeError, LookupError):
     """A target that no device is behind."""
 
