@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from engine_parts import Shop
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 # images of containers do, each of them would compile gtlabel anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# The same examples each time, however long one takes on a busy machine: what is found is found for everybody.
+settings.register_profile("here", deadline=None, derandomize=True, database=None)
+settings.load_profile("here")
 
 # The modules that take longest, which few of them show by the number of their tests. They come first: a long
 # one at the end has one process work and the others wait.
