@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from edge_parts import BUCKET, Account, account, color_bundle
 
@@ -92,7 +92,7 @@ class House:
         **wishes: Any,
     ) -> Deployed:
         """Deploy a bundle; each threshold is a version of its own, counted from 1.0.0."""
-        aws, wanted = self.cloud.aws, Wishes(**wishes)
+        aws, wanted = self.cloud.aws, cast(Wishes, wishes)
         return deploy_model(
             aws.greengrass,
             aws.s3,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from edge_parts import color_bundle
 
 from gtlabel.edge.component import checked_configuration, component_recipe
 from gtlabel.edge.deploy import DeploymentPlan, create_deployment
+from gtlabel.edge.follow import Progress
 from gtlabel.edge.plan import plan_removal
 from gtlabel.edge.publish import create_component_version, find_version
 from gtlabel.edge.rollout import Rollout, parse_rollout
@@ -192,6 +194,33 @@ def test_a_device_that_is_off_is_named_and_its_deployment_waits_for_it(home: Hou
     home.off.clear()
     assert home.deploy(to).states == {"camera": "RUNNING", "shelf": "RUNNING"}
     assert len(home.deployments(to)) == 1
+
+
+def test_a_large_group_is_looked_at_in_turn(home: House) -> None:
+    things = [f"shelf-{number:02}" for number in range(24)]
+    to = home.add(*things, group="warehouse")
+    home.off = set(things)
+    client = home.cloud.aws.greengrass
+    with calls(client, "ListEffectiveDeployments", "GetCoreDevice", "ListInstalledComponents") as made:
+        looks = [0]
+
+        def look(_devices: Sequence[Progress]) -> None:
+            looks.append(len(made))
+            # The last of them comes on while the others stay off.
+            home.off -= {"shelf-23"}
+
+        with pytest.raises(DeploymentEndedError) as ended:
+            home.deploy(to, timeout=5, on_progress=look)
+    told = [device for device in ended.value.devices if isinstance(device, Progress)]
+    assert [device.thing for device in told if device.good] == ["shelf-23"]
+    assert [device.thing for device in told] == things
+    each = [after - before for before, after in pairwise(looks)]
+    # At first every device is asked, and when it last reported; then no more than twenty, and that not
+    # again; when the time is up, all that have not ended.
+    assert each[0] == 48
+    assert len(each) > 3
+    assert max(each[1:-1]) <= 21
+    assert each[-1] == 23
 
 
 @pytest.mark.parametrize("target", ["nobody", "thinggroup/nobody", "thingtype/camera", "thinggroup/"])

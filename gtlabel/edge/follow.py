@@ -25,6 +25,9 @@ RUNS = ("RUNNING", "FINISHED")
 UNSEEN = "unseen"
 # So many devices are told apart in a sentence.
 _NAMED = 3
+# So many are asked at each look between the first and the last, each with up to two calls: Greengrass answers
+# an account only so often in a second, so that a larger group is looked at in turn.
+_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Progress:
         version: the version of the component it reports; empty for none.
         state: what the component is doing, as it last reported; empty when it is not there.
         reason: why it failed, or what the component complains of.
-        reported: when it last said anything; None when it never did.
+        reported: when it had last said anything, for one that has not begun; None when it never did.
         good: whether it ended well.
         bad: whether it ended badly.
     """
@@ -57,7 +60,12 @@ class Progress:
 
 
 def look(
-    greengrass: GreengrassV2Client, thing: str, deployment: str, component: str, version: str | None
+    greengrass: GreengrassV2Client,
+    thing: str,
+    deployment: str,
+    component: str,
+    version: str | None,
+    before: Progress | None = None,
 ) -> Progress:
     """How far a device is.
 
@@ -67,6 +75,7 @@ def look(
         deployment: the id of the deployment.
         component: the component that was deployed or removed.
         version: its version; None when it was removed.
+        before: how far it was at the look before; while it waits, when it last reported is not asked again.
     """
     execution = next(
         (item for item in effective(greengrass, thing) if item["deploymentId"] == deployment), None
@@ -75,9 +84,10 @@ def look(
     found = Progress(thing, str(status))
     if execution and status in BAD_ENDS:
         return replace(found, bad=True, reason=reason_of(execution))
-    found = replace(found, reported=_reported(greengrass, thing))
     if status not in (*GOOD_ENDS, "IN_PROGRESS"):
-        return found
+        if before is not None and before.status == status:
+            return before
+        return replace(found, reported=_reported(greengrass, thing))
     installed, state, details = installed_version(greengrass, thing, component, version)
     found = replace(found, version=installed, state=state, reason=details)
     if status not in GOOD_ENDS:
@@ -108,6 +118,9 @@ def follow(
 ) -> list[Progress]:
     """Follow a deployment until every device has ended, or the time is up.
 
+    The first look and the last are at all devices; of more than twenty that have not ended, the looks between
+    are at twenty in turn.
+
     Args:
         greengrass: Greengrass V2.
         things: the devices.
@@ -123,16 +136,20 @@ def follow(
     Returns:
         How far each device is, in the order of `things`.
     """
-    found = {thing: Progress(thing) for thing in things}
+    found: dict[str, Progress] = {}
+    # Those that have not ended, and whose turn is next comes first.
+    going = list(dict.fromkeys(things))
     deadline = clock() + timeout
     while True:
-        for thing, before in found.items():
-            if not before.ended:
-                found[thing] = look(greengrass, thing, deployment, component, version)
+        last = clock() >= deadline
+        now = going if last or not found else going[:_AT_ONCE]
+        for thing in now:
+            found[thing] = look(greengrass, thing, deployment, component, version, found.get(thing))
+        going = [thing for thing in (*going[len(now) :], *now) if not found[thing].ended]
         if on_progress is not None:
             on_progress(list(found.values()))
         bad = sum(progress.bad for progress in found.values())
-        if enough(bad) or all(progress.ended for progress in found.values()) or clock() >= deadline:
+        if enough(bad) or not going or last:
             return list(found.values())
         sleep(0.2)
 
