@@ -26,6 +26,7 @@ from gtlabel.emulator.child import Address
 from gtlabel.emulator.detached import stop as stop_device
 from gtlabel.emulator.deviceprocess import DeviceOptions, detach
 from gtlabel.emulator.devices import run_device
+from gtlabel.emulator.packages import fetch_artifacts
 from gtlabel.errors import EdgeError
 
 STAYS = "echo $$; exec sleep 60"
@@ -171,20 +172,36 @@ def test_a_device_that_was_off_takes_up_the_deployment_when_it_comes_back(
 
 def test_what_was_half_written_when_the_power_went_is_swept_away(cloud: Account, tmp_path: Path) -> None:
     root = tmp_path / "device"
-    deployed(cloud, with_archive(cloud, other_recipe("app", run="true"), 1000, tmp_path))
+    recipe = with_archive(cloud, other_recipe("app", run="true"), 1000, tmp_path)
+    # What looks half written may be what a component needs.
+    for name in ("weights.part", ".settings"):
+        cloud.aws.s3.put_object(Bucket=BUCKET, Key=name, Body=b"whole")
+        recipe["Manifests"][0]["Artifacts"].append({"Uri": f"s3://{BUCKET}/{name}"})
+    deployed(cloud, recipe)
     assert take(cloud, root).status == "SUCCEEDED"
     whole = files(root)
-    unpacked = root / "packages" / "artifacts-unarchived"
-    for rest in (
-        unpacked / "app" / "1.0.0" / ".app.x1y2" / "data",
-        unpacked / "app" / "1.0.1" / "app" / "data",
-    ):
-        rest.parent.mkdir(parents=True)
-        rest.write_bytes(b"half")
-    (root / "packages" / "artifacts" / "app" / "1.0.0" / "app.zip.part").write_bytes(b"half")
+    assert {"app.zip", "data", "weights.part", ".settings"} == {Path(file).name for file in whole}
+    packages = root / "packages"
+    for rest in ("half/app.zip", "half/.app.x1y2/data", "artifacts-unarchived/app/1.0.1/app/data"):
+        (packages / rest).parent.mkdir(parents=True, exist_ok=True)
+        (packages / rest).write_bytes(b"half")
     (root / "device.json.new").write_bytes(b"half")
     with device(cloud, root):
         eventually(lambda: files(root) == whole)
+
+
+@pytest.mark.parametrize("key", ["a/...zip", "a/..zip", "a/.zip"])
+def test_an_archive_without_a_name_of_its_own_leaves_other_versions_alone(
+    cloud: Account, tmp_path: Path, key: str
+) -> None:
+    cloud.aws.s3.put_object(Bucket=BUCKET, Key=key, Body=b"")
+    other = tmp_path / "artifacts-unarchived" / "app" / "1.0.0" / "app" / "data"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    artifact = {"Uri": f"s3://{BUCKET}/{key}", "Unarchive": "ZIP"}
+    with pytest.raises(EdgeError, match="no name of its own"):
+        fetch_artifacts(cloud.aws.s3, [artifact], tmp_path, "app", "1.0.1")
+    assert other.exists()
 
 
 def test_a_device_s_own_note_that_is_damaged_is_named(cloud: Account, tmp_path: Path) -> None:

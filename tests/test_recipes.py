@@ -149,6 +149,7 @@ WRONG = [
     (in_manifest(Artifacts=[{"Uri": "https://example.com/a.zip"}]), "needs the address of an object"),
     (in_manifest(Artifacts=[{"Uri": "s3://bucket/folder/"}]), "names a folder"),
     (in_manifest(Artifacts=[{"Uri": "s3://bucket/a/.."}]), "names a folder"),
+    (in_manifest(Artifacts=[{"Uri": "s3://bucket/a/...zip", "Unarchive": "ZIP"}]), "no folder of its own"),
     (in_manifest(Artifacts=[{"Uri": "s3://one/a.zip"}, {"Uri": "s3://two/a.zip"}]), "of another artifact"),
     (in_manifest(Artifacts=[{"Uri": "s3://bucket/a.zip", "Unarchive": "TAR"}]), "must be NONE or ZIP"),
     (in_manifest(Artifacts=[{"Uri": "s3://bucket/a", "Permission": {"Read": "ME"}}]), "Permission.Read must"),

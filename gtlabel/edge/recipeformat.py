@@ -186,6 +186,8 @@ def _artifact_problems(artifacts: object, where: str) -> Iterator[str]:
             yield f"{here} names a folder, {uri}; an artifact is one object"
         elif name in names:
             yield f"{here} has the file name {name!r} of another artifact"
+        elif artifact.get("Unarchive") == "ZIP" and name.removesuffix(".zip") in ("", ".", ".."):
+            yield f"{here} would be unpacked to no folder of its own, {uri}; give it a name before .zip"
         names.add(name)
         if artifact.get("Unarchive", "NONE") not in ("NONE", "ZIP"):
             yield f"{here}.Unarchive must be NONE or ZIP, not {artifact['Unarchive']!r}"

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from gtlabel.emulator.lastwill import GRACE, lives
+from gtlabel.emulator.packages import HALF
 from gtlabel.errors import EdgeError
 
 _STATE = "device.json"
@@ -125,7 +126,11 @@ class Disk:
             raise
 
     def sweep(self, kept: Collection[tuple[str, str]]) -> None:
-        """Remove all packages but those of these components and versions, and what was half written."""
+        """Remove all packages but those of these components and versions, and what was half written.
+
+        What is half written has a folder of its own: an artifact may be called what it likes.
+        """
+        shutil.rmtree(self.packages / HALF, ignore_errors=True)
         for kind in ("artifacts", "artifacts-unarchived"):
             for folder in (self.packages / kind).glob("*/*"):
                 if (folder.parent.name, folder.name) not in kept:
@@ -133,9 +138,6 @@ class Disk:
                     # Other versions of it may be there.
                     with suppress(OSError):
                         folder.parent.rmdir()
-                    continue
-                for rest in (*folder.glob("*.part"), *folder.glob(".*")):
-                    shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
 
 
 def in_words(error: Exception) -> str:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 
+# Below `packages`, what is being fetched or unpacked; whole files are moved from there to their place.
+HALF = "half"
+_FOLDERS = ("", ".", "..")
+
+
 class NetworkAway(Exception):  # noqa: N818 - it is no fault of anybody's, and passes
     """The S3 that artifacts come from does not answer."""
 
@@ -33,21 +38,27 @@ def fetch_artifacts(
         NetworkAway: if S3 does not answer; what was fetched before is not fetched again.
         OSError: if there is no room for them. What lies at its final place is always whole.
     """
+    half = packages / HALF
     for artifact in artifacts:
         uri = S3Uri(artifact_uri(artifact))
+        unarchive, stem = artifact.get("Unarchive", "NONE") == "ZIP", uri.name.removesuffix(".zip")
+        if uri.name in _FOLDERS or (unarchive and stem in _FOLDERS):
+            raise EdgeError(f"the artifact {uri} has no name of its own that it could have on a device")
         file = packages / "artifacts" / name / version / uri.name
         # What is there already may be in use, and versions never change: it is left alone.
         fetched = not _holds(file, artifact.get("Digest"))
         if fetched:
-            _fetch(s3, uri, str(artifact.get("Digest", "")), file)
+            _fetch(s3, uri, str(artifact.get("Digest", "")), file, half)
         _permit(file, artifact)
-        if artifact.get("Unarchive", "NONE") == "ZIP":
-            unpacked = packages / "artifacts-unarchived" / name / version / uri.name.removesuffix(".zip")
+        if unarchive:
+            unpacked = packages / "artifacts-unarchived" / name / version / stem
             if fetched and unpacked.exists():
                 # The version was deleted and made anew: what lies there is another's.
                 shutil.rmtree(unpacked)
             if not unpacked.exists():
-                extract(file, unpacked)
+                extract(file, half / stem)
+                unpacked.parent.mkdir(parents=True, exist_ok=True)
+                (half / stem).replace(unpacked)
 
 
 def _permit(file: Path, artifact: Mapping[str, Any]) -> None:
@@ -68,11 +79,12 @@ def _text(digest: bytes) -> str:
     return base64.b64encode(digest).decode()
 
 
-def _fetch(s3: S3Client, uri: S3Uri, digest: str, file: Path) -> None:
+def _fetch(s3: S3Client, uri: S3Uri, digest: str, file: Path, half: Path) -> None:
     from botocore.exceptions import BotoCoreError, ClientError
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.part")
+    half.mkdir(parents=True, exist_ok=True)
+    temporary = half / file.name
     actual = hashlib.sha256()
     try:
         body = s3.get_object(Bucket=uri.bucket, Key=uri.key)["Body"]
