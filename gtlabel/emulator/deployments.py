@@ -20,21 +20,6 @@ from gtlabel.emulator.fleet import DEPLOYMENT, Fleet, age, is_group, name_of, ti
 # The API's default is not documented; its maximum is 100.
 _PAGE = 50
 _LEAST_FACTOR, _WHOLE, _MOST_MINUTES = 1.1, 100, 7 * 24 * 60
-# https://docs.aws.amazon.com/greengrass/v2/developerguide/create-deployments.html
-_POLICIES: dict[str, Any] = {
-    "failureHandlingPolicy": "ROLLBACK",
-    "componentUpdatePolicy": {"timeoutInSeconds": 60, "action": "NOTIFY_COMPONENTS"},
-    "configurationValidationPolicy": {"timeoutInSeconds": 30},
-}
-
-
-def policies_of(deployment: Mapping[str, Any]) -> dict[str, Any]:
-    """The `deploymentPolicies` of a deployment; what was not said is as it is by default."""
-    said = deployment["request"].get("deploymentPolicies", {})
-    return {
-        name: {**usual, **said.get(name, {})} if isinstance(usual, dict) else said.get(name, usual)
-        for name, usual in _POLICIES.items()
-    }
 
 
 def paged(rows: Sequence[Any], params: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -78,15 +63,16 @@ class Deployments:
     def create(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         """CreateDeployment: takes the place of the target's deployment before."""
         target = params["targetArn"]
-        for name, spec in params.get("components", {}).items():
-            _check_configuration(name, spec.get("configurationUpdate", {}))
-            self.check_component(context, name, spec["componentVersion"])
-        _check_job(params.get("iotJobConfiguration", {}))
         with self.fleet.shelf.transaction():
             token = params.get("clientToken")
             for document in self.fleet.shelf.all(context, DEPLOYMENT):
+                # A retry is answered before it is checked: what was there the first time may have gone.
                 if token and document["token"] == token:
                     return _started(context, document, params)
+            for name, spec in params.get("components", {}).items():
+                _check_configuration(name, spec.get("configurationUpdate", {}))
+                self.check_component(context, name, spec["componentVersion"])
+            _check_job(params.get("iotJobConfiguration", {}))
             self._check_target(context, target)
             if "parentTargetArn" in params:
                 self._check_target(context, params["parentTargetArn"])

@@ -13,10 +13,10 @@ from typing import Any
 from gtlabel.emulator.api import Context
 from gtlabel.emulator.components import KIND, catalog_of
 from gtlabel.emulator.dependencies import Unresolved, resolve
-from gtlabel.emulator.deployments import policies_of
 from gtlabel.emulator.device import read_results, run_device
 from gtlabel.emulator.deviceprocess import device_process
 from gtlabel.emulator.fleet import CORE, DEPLOYMENT, ENDED, EXECUTION, Clock, Fleet, now
+from gtlabel.emulator.jobdocument import policies_of
 from gtlabel.emulator.shelf import Shelf
 from gtlabel.emulator.things import IotThings, Things
 from gtlabel.emulator.union import Part, VersionConflict, latest_of, union_of

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from gtlabel.emulator.api import Context
+from gtlabel.emulator.jobdocument import document_of
 
 # The states of a deployment as its job has them:
 # https://docs.aws.amazon.com/greengrass/v2/developerguide/check-deployment-status.html
@@ -71,7 +72,9 @@ class IotThings:
     def members(self, context: Context, group: str) -> list[str]:
         """The things in a group and in the groups below it; none if there is no such group."""
         inside = (found for found in _groups(context) if group in _up_from(found))
-        return list(dict.fromkeys(thing.thing_name for found in inside for thing in found.things.values()))
+        # Whoever joins meanwhile changes what is looked at, for IoT answers in other threads.
+        things = (thing for found in inside for thing in list(found.things.values()))
+        return list(dict.fromkeys(thing.thing_name for thing in things))
 
     def groups_of(self, context: Context, thing: str) -> list[str]:
         """The groups that a thing is in, and the groups above those."""
@@ -91,7 +94,7 @@ class IotThings:
         made = _job(context, deployment)
         if (job, thing) not in iot.job_executions:
             # moto makes executions with a job, and for its targets alone.
-            _make(iot, deployment, [context.arn("iot", f"thing/{thing}")])
+            _make(context, deployment, [context.arn("iot", f"thing/{thing}")])
             iot.jobs[job] = made
         row = iot.job_executions[job, thing]
         row.status, row.execution_number = execution["status"], 1
@@ -118,32 +121,25 @@ def assumptions() -> Iterator[tuple[str, bool]]:
 def _job(context: Context, deployment: Mapping[str, Any]) -> Any:
     iot = _iot(context)
     if deployment["job"] not in iot.jobs:
-        _make(iot, deployment, [])
+        _make(context, deployment, [])
         iot.jobs[deployment["job"]].targets = [deployment["request"]["targetArn"]]
     return iot.jobs[deployment["job"]]
 
 
-def _make(iot: Any, deployment: Mapping[str, Any], targets: list[str]) -> None:
+def _make(context: Context, deployment: Mapping[str, Any], targets: list[str]) -> None:
     request = deployment["request"]
     settings = request.get("iotJobConfiguration", {})
     group = ":thinggroup/" in request["targetArn"]
-    iot.create_job(
+    _iot(context).create_job(
         job_id=deployment["job"],
         targets=targets,
-        document=json.dumps({"deploymentId": deployment["id"], "components": _named(request)}),
+        document=json.dumps(document_of(context, deployment)),
         target_selection="CONTINUOUS" if group else "SNAPSHOT",
         job_executions_rollout_config=settings.get("jobExecutionsRolloutConfig", {}),
         abort_config=settings.get("abortConfig", {}),
         timeout_config=settings.get("timeoutConfig", {}),
         **_NOT_SAID,
     )
-
-
-def _named(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The components as a nucleus finds them in the job's document: `contract/deployment.md` section 5c."""
-    return {
-        name: {"version": spec["componentVersion"]} for name, spec in request.get("components", {}).items()
-    }
 
 
 def _details(execution: Mapping[str, Any]) -> dict[str, str]:
