@@ -31,6 +31,6 @@ gtlabel train s3://trash-sorter/bins/ --name trash-bins --set image_shape=3,64,6
 # Deploy: a camera that sees the pictures nobody has labeled.
 gtlabel local device kitchen-camera --root "$folder/device" --once --detach
 gtlabel deploy trash-bins --to kitchen-camera --set "folder=$samples/trash/held-out" --set watch=no \
-  --poll 0.2
+  --yes --poll 0.2
 gtlabel local results --root "$folder/device" > "$folder/predictions.jsonl"
 wc -l "$folder/predictions.jsonl"

@@ -164,7 +164,7 @@ def test_eight_bits_are_used_where_they_are_good_enough(
         folder.mkdir(parents=True, exist_ok=True)
         (tmp_path / "one.png").rename(folder / f"{number}.png")
     options = ("--classes", ",".join(BINS), "--pictures", tmp_path / "known", "--out", tmp_path / "b.zip")
-    code, told, said = here(capsys, "deploy", RESNET, *options, "--int8", "0.2")
+    code, told, said = here(capsys, "deploy", RESNET, *options, "--most-drop", "0.2")
     assert code == 0, said
     manifest = read_bundle(tmp_path / "b.zip").manifest
     assert (manifest.model, set(manifest.models)) == ("int8", {"fp32", "int8"})
@@ -193,6 +193,25 @@ def test_what_cannot_be_bundled_is_said_in_a_sentence(
     assert (code, told, len(said.splitlines())) == (1, "", 1)
     assert sentence in said
     assert [path.name for path in model.parent.iterdir()] == [model.name]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--to", "camera", "--timeout", "-1"], "Invalid value for '--timeout'"),
+        (["--to", "camera", "--poll", "-1"], "Invalid value for '--poll'"),
+        (["--most-drop", "2"], "Invalid value for '--most-drop'"),
+        (["--most-drop", "0.1", "--no-int8"], "the network that --no-int8 leaves out"),
+        (["--int8", "0.1"], "No such option: --int8"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused_before_anything_else(
+    capsys: pytest.CaptureFixture[str], options: list[str], sentence: str
+) -> None:
+    code, told, said = here(capsys, "deploy", "nothing.onnx", *options)
+    assert (code, told) == (2, "")
+    # A frame is drawn around it, and lines break at its width.
+    assert sentence in " ".join(said.replace("│", " ").split())
 
 
 def test_whoever_deploys_to_a_deeplens_is_told_what_that_is_before_anything_is_fetched(

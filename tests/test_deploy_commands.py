@@ -105,7 +105,10 @@ class Place:
     def model(self, *words: str) -> list[str]:
         """The words that deploy the model, and these."""
         named = ["--to", THING, "--pictures", str(self.pictures), "--classes", "Red,Green", "--no-int8"]
-        return [MODEL, *named, "--poll", "0.05", *words]
+        return [MODEL, *named, "--poll", "0.05", "--yes", *words]
+
+    def uploaded(self) -> list[str]:
+        return [item["Key"] for item in self.aws.s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
 
     def deployments(self) -> list[dict[str, Any]]:
         client = self.aws.greengrass
@@ -173,11 +176,21 @@ def test_a_model_goes_to_a_device_and_back_from_a_setting_that_it_cannot_bear(pl
 
 def test_nobody_deploys_who_says_no(place: Place) -> None:
     before = place.deployments()
-    command = [sys.executable, "-m", "gtlabel", "deploy", *place.model("--set", "threshold=0.9")]
+    words = place.model("--set", "threshold=0.9")
+    words.remove("--yes")
+    command = [sys.executable, "-m", "gtlabel", "deploy", *words]
     code, printed = answered(command, place.environ, "Deploy this to kitchen-camera? [y/N]:", "n\n")
     assert code == 1
     assert re.search(r"threshold +0\.5 +0\.9 +changes", printed)
-    assert place.deployments() == before
+    # Where nobody is, nobody is asked, and that is no yes.
+    kept = place.uploaded()
+    for command in (words, ["remove", "--to", THING]):
+        run = place.gtlabel(*command)
+        assert run.returncode == 1, run.stderr
+        assert run.stderr.splitlines()[-1] == (
+            "gtlabel: nobody is here to ask; give --yes, or --dry-run to see what would change"
+        )
+    assert (place.deployments(), place.uploaded()) == (before, kept)
 
 
 def answered(command: list[str], environ: dict[str, str], question: str, answer: str) -> tuple[int, str]:
@@ -209,7 +222,9 @@ def read(terminal: int) -> bytes:
 
 def test_a_device_that_is_off_costs_nothing_but_patience(place: Place) -> None:
     place.camera.off = True
-    run = place.gtlabel("remove", "--to", THING, "--name", NAME, "--timeout", "0.3", "--poll", "0.05")
+    run = place.gtlabel(
+        "remove", "--to", THING, "--name", NAME, "--timeout", "0.3", "--poll", "0.05", "--yes"
+    )
     assert run.returncode == 5, run.stderr
     assert "Nothing is lost, the deployment waits" in run.stderr
     assert place.deployments()[0].get("components", {}) == {}

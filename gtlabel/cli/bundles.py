@@ -26,7 +26,7 @@ def write_bundle(
     out: Path | None = None,
     name: str | None = None,
     wheels: str | None = None,
-    int8: float | None = MOST_DROP,
+    most_drop: float | None = MOST_DROP,
     pictures: str | None = None,
     classes: str | None = None,
     settings: Mapping[str, str] | None = None,
@@ -43,7 +43,7 @@ def write_bundle(
             `NAME.zip` here.
         name: what unit and folders are called; by default made of the model's name.
         wheels: platforms whose wheels come along, such as `linux-x86_64:3.11,linux-aarch64`.
-        int8: what the network of 8 bits may lose of the accuracy to be used; None makes none.
+        most_drop: what the network of 8 bits may lose of the accuracy to be used; None makes none.
         pictures: pictures whose class is known (a dataset, a manifest, or class folders), for the self-test
             and for int8; by default those that the training job kept from its network.
         classes: the names of the classes, where nothing else tells them.
@@ -70,7 +70,7 @@ def write_bundle(
         model,
         pictures=pictures,
         classes=read_classes(classes) if classes else None,
-        most_drop=int8,
+        most_drop=most_drop,
     )
     for warning in fetched.warnings:
         say(warning)

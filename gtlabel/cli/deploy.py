@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from copy import copy
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from gtlabel.cli import bundles, deployments
-from gtlabel.cli.options import EndpointUrl, Output, Profile, Region, connect, taken_apart
+from gtlabel.cli.options import (
+    START,
+    EndpointUrl,
+    OrStart,
+    Output,
+    Poll,
+    Profile,
+    Region,
+    connect,
+    taken_apart,
+)
 from gtlabel.cli.output import Format, say
 
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
-
-_START = "start"
 
 
 class Target(StrEnum):
@@ -28,25 +34,8 @@ class Target(StrEnum):
     DEEPLENS = "deeplens"
 
 
-class _OrStart(TyperGroup):
-    """A group in which a word that is no command's is the model to deploy."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the command's name before the arguments where it was left out."""
-        if args and args[0] != "--help" and args[0] not in self.commands:
-            args = [_START, *args]
-        return super().parse_args(ctx, args)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Show what deploying takes, and the other commands below it."""
-        start, shown = self.commands[_START], copy(self)
-        shown.params, shown.help = start.params, start.help
-        shown.subcommand_metavar = "| COMMAND [ARGS]..."
-        TyperGroup.format_help(shown, ctx, formatter)
-
-
 app = typer.Typer(
-    cls=_OrStart,
+    cls=OrStart,
     no_args_is_help=True,
     help="Put a trained model on devices; see, change and undo what is deployed there.",
 )
@@ -57,7 +46,7 @@ app.command("list")(deployments.list_revisions)
 app.command("check")(deployments.check)
 
 
-@app.command(_START, hidden=True)
+@app.command(START, hidden=True)
 def start(
     model: Annotated[
         str,
@@ -82,12 +71,19 @@ def start(
     keep_settings: Annotated[
         bool, typer.Option("--keep-settings", help="Keep what --set was given for the deployment before.")
     ] = False,
-    int8: Annotated[
-        float,
+    beside: Annotated[
+        bool, typer.Option("--beside", help="Keep another classifier of gtlabel that is there as well.")
+    ] = False,
+    most_drop: Annotated[
+        float | None,
         typer.Option(
-            "--int8", metavar="DROP", help="The share of pictures that the network of 8 bits may lose."
+            "--most-drop",
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help=f"The share of pictures that the network of 8 bits may lose. [default: {bundles.MOST_DROP}]",
         ),
-    ] = bundles.MOST_DROP,
+    ] = None,
     no_int8: Annotated[bool, typer.Option("--no-int8", help="Make no network of 8 bits.")] = False,
     pictures: Annotated[
         str | None,
@@ -145,7 +141,7 @@ def start(
         ),
     ] = False,
     timeout: deployments.Timeout = 600,
-    poll: deployments.Poll = 2.0,
+    poll: Poll = 2.0,
     yes: deployments.Yes = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be made and changed, and upload nothing.")
@@ -176,7 +172,11 @@ def start(
     def clients() -> Aws:
         return connect(profile, region, endpoint_url)[1]
 
-    most_drop = None if no_int8 else int8
+    if no_int8 and most_drop is not None:
+        raise typer.BadParameter(
+            "says how good the network that --no-int8 leaves out must be", param_hint="--most-drop"
+        )
+    allowed = None if no_int8 else bundles.MOST_DROP if most_drop is None else most_drop
     if chosen is not Target.GREENGRASS:
         bundles.write_bundle(
             model,
@@ -185,7 +185,7 @@ def start(
             out=out,
             name=name,
             wheels=wheels,
-            int8=most_drop,
+            most_drop=allowed,
             pictures=pictures,
             classes=classes,
             settings=configuration,
@@ -194,7 +194,7 @@ def start(
         )
         return
     from gtlabel import delivery
-    from gtlabel.cli.delivery import deliver
+    from gtlabel.cli.greengrass import deliver
     from gtlabel.edge.presets import PRESETS
     from gtlabel.edge.rollout import parse_rollout
     from gtlabel.training.model import read_classes
@@ -212,7 +212,7 @@ def start(
         model,
         pictures=pictures,
         classes=read_classes(classes) if classes else None,
-        most_drop=most_drop,
+        most_drop=allowed,
     )
     for warning in trained.warnings:
         say(warning)
@@ -226,6 +226,7 @@ def start(
         wishes={
             "version": version,
             "keep_settings": keep_settings,
+            "beside": beside,
             "rollout": pace,
             "roll_back": not no_rollback,
         },

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gtlabel.cli.options import DryRun, EndpointUrl, Output, Profile, Region, connect
+from gtlabel.cli.options import DryRun, EndpointUrl, Output, Poll, Profile, Region, connect
 from gtlabel.cli.output import Format, put_fields, put_json, put_table, say
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ DeviceTimeout = Annotated[
         rich_help_panel="Greengrass",
     ),
 ]
-Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait for the devices.")]
-Poll = Annotated[float, typer.Option("--poll", help="Seconds between two looks.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the devices.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before the devices change.")]
 
 
@@ -84,7 +83,7 @@ def status(
     """
     from datetime import UTC, datetime, timedelta
 
-    from gtlabel.cli.delivering import put_status, status_json
+    from gtlabel.cli.deploymentview import put_status, status_json
     from gtlabel.edge.status import read_status, worst
     from gtlabel.edge.targets import find_target
     from gtlabel.errors import EdgeError
@@ -133,8 +132,9 @@ def rollback(
 
     _, aws = connect(profile, region, endpoint_url)
     target, arn, component = _found(aws, to, name)
-    revision = find_revision(aws.greengrass, target, arn, component, to_version)
-    say(f"revision {revision.number} had {component} {revision.version_of(component)}")
+    chosen = find_revision(aws.greengrass, target, arn, component, to_version)
+    revision = chosen.revision
+    say(f"going back to revision {revision.number}, {component} {revision.version_of(component)}, {chosen}")
     plan = plan_return(aws.greengrass, arn, component, revision)
     _carry_out(aws, target, plan, yes=yes, dry_run=dry_run, timeout=timeout, poll=poll, output=output)
 
@@ -178,7 +178,7 @@ def list_revisions(
 
     Example: gtlabel deploy list --to kitchen-camera
     """
-    from gtlabel.cli.delivering import put_revisions
+    from gtlabel.cli.deploymentview import put_revisions
     from gtlabel.edge.history import history, latest
 
     _, aws = connect(profile, region, endpoint_url)
@@ -245,7 +245,7 @@ def _carry_out(
     """Show what a way back changes, ask, deploy it, and print what became of it."""
     import time
 
-    from gtlabel.cli.delivering import Screen, ask, described, show_plan
+    from gtlabel.cli.deploymentview import Screen, ask, described, show_plan
     from gtlabel.edge.follow import not_good
     from gtlabel.edge.plan import with_configuration
     from gtlabel.edge.undo import carry_out
@@ -265,6 +265,7 @@ def _carry_out(
             timeout=timeout,
             sleep=lambda _seconds: time.sleep(poll),
             on_progress=screen.take,
+            on_overtaken=screen.tell_overtaken,
         )
     if not all(device.good for device in devices):
         raise not_good(deployment, devices, timeout, target.resource)

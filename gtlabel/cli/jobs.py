@@ -18,6 +18,7 @@ from gtlabel.cli.options import (
     NameContains,
     OfStatus,
     Output,
+    Poll,
     Profile,
     Region,
     Since,
@@ -114,7 +115,7 @@ def wait(
     timeout: Annotated[
         float | None, typer.Option("--timeout", help="Give up after this many seconds.")
     ] = None,
-    poll: Annotated[float, typer.Option("--poll", help="Seconds between two looks.")] = 5.0,
+    poll: Poll = 5.0,
     webhook: Annotated[
         str | None, typer.Option("--webhook", metavar="URL", help="Post a JSON there when it has ended.")
     ] = None,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from copy import copy
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from gtlabel.cli.output import Format
 
@@ -50,6 +52,7 @@ FunctionSeconds = Annotated[
         rich_help_panel="Custom workflows",
     ),
 ]
+Poll = Annotated[float, typer.Option("--poll", min=0.01, help="Seconds between two looks.")]
 # As long as Lambda lets any.
 LONGEST_FUNCTION = 900.0
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="The name of the job.")]
@@ -75,6 +78,31 @@ Ascending = Annotated[
     bool, typer.Option("--ascending", help="The oldest first, or the first in the alphabet.")
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Not more than these.")]
+
+
+# The command of a group whose name may be left out.
+START = "start"
+
+
+class OrStart(TyperGroup):
+    """A group in which a word that is no command's is the first argument of its command `start`."""
+
+    def starts(self, word: str) -> bool:
+        """Whether a word is not meant as a command's name."""
+        return word not in self.commands
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command's name before the arguments where it was left out."""
+        if args and args[0] != "--help" and self.starts(args[0]):
+            args = [START, *args]
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Show what starting takes, and the other commands below it."""
+        start, shown = self.commands[START], copy(self)
+        shown.params, shown.help = start.params, start.help
+        shown.subcommand_metavar = "| COMMAND [ARGS]..."
+        TyperGroup.format_help(shown, ctx, formatter)
 
 
 def connect(

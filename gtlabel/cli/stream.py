@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gtlabel.cli.options import DryRun, EndpointUrl, Force, JobName, Output, Profile, Region, connect
+from gtlabel.cli.options import DryRun, EndpointUrl, Force, JobName, Output, Poll, Profile, Region, connect
 from gtlabel.cli.output import Format, progress, put, put_fields, put_json, say
 from gtlabel.cli.precautions import look_before
 
@@ -54,7 +54,7 @@ def start(
         typer.Option("--template", exists=True, dir_okay=False, help="A worker template of your own."),
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait until it is ready.")] = 600.0,
-    poll: Annotated[float, typer.Option("--poll", help="Seconds between two looks.")] = 2.0,
+    poll: Poll = 2.0,
     force: Force = False,
     dry_run: DryRun = False,
     output: Output = Format.TEXT,
@@ -258,7 +258,7 @@ def stop(
         bool, typer.Option("--force", help="With --clean: drop what still waits in the queues.")
     ] = False,
     timeout: Annotated[float, typer.Option("--timeout", help="With --clean: seconds to wait.")] = 600.0,
-    poll: Annotated[float, typer.Option("--poll", help="Seconds between two looks.")] = 2.0,
+    poll: Poll = 2.0,
     output: Output = Format.TEXT,
     profile: Profile = None,
     region: Region = None,

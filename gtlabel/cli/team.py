@@ -46,7 +46,9 @@ def create(
             help="How to reach that provider: OidcConfig of CreateWorkforce, as JSON.",
         ),
     ] = None,
-    poll: Annotated[float, typer.Option("--poll", help="Seconds between two looks at a workforce.")] = 5.0,
+    poll: Annotated[
+        float, typer.Option("--poll", min=0.01, help="Seconds between two looks at a workforce.")
+    ] = 5.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be made and who would be written to; stop.")
     ] = False,

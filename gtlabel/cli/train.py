@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from copy import copy
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from gtlabel.cli import trainings
 from gtlabel.cli import trainoptions as asking
-from gtlabel.cli.options import DryRun, EndpointUrl, Output, Profile, Region, connect, taken_apart
+from gtlabel.cli.options import (
+    START,
+    DryRun,
+    EndpointUrl,
+    OrStart,
+    Output,
+    Profile,
+    Region,
+    connect,
+    taken_apart,
+)
 from gtlabel.cli.output import Format, put, put_json, say
 
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
     from gtlabel.training.terms import TrainingRequest
 
-_START = "start"
 
+class _OrJob(OrStart):
+    """A group in which an address or an option begins a job to start."""
 
-class _OrStart(TyperGroup):
-    """A group in which a word that is no command's is the dataset of a job to start."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the command's name before the arguments where it was left out."""
-        # A misspelled command is no dataset: those are addresses.
-        if args and args[0] != "--help" and (args[0].startswith("-") or "/" in args[0]):
-            args = [_START, *args]
-        return super().parse_args(ctx, args)
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Show what starting a job takes, and the other commands below it."""
-        start, shown = self.commands[_START], copy(self)
-        shown.params, shown.help = start.params, start.help
-        shown.subcommand_metavar = "| COMMAND [ARGS]..."
-        TyperGroup.format_help(shown, ctx, formatter)
+    def starts(self, word: str) -> bool:
+        """Whether a word is an address or an option; a misspelled command is neither."""
+        return word.startswith("-") or "/" in word
 
 
 app = typer.Typer(
-    cls=_OrStart,
+    cls=_OrJob,
     no_args_is_help=True,
     help="Start a training job on a dataset; find, follow and stop training jobs.",
 )
@@ -50,7 +46,7 @@ app.command("stop")(trainings.stop)
 app.command("failures")(trainings.failures)
 
 
-@app.command(_START, hidden=True)
+@app.command(START, hidden=True)
 def start(
     dataset: Annotated[
         str, typer.Argument(metavar="DATASET", help="The s3:// prefix that consolidate wrote to.")

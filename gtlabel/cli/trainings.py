@@ -17,6 +17,7 @@ from gtlabel.cli.options import (
     NameContains,
     OfStatus,
     Output,
+    Poll,
     Profile,
     Region,
     Since,
@@ -42,7 +43,6 @@ HourlyPrice = Annotated[
         help="What an hour of one machine costs, where that is not in the shipped table.",
     ),
 ]
-Poll = Annotated[float, typer.Option("--poll", min=0.01, help="Seconds between two looks.")]
 Timeout = Annotated[
     float | None, typer.Option("--timeout", help="Give up after this many seconds; the job goes on.")
 ]

@@ -72,6 +72,11 @@ class Screen:
         self._said.clear()
         self._tell(f"that failed; going back: {plan}")
 
+    def tell_overtaken(self, plan: DeploymentPlan) -> None:
+        """Say that a deployment is made once more, on top of one that it replaced unseen."""
+        self._said.clear()
+        self._tell(f"somebody deployed at the same moment; once more, on top of that: {plan}")
+
     def _draw(self) -> list[str]:
         going = [device for device in self._devices if not device.ended]
         shown = going[: max(1, height() // 3)]
@@ -115,6 +120,11 @@ def show_plan(plan: DeploymentPlan, *, to_stderr: bool) -> None:
     if plan.configuration:
         rows = [_cells(change) for change in plan.configuration]
         put_table(("setting", "now", "then", ""), rows, to_stderr=to_stderr)
+    for name, where in plan.beside.items():
+        say(
+            f"note: {name}, another classifier of gtlabel, stays on {where}; both look at the same camera and "
+            "publish to the same topic unless their settings differ"
+        )
 
 
 def described(plan: DeploymentPlan) -> dict[str, Any]:
@@ -130,13 +140,24 @@ def described(plan: DeploymentPlan) -> dict[str, Any]:
 
 
 def ask(question: str, *, yes: bool) -> None:
-    """Ask before devices change, where somebody is there to answer.
+    """Ask before devices change, unless yes was said beforehand.
 
     Raises:
         typer.Abort: if the answer is no.
+        EdgeError: if nobody is there to answer.
     """
-    if not yes and sys.stdin.isatty() and sys.stderr.isatty():
-        typer.confirm(question, abort=True, err=True)
+    from gtlabel.errors import EdgeError
+
+    if yes:
+        return
+    if not somebody_is_there():
+        raise EdgeError("nobody is here to ask; give --yes, or --dry-run to see what would change")
+    typer.confirm(question, abort=True, err=True)
+
+
+def somebody_is_there() -> bool:
+    """Whether a question would be read, and could be answered."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def put_statement(statement: dict[str, Any]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gtlabel.cli.delivering import Screen, ask, described, put_statement, show_plan
 from gtlabel.cli.deployments import put_result
+from gtlabel.cli.deploymentview import Screen, ask, described, put_statement, show_plan, somebody_is_there
 from gtlabel.cli.output import Format, put_fields, put_json, say
 
 if TYPE_CHECKING:
@@ -68,7 +68,12 @@ def deliver(
     if topic and not topic.startswith("gtlabel/"):
         say(f"note: the AWS IoT policy of the devices must allow iot:Publish to {topic}, too")
     screen = Screen()
-    heard: Wishes = {**wishes, "on_progress": screen.take, "on_undo": screen.begin_again}
+    heard: Wishes = {
+        **wishes,
+        "on_progress": screen.take,
+        "on_undo": screen.begin_again,
+        "on_overtaken": screen.tell_overtaken,
+    }
     hinted = device_role is not None
 
     def confirm(plan: DeploymentPlan) -> None:
@@ -99,7 +104,7 @@ def deliver(
                 )
             break
         except DeploymentChangedError as error:
-            if yes or not _somebody_is_there():
+            if yes or not somebody_is_there():
                 raise
             say(f"somebody deployed to {error.target} in the meantime; this is what it changes now")
         except DeploymentEndedError as error:
@@ -123,12 +128,6 @@ def deliver(
         deployed.states,
         output,
     )
-
-
-def _somebody_is_there() -> bool:
-    import sys
-
-    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _look_at_role(aws: Aws, role: str, artifact: S3Uri, statement: dict[str, Any]) -> None:
