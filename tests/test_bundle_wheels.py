@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
-from edge_parts import color_bundle
+from device_parts import THING, device, eventually, states
+from edge_parts import BUCKET, account, color_bundle
 from packaging.tags import Tag, cpython_tags
 from packaging.utils import parse_wheel_filename
 from programs import need
 
 from gtlabel.edge.archive import extract
+from gtlabel.edge.bundle import read_bundle
+from gtlabel.edge.deploy import deploy_model
 from gtlabel.edge.requirements import GREENGRASS, INSTALLER, RUN, read_lock
+from gtlabel.emulator.devices import read_results
+from gtlabel.uris import S3Uri
 
 HERE = f"linux-{platform.machine()}:{sys.version_info.major}.{sys.version_info.minor}"
 NO_NETWORK = ["unshare", "--net"]
@@ -45,23 +52,39 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bins"
 
 
-def test_a_bundle_with_wheels_runs_in_a_fresh_environment_without_a_network(
-    bundle: Path, tmp_path: Path
-) -> None:
+def test_a_device_without_a_network_runs_a_bundle_with_wheels(bundle: Path, tmp_path: Path) -> None:
+    name, root = "deeplens-bins", tmp_path / "device"
     # Debian's Python has no ensurepip without another package.
     (tmp_path / "ensurepip.py").write_text("raise ImportError('No module named ensurepip')")
-    without = {"PYTHONPATH": str(tmp_path)}
-    done = run(sys.executable, bundle / "install.py", "--to", tmp_path / "bins", **without)
-    assert done.returncode == 0, done.stderr
-    line = json.loads(done.stdout)
-    assert (line["packages"], line["selftest"]["selftest"]) == ("wheels", "passed")
-    current = tmp_path / "bins/current"
-    assert not (current / "wheels").exists()
-    answered = run(current / "venv/bin/python", current / "run.py", "--image", current / "selftest/red.jpg")
-    assert json.loads(answered.stdout)["label"] == "Red", answered.stderr
-    # What was locked is there, and nothing else that this environment has.
-    listing = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
-    found = sorted(run(current / "venv/bin/python", "-c", listing).stdout.lower().replace("_", "-").split())
+    bare = [*NO_NETWORK, "env", "-i", *(f"{key}={value}" for key, value in BARE.items())]
+    python = tmp_path / "python"
+    words = shlex.join([*bare, f"PYTHONPATH={tmp_path}", sys.executable])
+    python.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    python.chmod(0o755)
+    with account() as cloud, device(cloud, root):
+
+        def sleep(_seconds: float) -> None:
+            time.sleep(0.02)
+            cloud.clock.sleep(0.02)
+
+        deploy_model(
+            cloud.aws.greengrass,
+            cloud.aws.s3,
+            cloud.aws.iot,
+            read_bundle(bundle.with_suffix(".zip")),
+            to=THING,
+            folder=S3Uri.of(BUCKET, "components"),
+            name=name,
+            configuration={"python": str(python), "watch": "no", "folder": str(bundle / "selftest")},
+            timeout=300,
+            sleep=sleep,
+        )
+        eventually(lambda: states(cloud) == {name: "FINISHED"})
+    assert [line["label"] for line in read_results(root, name) if "image" in line] == ["Green", "Red"]
+    (environment,) = (root / "work" / name).glob("venv-*")
+    listing = "import importlib.metadata as m\n"
+    listing += "print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
+    found = sorted(run(environment / "bin/python", "-c", listing).stdout.lower().replace("_", "-").split())
     lock = read_lock()
     assert found == sorted(f"{name}=={lock.versions[name]}" for name in lock.groups[RUN])
 
@@ -73,6 +96,14 @@ def test_a_wheel_that_was_changed_is_not_installed(bundle: Path, tmp_path: Path)
     data = wheel.read_bytes()
     wheel.unlink()
     wheel.write_bytes(data + b"!")
+    done = run(sys.executable, copy / "install.py", "--venv", tmp_path / "venv")
+    assert done.returncode == 3
+    assert f"{wheel.name} is not what the bundle was built with; copy it again" in done.stderr
+    # Whoever makes the checksums agree is found out by the digests of the requirements.
+    sums = (copy / "SHA256SUMS").read_text()
+    (copy / "SHA256SUMS").unlink()
+    changed = sums.replace(sha256(data).hexdigest(), sha256(data + b"!").hexdigest())
+    (copy / "SHA256SUMS").write_text(changed)
     done = run(sys.executable, copy / "install.py", "--venv", tmp_path / "venv")
     assert done.returncode == 5
     assert "one of the wheels in the bundle is not the file that was locked; copy" in done.stderr

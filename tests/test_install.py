@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import venv
 import zipfile
 from hashlib import sha256
+from importlib.metadata import files, version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from edge_parts import color_bundle
 from programs import need
+
+from gtlabel.edge.requirements import read_lock
 
 # What a virtual environment of its own takes from this one, where everything is installed.
 ENVIRONMENT = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
@@ -163,6 +168,102 @@ def test_a_damaged_bundle_is_told_before_anything_is_made(bundles: list[Path], t
     assert (done.returncode, done.stdout) == (3, "")
     assert "model.onnx is not what the bundle was built with; copy it again" in done.stderr
     assert not (tmp_path / "device").exists()
+
+
+_PIP = """
+import pathlib, sysconfig
+pathlib.Path({trace!r}).touch()
+pathlib.Path(sysconfig.get_path("purelib"), "all.pth").write_text({site!r})
+"""
+
+
+@pytest.fixture
+def with_pip(bundles: list[Path], tmp_path: Path) -> Path:
+    """A bundle with a wheel for this machine: a pip that leaves a trace, and links what is here already."""
+    copy = tmp_path / "bins"
+    shutil.copytree(bundles[0], copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    system = "macos" if sys.platform == "darwin" else "linux"
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    manifest["runtime"]["wheels"] = [f"{system}-{platform.machine()}:{python}"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    (copy / "wheels").mkdir()
+    site = str(Path(pytest.__file__).parents[1])
+    with zipfile.ZipFile(copy / "wheels/pip-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("pip/__main__.py", _PIP.format(trace=f"{tmp_path}/trace", site=site))
+    seal(copy)
+    return copy
+
+
+def seal(bundle: Path) -> None:
+    """Let the checksums of a bundle agree with what is in it."""
+    (bundle / "SHA256SUMS").unlink()
+    inside = sorted(path for path in bundle.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    lines = (f"{sha256(path.read_bytes()).hexdigest()}  {path.relative_to(bundle)}\n" for path in inside)
+    (bundle / "SHA256SUMS").write_text("".join(lines))
+
+
+def test_no_wheel_is_run_that_is_not_the_one_of_the_bundle(with_pip: Path, tmp_path: Path) -> None:
+    (wheel,) = (with_pip / "wheels").iterdir()
+    data = wheel.read_bytes()
+
+    def refused() -> str:
+        done = install(with_pip, "--to", tmp_path / "device")
+        assert (done.returncode, done.stdout) == (3, "")
+        assert not (tmp_path / "trace").exists()
+        (sentence,) = done.stderr.splitlines()
+        return sentence
+
+    assert installed(with_pip, "--to", tmp_path / "good")["packages"] == "wheels"
+    (tmp_path / "trace").unlink()
+    # They have done what they were there for, and are large.
+    assert not (tmp_path / "good/current/wheels").exists()
+    wheel.write_bytes(data + b"!")
+    assert f"wheels/{wheel.name} is not what the bundle was built with; copy it again" in refused()
+    # One that was put beside it counts as little.
+    wheel.rename(wheel.with_name("pip-2-py3-none-any.whl"))
+    assert f"the bundle lacks wheels/{wheel.name}; copy it to the device again" in refused()
+    (with_pip / "wheels/pip-2-py3-none-any.whl").rename(tmp_path / "pip.whl")
+    seal(with_pip)
+    shutil.move(tmp_path / "pip.whl", with_pip / "wheels/pip-2-py3-none-any.whl")
+    assert "SHA256SUMS does not list a wheel of pip; build the bundle again" in refused()
+
+
+@pytest.fixture(scope="module")
+def poor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python that has packages to run a network with, but none to speak to a broker, and no pip."""
+    folder = tmp_path_factory.mktemp("poor")
+    venv.create(folder, symlinks=True)
+    (library,) = folder.glob("lib/python3*/site-packages")
+    for package in ("numpy", "onnxruntime", "pillow"):
+        found = files(package) or []
+        for top in {file.parts[0] for file in found} - {".."}:
+            target = Path(str(found[0].locate())).parents[len(found[0].parts) - 1] / top
+            (library / top).symlink_to(target)
+    return folder / "bin/python"
+
+
+def test_the_packages_of_a_python_are_told_where_they_are_others_and_refused_where_one_is_needed(
+    bundles: list[Path], poor: Path, tmp_path: Path
+) -> None:
+    def run(bundle: Path) -> subprocess.CompletedProcess[str]:
+        command = [str(poor), str(bundle / "install.py"), "--venv", str(tmp_path / "venv")]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
+
+    publishing = run(made(tmp_path, "publishing", settings={"mqtt": "mqtt://broker"}))
+    assert publishing.returncode == 5
+    assert "install.py: this Python lacks paho-mqtt; the bundle has no wheels for" in publishing.stderr
+    looking = run(bundles[0])
+    assert looking.returncode == 0, looking.stderr
+    line = json.loads(looking.stdout)
+    assert (line["packages"], line["missing"]) == ("interpreter", ["paho-mqtt"])
+    locked = read_lock().versions
+    here = {name: version(name) for name in ("numpy", "onnxruntime", "pillow")}
+    assert line["other_versions"] == {
+        name: f"{found}, not {locked[name]}" for name, found in here.items() if found != locked[name]
+    }
+    # What was made for a bundle that does not publish does not do for one that does.
+    assert run(tmp_path / "publishing").returncode == 5
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ from gtlabel.edge.manifest import (
     SelfTestCase,
 )
 from gtlabel.edge.presets import PRESETS, Preset
-from gtlabel.edge.requirements import GREENGRASS, INSTALLER, RUN, read_lock
+from gtlabel.edge.requirements import GREENGRASS, INSTALLER, MQTT, RUN, read_lock
 from gtlabel.edge.wheels import fetch_wheels
 from gtlabel.errors import BundleError
 
@@ -122,6 +122,7 @@ def build_bundle(
         networks["int8"] = int8
     if use not in networks:
         raise BundleError("there is no network of 8 bits to use")
+    told = {"camera": preset.camera, **(settings or {})}
     pictures = {_picture_name(each): data for each, data in sorted(self_test.items())}
     input_, multi_label, cases = _tested(networks, classes, pictures)
     manifest = BundleManifest(
@@ -141,6 +142,8 @@ def build_bundle(
             version=lock.versions["onnxruntime"],
             built_with=version("onnxruntime"),
             requirements=lock.name,
+            # The settings of a component may name a broker at any time.
+            needed=tuple(each for each in lock.groups[RUN] if each != MQTT or greengrass or told.get("mqtt")),
             wheels=platforms,
         ),
         accuracy=accuracy or Accuracy(),
@@ -151,7 +154,6 @@ def build_bundle(
         ),
     )
     written = json.dumps(manifest.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False)
-    told = {"camera": preset.camera, **(settings or {})}
     contents: dict[str, bytes | Path] = {
         "README": readme(manifest, preset, told).encode(),
         service_name(name): unit(manifest, preset, told).encode(),

@@ -92,6 +92,8 @@ class Runtime(_Part):
         version: the one that `requirements.txt` names, and that bundles are tested with.
         built_with: the one that computed the numbers of the self-test.
         requirements: the set of packages that was taken.
+        needed: the packages without which the program cannot do what it is told to; `requirements.txt` may
+            name more.
         wheels: the platforms whose wheels are in the bundle, such as `linux-x86_64:3.11`.
     """
 
@@ -99,6 +101,7 @@ class Runtime(_Part):
     version: str
     built_with: str
     requirements: str = "default"
+    needed: tuple[str, ...] = ()
     wheels: tuple[str, ...] = ()
 
 

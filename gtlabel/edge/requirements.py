@@ -17,6 +17,8 @@ from gtlabel.errors import BundleError
 
 # What the program cannot do without; `greengrass` speaks to a nucleus, `installer` installs the others.
 RUN, GREENGRASS, INSTALLER = "run", "greengrass", "installer"
+# The one of the first that only who publishes to a broker needs.
+MQTT = "paho-mqtt"
 # Debian 12 and Raspberry Pi OS 12 have it, and every set has wheels for it.
 DEFAULT_PYTHON = "3.11"
 _PLATFORM = re.compile(r"(?P<system>[a-z]+-[a-z0-9_]+)(?::(?P<python>3\.\d+))?")

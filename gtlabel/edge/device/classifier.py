@@ -91,10 +91,13 @@ class Classifier:
         return len(test["cases"])
 
 
-def verify(folder: Path) -> None:
+def verify(folder: Path, *, wheels: bool = False) -> None:
     """Compare every file with `SHA256SUMS`.
 
-    Wheels are left out: they were checked when they were installed, and are too large for every start.
+    Args:
+        folder: the unpacked bundle.
+        wheels: whether those of the packages are looked at, too. Only who installs them needs that: they are
+            too large for every start, and an installed bundle has none.
 
     Raises:
         RunError: if a file is missing, changed, or not listed although the program needs it.
@@ -109,7 +112,7 @@ def verify(folder: Path) -> None:
     for line in lines:
         digest, _, name = line.partition("  ")
         listed.add(name)
-        if name.startswith("wheels/"):
+        if name.startswith("wheels/") and not wheels:
             continue
         try:
             # Not read as a whole: for a moment the model would take its memory twice.

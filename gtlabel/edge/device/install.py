@@ -16,9 +16,11 @@ import errno
 import fcntl
 import hashlib
 import importlib.machinery
+import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import site
 import subprocess
@@ -38,8 +40,8 @@ What runs now goes on running until the new one has passed its self-test.
 Exit codes: 0 done, 1 it cannot be installed there, 2 wrong arguments, 3 the bundle is damaged,
 4 the self-test failed, 5 a package cannot be had, 7 the disk is full, 8 another installation is going on.
 """
-# What the program cannot run without; it looks for what speaks MQTT and Greengrass only when told to.
-_NEEDED = ("numpy", "onnxruntime", "PIL")
+# The modules of packages that are called otherwise.
+_MODULES = {"pillow": "PIL", "paho-mqtt": "paho", "awsiotsdk": "awsiot"}
 _CURRENT, _PREVIOUS = "current", "previous"
 _PARTIAL = ".partial"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -94,7 +96,8 @@ def _run(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     if options.rollback:
         with _alone(options.to):
             return _roll_back(options.to.absolute())
-    verify(folder)
+    # pip runs from one of the wheels, and perhaps as root.
+    verify(folder, wheels=True)
     if options.venv:
         venv = options.venv.absolute()
         with _alone(venv.parent, f".{venv.name}"):
@@ -117,7 +120,7 @@ def _install(folder: Path, to: Path) -> dict[str, Any]:
         try:
             _copy(folder, partial)
             packages = _packages(folder, partial / "venv")
-            done = {"packages": packages, "selftest": _self_test(partial, partial / "venv")}
+            done = {**packages, "selftest": _self_test(partial, partial / "venv")}
             # What is renamed before it is on the disk may be empty after a power cut.
             os.sync()
             if target.is_dir():
@@ -161,8 +164,9 @@ def _make_venv(folder: Path, venv: Path) -> dict[str, Any]:
     shutil.rmtree(partial, ignore_errors=True)
     mark = venv / "bundle"
     # A bundle with other packages wants another environment, even under the same name.
-    wanted = hashlib.sha256((folder / "requirements.txt").read_bytes()).hexdigest()
-    packages = "kept"
+    needed = " ".join(_manifest(folder)["runtime"]["needed"])
+    wanted = hashlib.sha256((folder / "requirements.txt").read_bytes() + needed.encode()).hexdigest()
+    packages: dict[str, Any] = {"packages": "kept"}
     if not mark.is_file() or mark.read_text() != wanted:
         try:
             packages = _packages(folder, partial)
@@ -175,29 +179,61 @@ def _make_venv(folder: Path, venv: Path) -> dict[str, Any]:
             shutil.rmtree(partial, ignore_errors=True)
     else:
         selftest = _self_test(folder, venv)
-    return {**_named(folder), "venv": str(venv), "packages": packages, "selftest": selftest}
+    return {**_named(folder), "venv": str(venv), **packages, "selftest": selftest}
 
 
-def _packages(folder: Path, venv: Path) -> str:
-    """Make an environment with what the program needs; say where that came from."""
+def _packages(folder: Path, venv: Path) -> dict[str, Any]:
+    """Make an environment with what the program needs; say where that came from.
+
+    The interpreter's own packages are taken where it has all that the program cannot do without. Nobody
+    compares them with a digest, so what differs from the versions that were locked is told: the self-test
+    decides whether they will do.
+    """
     try:
         import venv as environments
     except ImportError:
         raise RunError("this Python has no venv module; install python3-venv", MISSING_PACKAGE) from None
     environments.EnvBuilder(symlinks=True, with_pip=False).create(venv)
     here = f"{_system()}:{sys.version_info.major}.{sys.version_info.minor}"
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    if here in manifest["runtime"].get("wheels", ()):
+    runtime = _manifest(folder)["runtime"]
+    if here in runtime["wheels"]:
         _pip(folder, venv)
-        return "wheels"
-    packages = [path for path in site.getsitepackages() if Path(path).is_dir()]
-    if all(importlib.machinery.PathFinder.find_spec(name, packages) for name in _NEEDED):
-        # The environment of a virtual environment's Python would see those of the system, and not its own.
-        (library,) = (venv / "lib").glob("python3*/site-packages")
-        (library / "interpreter.pth").write_text("".join(f"{path}\n" for path in packages))
-        return "interpreter"
-    _pip(folder, venv, here)
-    return "index"
+        return {"packages": "wheels"}
+    places = [path for path in site.getsitepackages() if Path(path).is_dir()]
+    locked = _locked(folder)
+    lacking = [
+        name
+        for name in locked
+        if not importlib.machinery.PathFinder.find_spec(_MODULES.get(name, name), places)
+    ]
+    needed = [name for name in lacking if name in runtime["needed"]]
+    if needed:
+        try:
+            _pip(folder, venv, here)
+        except RunError as error:
+            raise RunError(f"this Python lacks {', '.join(needed)}; {error}", error.code) from None
+        return {"packages": "index"}
+    # The environment of a virtual environment's Python would see those of the system, and not its own.
+    (library,) = (venv / "lib").glob("python3*/site-packages")
+    (library / "interpreter.pth").write_text("".join(f"{path}\n" for path in places))
+    others = {
+        name: f"{version}, not {locked[name]}"
+        for name in locked
+        if name not in lacking and (version := _present(name, places)) != locked[name]
+    }
+    return {"packages": "interpreter", "other_versions": others, "missing": lacking}
+
+
+def _locked(folder: Path) -> dict[str, str]:
+    """The version of each package that the requirements name."""
+    text = (folder / "requirements.txt").read_text(encoding="utf-8")
+    return dict(re.findall(r"^([\w-]+)==([\w.]+)", text, re.MULTILINE))
+
+
+def _present(name: str, places: Sequence[str]) -> str:
+    """The version of a package; a module may also come from a package of another name."""
+    found = next(iter(importlib.metadata.distributions(name=name, path=list(places))), None)
+    return found.version if found else "unknown"
 
 
 def _pip(folder: Path, venv: Path, here: str = "") -> None:
@@ -210,9 +246,14 @@ def _pip(folder: Path, venv: Path, here: str = "") -> None:
     """
     python = str(venv / "bin" / "python")
     if not here:
-        (installer,) = (folder / "wheels").glob("pip-*.whl")
-        # pip runs from within its own wheel, so a Python without ensurepip will do.
-        command = [python, f"{installer}/pip", "--isolated", "install", "--no-index"]
+        # pip runs from within its own wheel, so a Python without ensurepip will do. It is one of those that
+        # were compared with their digests, whatever else lies beside them.
+        installer = next(
+            (name for name in _files(folder) if re.fullmatch(r"wheels/pip-[^/]+\.whl", name)), ""
+        )
+        if not installer:
+            raise RunError("SHA256SUMS does not list a wheel of pip; build the bundle again", DAMAGED)
+        command = [python, f"{folder / installer}/pip", "--isolated", "install", "--no-index"]
         command += ["--find-links", str(folder / "wheels")]
     else:
         if importlib.machinery.PathFinder.find_spec("pip") is None:
@@ -273,17 +314,26 @@ def _self_test(folder: Path, venv: Path) -> dict[str, Any]:
 def _copy(folder: Path, target: Path) -> None:
     """Copy the files of the bundle, but for the wheels, which are of no use any more."""
     target.mkdir(mode=0o755)
-    names = [line.partition("  ")[2] for line in (folder / "SHA256SUMS").read_text().splitlines()]
-    for name in [*names, "SHA256SUMS"]:
+    for name in [*_files(folder), "SHA256SUMS"]:
         if not name.startswith("wheels/"):
             (target / name).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             shutil.copyfile(folder / name, target / name)
 
 
+def _files(folder: Path) -> list[str]:
+    """The names of what is in the bundle."""
+    lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    return [line.partition("  ")[2] for line in lines]
+
+
 def _version(folder: Path) -> str:
     """The name of the bundle's content."""
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    return f"{manifest['name']}-{_digest(folder / 'SHA256SUMS')}"
+    return f"{_manifest(folder)['name']}-{_digest(folder / 'SHA256SUMS')}"
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return manifest
 
 
 def _digest(sums: Path) -> str:
