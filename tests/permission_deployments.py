@@ -12,9 +12,10 @@ from gtlabel.aws import Aws
 from gtlabel.edge.follow import not_good
 from gtlabel.edge.grants import artifact_statement, missing_grants
 from gtlabel.edge.history import history, latest
+from gtlabel.edge.ours import our_components
 from gtlabel.edge.plan import plan_return, with_configuration
 from gtlabel.edge.revisions import revisions
-from gtlabel.edge.status import Verdict, our_components, read_status, worst
+from gtlabel.edge.status import Verdict, read_status, worst
 from gtlabel.edge.targets import find_target, target_arn
 from gtlabel.edge.undo import carry_out, find_revision
 from gtlabel.uris import S3Uri
@@ -48,8 +49,8 @@ def rollback(stage: Stage, aws: Aws) -> None:
     target = find_target(aws.greengrass, aws.iot, THING)
     arn = target_arn(aws.greengrass, target)
     assert NAME in our_components(aws.greengrass)
-    revision = find_revision(aws.greengrass, target, arn, NAME)
-    plan = with_configuration(aws.greengrass, plan_return(aws.greengrass, arn, NAME, revision))
+    chosen = find_revision(aws.greengrass, target, arn, NAME)
+    plan = with_configuration(aws.greengrass, plan_return(aws.greengrass, arn, NAME, chosen.revision))
     assert [change.name for change in plan.configuration] == ["top"]
     with camera(stage.address.url):
         made, devices = carry_out(

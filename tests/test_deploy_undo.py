@@ -92,7 +92,9 @@ def test_a_first_version_that_fails_is_taken_off_again(home: House) -> None:
     home.cloud.component("their.logger")
     home.deploy_theirs("camera", **{"their.logger": "1.0.0"})
     home.bad = {"1.0.0": "it does not start"}
-    with pytest.raises(DeploymentEndedError, match="never ran there before and was taken off again"):
+    with pytest.raises(
+        DeploymentEndedError, match="no deployment to thing/camera had .* run well before, so"
+    ):
         home.deploy("camera")
     assert set(home.deployments()[-1]["components"]) == {"their.logger"}
 
@@ -114,6 +116,24 @@ def test_a_version_that_failed_before_is_none_to_go_back_to(home: House) -> None
     assert versions(home) == ["1.0.0", "1.0.1"]
     with pytest.raises(DeploymentEndedError, match=r"worse; rolled back to 1\.0\.0"):
         home.deploy("camera", 0.8)
+
+
+def test_a_version_that_most_devices_failed_is_gone_back_to_only_where_there_is_no_other(home: House) -> None:
+    to = home.add("camera", "shelf", "door", group="kitchen")
+    fails = {"only_on": {"camera", "shelf"}, "bad": {"1.0.0": "bad", "1.0.1": "bad", "1.0.2": "worse"}}
+    vars(home).update(fails)
+    with pytest.raises(DeploymentEndedError):
+        home.deploy(to, roll_back=False)
+    with pytest.raises(DeploymentEndedError, match=r"rolled back to 1\.0\.0"):
+        home.deploy(to, 0.7)
+    vars(home).update(fails, bad={})
+    home.deploy(to, 0.8)
+    vars(home).update(fails)
+    with pytest.raises(DeploymentEndedError):
+        home.deploy(to, 0.7, roll_back=False)
+    home.bad["1.0.3"] = "the worst"
+    with pytest.raises(DeploymentEndedError, match=r"rolled back to 1\.0\.2"):
+        home.deploy(to, 0.9)
 
 
 def test_a_rollback_that_fails_as_well_is_told(home: House) -> None:
@@ -161,8 +181,8 @@ def test_a_share_of_failures_can_be_borne(home: House) -> None:
 def go_back(home: House, version: str | None = None) -> dict[str, Any]:
     client = home.cloud.aws.greengrass
     target = find_target(client, home.cloud.aws.iot, "camera")
-    revision = find_revision(client, target, THING, NAME, version)
-    plan = plan_return(client, THING, NAME, revision)
+    chosen = find_revision(client, target, THING, NAME, version)
+    plan = plan_return(client, THING, NAME, chosen.revision)
     _, devices = carry_out(client, target, plan, timeout=30, sleep=home.sleep, clock=home.cloud.clock.seconds)
     assert all(device.good for device in devices)
     return home.spec()
@@ -177,6 +197,21 @@ def test_going_back_goes_to_the_last_good_version_or_the_one_that_is_named(home:
     assert core(home).version == "1.0.0"
     with pytest.raises(RevisionNotFoundError, match=r"never had version 9\.9\.9 .*it had 1\.0\.0, 1\.0\.1"):
         go_back(home, "9.9.9")
+
+
+def test_of_the_revisions_with_a_version_the_one_that_went_well_comes_back(home: House) -> None:
+    client = home.cloud.aws.greengrass
+    target = find_target(client, home.cloud.aws.iot, "camera")
+    home.deploy("camera", configuration={"top": "2"})
+    home.bad = {"1.0.0": "no such setting", "1.0.1": "no room"}
+    for threshold in (0.5, 0.7):
+        with pytest.raises(DeploymentEndedError):
+            home.deploy("camera", threshold, configuration={"top": "9"}, roll_back=False)
+    chosen = find_revision(client, target, THING, NAME, "1.0.0")
+    assert chosen.revision.merge_of(NAME) == {"top": "2"}
+    assert str(chosen) == "which went well on 1 device"
+    # Who names a version that never went well gets it, and is told.
+    assert str(find_revision(client, target, THING, NAME, "1.0.1")) == "which failed on 1 device"
 
 
 def test_there_may_be_nothing_to_go_back_to(home: House) -> None:

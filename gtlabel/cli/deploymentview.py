@@ -122,8 +122,8 @@ def show_plan(plan: DeploymentPlan, *, to_stderr: bool) -> None:
         put_table(("setting", "now", "then", ""), rows, to_stderr=to_stderr)
     for name, where in plan.beside.items():
         say(
-            f"note: {name}, another classifier of gtlabel, stays on {where}; both look at the same camera and "
-            "publish to the same topic unless their settings differ"
+            f"note: {name}, another classifier of gtlabel, stays on {where}; both look at the same camera "
+            "and publish to the same topic unless their settings differ"
         )
 
 

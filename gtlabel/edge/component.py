@@ -15,7 +15,7 @@ from contextlib import redirect_stderr
 from typing import Any
 
 from gtlabel.edge.bundle import Bundle
-from gtlabel.edge.device.arguments import parse
+from gtlabel.edge.device.arguments import parse, without_logins
 from gtlabel.edge.presets import option
 from gtlabel.edge.recipes import (
     FORMAT_VERSION,
@@ -40,6 +40,8 @@ __all__ = [
     "known_content",
     "next_version",
     "portability_problems",
+    "printable",
+    "settings_in",
 ]
 
 # The prefix was the DeepLens service's rule; it is only a habit now (contract/deployment.md 1.3).
@@ -50,8 +52,9 @@ PUBLISHER = "gtlabel"
 
 # What the program is called with; the names are those of the configuration.
 _ARGUMENTS = (
-    *("folder", "watch", "camera", "cameraCommand", "every", "threshold", "top", "debounce", "announce"),
-    *("model", "mqtt", "topic", "ipc", "unsure", "unsureBelow", "unsureBudget"),
+    *("folder", "watch", "poll", "camera", "cameraLogin", "cameraCommand", "every", "threshold", "top"),
+    *("debounce", "announce", "model", "mqtt", "mqttPasswordFile", "ca", "cert", "key", "topic", "ipc"),
+    *("queue", "unsure", "unsureBelow", "unsureBudget"),
 )
 # What lies in the configuration for us and for the nucleus, and is nobody's setting.
 _OWN = ("accessControl", "content")
@@ -136,7 +139,10 @@ def default_configuration(bundle: Bundle, name: str) -> dict[str, Any]:
         "python": "python3",
         "folder": "images",
         "watch": "yes",
+        "poll": "",
         "camera": "",
+        # Where on the device user:password of the camera lies.
+        "cameraLogin": "",
         "cameraCommand": "",
         "every": "",
         "threshold": f"{bundle.manifest.threshold:g}",
@@ -145,8 +151,14 @@ def default_configuration(bundle: Bundle, name: str) -> dict[str, Any]:
         "announce": "every",
         "model": "auto",
         "mqtt": "",
+        # These four are files on the device.
+        "mqttPasswordFile": "",
+        "ca": "",
+        "cert": "",
+        "key": "",
         "topic": "",
         "ipc": "auto",
+        "queue": "",
         "unsure": "",
         "unsureBelow": "",
         "unsureBudget": "",
@@ -190,10 +202,21 @@ def checked_configuration(recipe: Mapping[str, Any], configuration: Mapping[str,
     return values
 
 
+def printable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they may be printed: an earlier release took addresses with a password in them."""
+    return {
+        key: without_logins(value) if isinstance(value, str) else value for key, value in settings.items()
+    }
+
+
 def configured(recipe: Mapping[str, Any], merge: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a component whose deployment merges something, as people may want to read it."""
-    values = {**_defaults(recipe), **merge}
-    return {key: value for key, value in values.items() if key not in _OWN}
+    return settings_in({**_defaults(recipe), **merge})
+
+
+def settings_in(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """What people set of a configuration, without what follows from it."""
+    return {key: value for key, value in configuration.items() if key not in _OWN}
 
 
 def _try_out(configuration: Mapping[str, Any]) -> None:

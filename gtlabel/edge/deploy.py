@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from gtlabel.edge.bundle import Bundle
 from gtlabel.edge.component import checked_configuration
 from gtlabel.edge.follow import Progress, follow, look, not_good
+from gtlabel.edge.ours import our_components
+from gtlabel.edge.overlap import check_alone, check_versions, classifiers_beside, overlapping
 from gtlabel.edge.plan import (
     DeploymentPlan,
     create_deployment,
     plan_deployment,
+    start_deployment,
     still_current,
     with_configuration,
 )
@@ -83,18 +86,23 @@ class Wishes(TypedDict, total=False):
     Attributes:
         version: the component's version; by default the one that holds this already, or the next.
         keep_settings: whether what the deployment before set goes on where it is not set anew.
+        beside: whether another classifier of gtlabel may stay on the same devices.
         rollout: how fast it reaches a group, and when it stops.
         roll_back: whether the last good version is deployed again when a device fails; it is by default.
         on_progress: called after each look with how far every device is.
         on_undo: called with the deployment that brings the last good version back.
+        on_overtaken: called with what is deployed once more, on top of somebody's deployment that it replaced
+            unseen.
     """
 
     version: str | None
     keep_settings: bool
+    beside: bool
     rollout: Rollout | None
     roll_back: bool
     on_progress: Callable[[Sequence[Progress]], None]
     on_undo: Callable[[DeploymentPlan], None]
+    on_overtaken: Callable[[DeploymentPlan], None]
 
 
 @dataclass(slots=True)
@@ -174,7 +182,10 @@ def deploy_model(
     )
     still_current(greengrass, plan)
     under_way = _under_way(greengrass, target, plan)
-    deployment = under_way or create_deployment(greengrass, plan)
+    if under_way is None:
+        deployment, plan = start_deployment(greengrass, plan, wishes.get("on_overtaken"))
+    else:
+        deployment = under_way
     devices = follow(
         greengrass,
         target.things,
@@ -208,7 +219,10 @@ def plan_model(
     Raises:
         DeviceNotFoundError: if there is no such device or group.
         RecipeError: if the configuration is none that the program takes.
+        ForeignComponentError: if somebody else published the component.
         ComponentVersionTakenError: if the version holds something else.
+        DeploymentConflictError: if a device would have to run two versions of it.
+        SecondClassifierError: if another classifier of gtlabel is there, and nobody wished for both.
     """
     wishes = wishes or {}
     target = find_target(greengrass, iot, to)
@@ -217,11 +231,19 @@ def plan_model(
         greengrass,
         target_arn(greengrass, target),
         draft,
-        checked_configuration(draft.recipe, configuration or {}),
+        configuration or {},
         keep_settings=wishes.get("keep_settings", False),
+        check=lambda values: checked_configuration(draft.recipe, values),
         rollout=wishes.get("rollout"),
         devices=len(target.things),
     )
+    others = overlapping(greengrass, iot, target)
+    check_versions(target, name, draft.version, others)
+    beside = classifiers_beside(target, name, plan.base, others, our_components(greengrass))
+    known = any(name in revision.components for revision in (*others, *([plan.base] if plan.base else [])))
+    if not known and not wishes.get("beside", False):
+        check_alone(target, name, beside)
+    plan = replace(plan, beside=beside)
     return ModelPlan(target, draft, with_configuration(greengrass, plan, draft.recipe))
 
 

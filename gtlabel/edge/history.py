@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from gtlabel.edge.component import printable
+from gtlabel.edge.ours import our_components
 from gtlabel.edge.plan import current
 from gtlabel.edge.revisions import Revision, executions, revisions
-from gtlabel.edge.status import our_components
 from gtlabel.edge.targets import Target
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _past(revision: Revision, component: str, devices: dict[str, int]) -> Past:
         created=revision.created,
         component=component,
         version=revision.version_of(component) or "",
-        settings=revision.merge_of(component),
+        settings=printable(revision.merge_of(component)),
         status=revision.status,
         devices=devices,
         deployment=revision.deployment,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from gtlabel.edge.component import configured
-from gtlabel.edge.publish import recipe_of
-from gtlabel.edge.revisions import Revision, deployments_of, merge_in, read_revision
+from gtlabel.edge.component import configured, settings_in
+from gtlabel.edge.device.arguments import without_logins
+from gtlabel.edge.ours import check_ours, recipe_of
+from gtlabel.edge.revisions import Revision, deployments_of, merge_in, read_revision, revisions
 from gtlabel.edge.rollout import Rollout, merged_settings
 from gtlabel.errors import DeploymentChangedError, EdgeError
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from types_boto3_greengrassv2 import GreengrassV2Client
 
     from gtlabel.edge.publish import Draft, Published
+
+# The pace of a deployment, and when it stops by itself.
+_JOB = "iotJobConfiguration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Change:
         before: its version or value until now; None when there is none.
         after: its version or value then; None when it goes.
         settings: whether a component stays what it is and is set otherwise.
+        beside: whether it stays and is a classifier of gtlabel, too.
     """
 
     name: str
@@ -40,14 +45,15 @@ class Change:
     after: str | None
 
     settings: bool = False
+    beside: bool = False
 
     @property
     def kind(self) -> str:
-        """`new`, `goes`, `changes`, `other settings` or `stays`."""
+        """`new`, `goes`, `changes`, `other settings`, `stays` or `stays beside it`."""
         if self.settings:
             return "other settings"
         if self.before == self.after:
-            return "stays"
+            return "stays beside it" if self.beside else "stays"
         if self.before is None:
             return "new"
         return "goes" if self.after is None else "changes"
@@ -66,6 +72,7 @@ class DeploymentPlan:
         base: what the plan builds on, if there was something.
         newest: the id of the target's newest deployment, even of one that was canceled; empty for none.
         configuration: the values that differ from those before.
+        beside: the other classifiers of gtlabel on the same devices, and the target that each is of.
     """
 
     target: str
@@ -76,6 +83,7 @@ class DeploymentPlan:
     base: Revision | None = None
     newest: str = ""
     configuration: tuple[Change, ...] = ()
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         name, before, after = self.changed
@@ -97,7 +105,10 @@ class DeploymentPlan:
         otherwise = before is not None and before == after and not self.unchanged
         return [
             Change(name, before, after, otherwise),
-            *(Change(name, version, version) for name, version in sorted(self.kept.items())),
+            *(
+                Change(name, version, version, beside=name in self.beside)
+                for name, version in sorted(self.kept.items())
+            ),
         ]
 
     @property
@@ -127,6 +138,7 @@ def plan_deployment(
     configuration: Mapping[str, Any],
     *,
     keep_settings: bool = False,
+    check: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     rollout: Rollout | None = None,
     devices: int = 1,
 ) -> DeploymentPlan:
@@ -141,13 +153,14 @@ def plan_deployment(
         component: what is deployed.
         configuration: what differs from its defaults on this target.
         keep_settings: whether what the deployment before set goes on where `configuration` does not set it.
+        check: makes what is merged of all that is set, be it kept or new; raises for what cannot work.
         rollout: the pace; by default that of the deployment before.
         devices: how many devices are behind the target.
     """
     base, newest = current(greengrass, target)
     before = base.components.get(component.name) if base else None
-    merge = {**(merge_in(before) if before and keep_settings else {}), **configuration}
-    spec = spec_of(component.version, merge, before)
+    kept = settings_in(merge_in(before)) if before and keep_settings else {}
+    spec = spec_of(component.version, check({**kept, **configuration}), before)
     return _planned(target, base, newest, component.name, spec, rollout, devices)
 
 
@@ -158,7 +171,11 @@ def plan_return(
 
     Everybody's other components stay as they are now. The pace of an earlier rollout is not kept: what is
     undone is undone at once.
+
+    Raises:
+        ForeignComponentError: if somebody else published the component.
     """
+    check_ours(greengrass, component, _specs(greengrass, target, component))
     base, newest = current(greengrass, target)
     earlier = revision.components[component]
     spec = spec_of(earlier["componentVersion"], merge_in(earlier), earlier)
@@ -170,6 +187,7 @@ def plan_removal(greengrass: GreengrassV2Client, target: str, component: str) ->
 
     Raises:
         EdgeError: if the component is not deployed there.
+        ForeignComponentError: if somebody else published it.
     """
     base, newest = current(greengrass, target)
     if base is None or component not in base.components:
@@ -178,6 +196,7 @@ def plan_removal(greengrass: GreengrassV2Client, target: str, component: str) ->
             f"{component} is not deployed to {target.rpartition(':')[2]}; "
             + (f"what is: {there}" if there else "nothing is")
         )
+    check_ours(greengrass, component, _specs(greengrass, target, component))
     return _planned(target, _at_once(base), newest, component, None)
 
 
@@ -196,7 +215,8 @@ def current(greengrass: GreengrassV2Client, target: str) -> tuple[Revision | Non
 def still_current(greengrass: GreengrassV2Client, plan: DeploymentPlan) -> None:
     """Make sure that nobody deployed to the target since a plan was made.
 
-    Greengrass knows no condition on a deployment, so between this look and the deployment a moment is left.
+    Greengrass knows no condition on a deployment, so between this look and the deployment a moment is left,
+    which `start_deployment` looks back upon.
 
     Raises:
         DeploymentChangedError: if somebody did; what they deployed would be lost.
@@ -221,6 +241,34 @@ def create_deployment(greengrass: GreengrassV2Client, plan: DeploymentPlan, toke
         clientToken=token or plan.token,
         **plan.settings,
     )["deploymentId"]
+
+
+def start_deployment(
+    greengrass: GreengrassV2Client,
+    plan: DeploymentPlan,
+    on_overtaken: Callable[[DeploymentPlan], None] | None = None,
+) -> tuple[str, DeploymentPlan]:
+    """Start a planned deployment, and bring back what it took off because it was made at the same moment.
+
+    Where somebody's deployment lies between the one that was planned on and ours, ours replaced it unseen; so
+    it is made once more, on top of theirs.
+
+    Args:
+        greengrass: Greengrass V2.
+        plan: what to deploy.
+        on_overtaken: called with the plan on top of theirs.
+
+    Returns:
+        The id of the deployment that is the last of ours, and what it was planned as.
+    """
+    while True:
+        deployment = create_deployment(greengrass, plan)
+        theirs = _replaced_unseen(greengrass, plan, deployment)
+        if theirs is None:
+            return deployment, plan
+        plan = _on_top(plan, theirs, deployment)
+        if on_overtaken is not None:
+            on_overtaken(plan)
 
 
 def with_configuration(
@@ -312,11 +360,52 @@ def _planned(
     )
 
 
+def _replaced_unseen(
+    greengrass: GreengrassV2Client, plan: DeploymentPlan, deployment: str
+) -> Revision | None:
+    """The deployment that ours replaced without knowing of it, if it had others' components otherwise."""
+    listed = [item["deploymentId"] for item in deployments_of(greengrass, plan.target)]
+    if deployment not in listed or (plan.newest and plan.newest not in listed):
+        return None
+    end = listed.index(plan.newest) if plan.newest else len(listed)
+    between = listed[listed.index(deployment) + 1 : end]
+    if not between:
+        return None
+    theirs = read_revision(greengrass, between[0])
+    return None if _others(theirs.components, plan) == _others(plan.components, plan) else theirs
+
+
+def _on_top(plan: DeploymentPlan, theirs: Revision, deployment: str) -> DeploymentPlan:
+    """A plan again, on top of a deployment that its first go replaced."""
+    name, before, after = plan.changed
+    spec, others = plan.components.get(name), _others(theirs.components, plan)
+    settings = {key: value for key, value in theirs.settings.items() if key != _JOB}
+    if _JOB in plan.settings:
+        settings[_JOB] = plan.settings[_JOB]
+    return replace(
+        plan,
+        components={**others, name: spec} if spec else others,
+        kept={other: each["componentVersion"] for other, each in others.items()},
+        changed=(name, theirs.version_of(name) or before, after),
+        settings=settings,
+        base=theirs,
+        newest=deployment,
+    )
+
+
+def _others(components: Mapping[str, dict[str, Any]], plan: DeploymentPlan) -> dict[str, dict[str, Any]]:
+    return {name: spec for name, spec in components.items() if name != plan.changed[0]}
+
+
+def _specs(greengrass: GreengrassV2Client, target: str, component: str) -> Iterator[Mapping[str, Any]]:
+    """What the deployments of a target say of a component, the newest first."""
+    return (revision.components.get(component, {}) for revision in revisions(greengrass, target))
+
+
 def _at_once(base: Revision | None) -> Revision | None:
-    if base is None or "iotJobConfiguration" not in base.settings:
+    if base is None or _JOB not in base.settings:
         return base
-    settings = {key: value for key, value in base.settings.items() if key != "iotJobConfiguration"}
-    return replace(base, settings=settings)
+    return replace(base, settings={key: value for key, value in base.settings.items() if key != _JOB})
 
 
 def _recipe(
@@ -326,6 +415,6 @@ def _recipe(
 
 
 def _shown(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, sort_keys=True)
+    if value is None:
+        return None
+    return without_logins(value if isinstance(value, str) else json.dumps(value, sort_keys=True))

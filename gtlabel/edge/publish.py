@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gtlabel.edge.bundle import Bundle
 from gtlabel.edge.component import artifact_uri, component_recipe, known_content, newest_first, next_version
+from gtlabel.edge.ours import check_ours, components, recipe_of
 from gtlabel.errors import BundleError, ComponentVersionFailedError, ComponentVersionTakenError, EdgeError
 from gtlabel.storage import read
 from gtlabel.uris import S3Uri
@@ -93,11 +94,14 @@ def find_version(
             free.
 
     Raises:
+        ForeignComponentError: if somebody else published the component.
         ComponentVersionTakenError: if that version holds something else.
         ComponentVersionFailedError: if Greengrass refused that version after it was made.
         RecipeError: if a name or version is none that Greengrass takes.
     """
-    known = dict(_versions(greengrass, name))
+    # The highest version that meets what others demand is what devices take, so ours would replace theirs.
+    listed = check_ours(greengrass, name)
+    known = dict(_versions(greengrass, listed["arn"])) if listed else {}
     # The content does not depend on the version, so any will do to compute it.
     sample = component_recipe(bundle, folder / bundle.path.name, name=name, version=version or "1.0.0")
     content = known_content(sample)
@@ -189,7 +193,8 @@ def create_component_version(greengrass: GreengrassV2Client, recipe: Mapping[str
         response = greengrass.create_component_version(inlineRecipe=source, clientToken=token)
     except greengrass.exceptions.ConflictException:
         name, version = recipe["ComponentName"], recipe["ComponentVersion"]
-        arn = dict(_versions(greengrass, name)).get(version)
+        listed = next((each for each in components(greengrass) if each["componentName"] == name), None)
+        arn = dict(_versions(greengrass, listed["arn"])).get(version) if listed else None
         content = known_content(recipe)
         if arn is None or content is None or known_content(recipe_of(greengrass, arn)) != content:
             raise ComponentVersionTakenError(name, version) from None
@@ -222,24 +227,11 @@ def wait_deployable(
         sleep(0.2)
 
 
-def _versions(greengrass: GreengrassV2Client, name: str) -> Iterator[tuple[str, str]]:
-    """The versions of one of our components with their ARNs, in the order that Greengrass gives."""
-    # The ARN holds the account, which only a listing tells without another service and permission.
-    for page in greengrass.get_paginator("list_components").paginate(scope="PRIVATE"):
-        for component in page.get("components", []):
-            if component["componentName"] == name:
-                pages = greengrass.get_paginator("list_component_versions").paginate(arn=component["arn"])
-                for versions in pages:
-                    for item in versions.get("componentVersions", []):
-                        yield item["componentVersion"], item["arn"]
-                return
-
-
-def recipe_of(greengrass: GreengrassV2Client, arn: str) -> dict[str, Any]:
-    """The recipe of a component version."""
-    response = greengrass.get_component(arn=arn, recipeOutputFormat="JSON")
-    recipe: dict[str, Any] = json.loads(response["recipe"])
-    return recipe
+def _versions(greengrass: GreengrassV2Client, arn: str) -> Iterator[tuple[str, str]]:
+    """The versions of a component with their ARNs, in the order that Greengrass gives."""
+    for page in greengrass.get_paginator("list_component_versions").paginate(arn=arn):
+        for item in page.get("componentVersions", []):
+            yield item["componentVersion"], item["arn"]
 
 
 def state_of(greengrass: GreengrassV2Client, arn: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 BAD_ENDS = ("FAILED", "TIMED_OUT", "CANCELED", "REJECTED")
 GOOD_ENDS = ("SUCCEEDED", "COMPLETED")
+# A device on which a deployment was canceled has not tried it.
+_FAILURES = ("FAILED", "TIMED_OUT", "REJECTED")
 # Of a deployment, besides its components; what the next one takes over.
 _SETTINGS = ("deploymentName", "deploymentPolicies", "iotJobConfiguration", "parentTargetArn", "tags")
 # What devices say about a revision is asked of so many; each costs a call.
@@ -121,13 +123,86 @@ def effective(greengrass: GreengrassV2Client, thing: str) -> Iterator[EffectiveD
         return
 
 
+@dataclass(frozen=True, slots=True)
+class Witnessed:
+    """A revision, and what devices say of it.
+
+    Attributes:
+        revision: the revision.
+        good: how many of those asked brought it to a good end.
+        bad: how many failed it, or ran out of time.
+    """
+
+    revision: Revision
+    good: int
+    bad: int
+
+    @property
+    def went_well(self) -> bool:
+        """Whether it came to a good end, and nobody is known to have failed it."""
+        # A job is completed when every device has ended, however it did.
+        return not self.bad and not self.canceled and (self.good > 0 or self.revision.status == "COMPLETED")
+
+    @property
+    def canceled(self) -> bool:
+        """Whether it was called back before it came to its end."""
+        return self.revision.status == "CANCELED"
+
+    @property
+    def worth(self) -> tuple[int, float]:
+        """The higher, the rather it is gone back to; below (1, 0) only by somebody who names its version."""
+        if self.canceled:
+            return 0, self.good
+        if self.went_well:
+            return 3, 0
+        if self.good:
+            return 1, self.good / (self.good + self.bad)
+        return (0, 0) if self.bad or self.revision.status == "FAILED" else (2, 0)
+
+    def __str__(self) -> str:
+        asked = self.good + self.bad
+        if self.canceled:
+            return "which was canceled"
+        if self.went_well:
+            return f"which went well on {_devices(self.good)}" if self.good else "which was completed"
+        if self.bad and not self.good:
+            return f"which failed on {_devices(self.bad)}"
+        if asked:
+            return f"which went well on {self.good} of {_devices(asked)}"
+        return "which failed" if self.revision.status == "FAILED" else "of which no device tells how it went"
+
+
+def best(candidates: Iterable[Witnessed]) -> Witnessed | None:
+    """The newest revision that went well, of some that come the newest first; else the one worth most.
+
+    Those after the first that went well are not read.
+    """
+    found: Witnessed | None = None
+    for each in candidates:
+        if each.went_well:
+            return each
+        if found is None or each.worth > found.worth:
+            found = each
+    return found
+
+
+def witnessed(revision: Revision, told: Mapping[str, EffectiveDeploymentTypeDef]) -> Witnessed:
+    """A revision with what devices say of it; see `executions`."""
+    said = [item["coreDeviceExecutionStatus"] for item in told.values()]
+    return Witnessed(
+        revision,
+        good=sum(each in GOOD_ENDS for each in said),
+        bad=sum(each in _FAILURES for each in said),
+    )
+
+
 def last_good(
     greengrass: GreengrassV2Client, target: str, component: str, things: Sequence[str], *, before: str
-) -> Revision | None:
-    """The newest revision before a deployment that a device brought to a good end with the component.
+) -> Witnessed | None:
+    """The newest revision before a deployment that went well with the component, and failed nowhere.
 
     Without such a word, because the devices' memory of it is gone, it is the newest one that nobody is
-    known to have failed.
+    known to have failed; where there is none either, the one that the largest share brought to a good end.
 
     Args:
         greengrass: Greengrass V2.
@@ -139,20 +214,18 @@ def last_good(
     told = executions(greengrass, things)
     listed = [item["deploymentId"] for item in deployments_of(greengrass, target)]
     older = listed[listed.index(before) + 1 :] if before in listed else listed
-    undone = read_revision(greengrass, before) if before in listed else None
-    doubtful = None
-    for deployment in older:
-        revision = read_revision(greengrass, deployment)
-        if component not in revision.components or revision.status == "CANCELED":
-            continue
-        if undone is not None and revision.components[component] == undone.components.get(component):
-            # The same again, which is what did not work.
-            continue
-        said = {item["coreDeviceExecutionStatus"] for item in told.get(deployment, {}).values()}
-        failed = bool(said & {"FAILED", "REJECTED"})
-        # A job is completed when every device has ended, however it did.
-        if said & set(GOOD_ENDS) or (revision.status == "COMPLETED" and not failed):
-            return revision
-        if doubtful is None and revision.status != "FAILED" and not failed:
-            doubtful = revision
-    return doubtful
+    undone = read_revision(greengrass, before).components.get(component) if before in listed else None
+
+    def candidates() -> Iterator[Witnessed]:
+        for deployment in older:
+            revision = read_revision(greengrass, deployment)
+            # The same again is what did not work.
+            if component in revision.components and revision.components[component] != undone:
+                yield witnessed(revision, told.get(deployment, {}))
+
+    found = best(candidates())
+    return found if found is not None and found.worth[0] > 0 else None
+
+
+def _devices(count: int) -> str:
+    return "1 device" if count == 1 else f"{count} devices"

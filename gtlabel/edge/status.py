@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from gtlabel.edge.component import PUBLISHER
+from gtlabel.edge.component import printable
 from gtlabel.edge.follow import RUNS, UNSEEN, installed_version, reason_of
+from gtlabel.edge.ours import our_components
 from gtlabel.edge.plan import component_arn, current
 from gtlabel.edge.publish import state_of
 from gtlabel.edge.revisions import BAD_ENDS, GOOD_ENDS, Revision, effective
@@ -108,16 +109,6 @@ def worst(verdicts: Iterator[Verdict] | Sequence[Verdict]) -> Verdict:
     return next((verdict for verdict in _ORDER if verdict in found), Verdict.GOOD)
 
 
-def our_components(greengrass: GreengrassV2Client) -> set[str]:
-    """The names of the components that gtlabel published in this account."""
-    return {
-        component["componentName"]
-        for page in greengrass.get_paginator("list_components").paginate(scope="PRIVATE")
-        for component in page.get("components", [])
-        if component.get("latestVersion", {}).get("publisher") == PUBLISHER
-    }
-
-
 def our_component(greengrass: GreengrassV2Client, revision: Revision | None, target: Target) -> str:
     """The one component of gtlabel in a deployment.
 
@@ -211,7 +202,7 @@ def _status(
         revision=revision.number,
         status=revision.status,
         created=revision.created,
-        settings=revision.merge_of(name),
+        settings=printable(revision.merge_of(name)),
         cores=tuple(
             _core(greengrass, thing, revision.deployment, name, version, now, stale) for thing in things
         ),

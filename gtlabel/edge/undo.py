@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gtlabel.edge.follow import Progress, follow
-from gtlabel.edge.plan import DeploymentPlan, create_deployment, plan_removal, plan_return, still_current
+from gtlabel.edge.plan import DeploymentPlan, plan_removal, plan_return, start_deployment, still_current
 from gtlabel.edge.publish import Clock, Sleep
-from gtlabel.edge.revisions import Revision, last_good, revisions
+from gtlabel.edge.revisions import Witnessed, best, executions, last_good, revisions, witnessed
 from gtlabel.edge.targets import Target
 from gtlabel.errors import EdgeError, RevisionNotFoundError
 
@@ -28,34 +28,35 @@ def find_revision(
     arn: str,
     component: str,
     version: str | None = None,
-) -> Revision:
-    """The revision of a target to go back to.
+) -> Witnessed:
+    """The revision of a target to go back to, and what devices say of it.
 
     Args:
         greengrass: Greengrass V2.
         target: the target, whose devices are asked how revisions went.
         arn: its ARN.
         component: the component that goes back.
-        version: the newest revision with this version; by default the last one before the current that went
-            well.
+        version: the best revision with this version, ranked as `gtlabel.edge.revisions.last_good` does, but
+            if there is no other, one that failed; by default the last one before the current that went well.
 
     Raises:
         RevisionNotFoundError: if there is none.
     """
-    known: list[str] = []
-    newest = ""
-    for revision in revisions(greengrass, arn):
-        newest = newest or (revision.deployment if revision.status != "CANCELED" else "")
-        found = revision.version_of(component)
-        if found is not None and found == version:
-            return revision
-        if found is not None and found not in known:
-            known.append(found)
-    if version is None and newest:
-        good = last_good(greengrass, arn, component, target.things, before=newest)
-        if good is not None:
-            return good
-    raise RevisionNotFoundError(component, target.resource, version, known)
+    had = list(revisions(greengrass, arn))
+    chosen = None
+    if version is not None:
+        told = executions(greengrass, target.things)
+        chosen = best(
+            witnessed(each, told.get(each.deployment, {}))
+            for each in had
+            if each.version_of(component) == version
+        )
+    elif newest := next((each.deployment for each in had if each.status != "CANCELED"), ""):
+        chosen = last_good(greengrass, arn, component, target.things, before=newest)
+    if chosen is None:
+        known = dict.fromkeys(found for each in had if (found := each.version_of(component)))
+        raise RevisionNotFoundError(component, target.resource, version, list(known))
+    return chosen
 
 
 def carry_out(
@@ -67,14 +68,17 @@ def carry_out(
     sleep: Sleep = time.sleep,
     clock: Clock = time.monotonic,
     on_progress: Callable[[Sequence[Progress]], None] | None = None,
+    on_overtaken: Callable[[DeploymentPlan], None] | None = None,
 ) -> tuple[str, list[Progress]]:
     """Deploy a plan that goes back or removes, and follow it; return its id and how far each device came.
+
+    What `on_overtaken` is called with, `gtlabel.edge.plan.start_deployment` tells.
 
     Raises:
         DeploymentChangedError: if somebody else deployed there since it was planned.
     """
     still_current(greengrass, plan)
-    deployment = create_deployment(greengrass, plan)
+    deployment, plan = start_deployment(greengrass, plan, on_overtaken)
     name, _, version = plan.changed
     devices = follow(
         greengrass,
@@ -125,10 +129,13 @@ def undo(
     good = last_good(greengrass, arn, component, witnesses, before=deployment)
     if good is None:
         plan = plan_removal(greengrass, arn, component)
-        what = f"{component} never ran there before and was taken off again"
+        # A group that the device is in may have it run there all the same.
+        what = (
+            f"no deployment to {target.resource} had {component} run well before, so it was taken out again"
+        )
     else:
-        plan = plan_return(greengrass, arn, component, good)
-        what = f"rolled back to {good.version_of(component)}"
+        plan = plan_return(greengrass, arn, component, good.revision)
+        what = f"rolled back to {good.revision.version_of(component)}"
     if plan.newest != deployment:
         return "nothing was rolled back, since somebody deployed there in the meantime"
     if on_plan is not None:

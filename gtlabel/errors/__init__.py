@@ -55,10 +55,13 @@
     │   ├── RecipeError               a Greengrass recipe          (ValueError)
     │   ├── ComponentVersionFailedError
     │   ├── ComponentVersionTakenError
+    │   ├── ForeignComponentError     somebody else's
     │   ├── DeviceNotFoundError                                    (LookupError)
     │   ├── FramesNotFoundError       no device kept any there     (LookupError)
     │   ├── RevisionNotFoundError     nothing to go back to        (LookupError)
     │   ├── DeploymentChangedError    by somebody else meanwhile
+    │   ├── DeploymentConflictError   two versions on one device
+    │   ├── SecondClassifierError     beside one that is there
     │   └── DeploymentEndedError      failed, or not done in time
     ├── EngineError                   our own Ground Truth
     │   ├── StoreError                its database; nothing was written
@@ -174,16 +177,19 @@ from gtlabel.errors.models import (
     ComponentVersionTakenError,
     ConversionError,
     DeploymentChangedError,
+    DeploymentConflictError,
     DeploymentEndedError,
     DeviceNotFoundError,
     EdgeError,
     EvaluationError,
+    ForeignComponentError,
     FramesNotFoundError,
     PredictionError,
     QuantizationError,
     RecipeError,
     RecordIOError,
     RevisionNotFoundError,
+    SecondClassifierError,
     TrainingDataError,
     TrainingEndedError,
     TrainingError,
@@ -217,6 +223,7 @@ __all__ = [
     "DatasetError",
     "DatasetInUseError",
     "DeploymentChangedError",
+    "DeploymentConflictError",
     "DeploymentEndedError",
     "DeviceNotFoundError",
     "EdgeError",
@@ -225,6 +232,7 @@ __all__ = [
     "EngineError",
     "EntryError",
     "EvaluationError",
+    "ForeignComponentError",
     "ForeignRequestError",
     "FramesNotFoundError",
     "FunctionError",
@@ -262,6 +270,7 @@ __all__ = [
     "RecordIOError",
     "RequestError",
     "RevisionNotFoundError",
+    "SecondClassifierError",
     "SettingsError",
     "StateInUseError",
     "StorageDeniedError",

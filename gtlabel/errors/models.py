@@ -181,6 +181,46 @@ class ComponentVersionFailedError(EdgeError):
         self.reason = reason
 
 
+class ForeignComponentError(EdgeError):
+    """A component that somebody else published, which gtlabel neither replaces nor takes off."""
+
+    def __init__(self, name: str, publisher: str = "") -> None:
+        super().__init__(
+            f"the component {name} was published by {publisher or 'somebody else'}, and gtlabel changes only "
+            "what it published itself; give another --name"
+        )
+        self.name = name
+        self.publisher = publisher
+
+
+class DeploymentConflictError(EdgeError):
+    """A device would have to run two versions of a component, one of them for another target."""
+
+    def __init__(self, name: str, version: str, target: str, there: str, other: str) -> None:
+        super().__init__(
+            f"{other} has {name} {there} run on a device of {target}, and a device runs one version of a "
+            f"component, so {version} would fail there; deploy to {other}, or take it off there first: "
+            f"gtlabel deploy remove --to {other} --name {name}"
+        )
+        self.name = name
+        self.target = target
+        self.other = other
+
+
+class SecondClassifierError(EdgeError):
+    """Another classifier of gtlabel is on the same devices, and nobody said that both shall be."""
+
+    def __init__(self, name: str, target: str, other: str, where: str) -> None:
+        replacing = f"--name {other}" if where == target else f"--to {where} --name {other}"
+        super().__init__(
+            f"{where} has another classifier of gtlabel already, {other}, and {name} would look at the same "
+            f"camera and publish to the same topic; replace it with {replacing}, or keep both with --beside"
+        )
+        self.name = name
+        self.target = target
+        self.other = other
+
+
 class DeviceNotFoundError(EdgeError, LookupError):
     """A target that no device is behind."""
 
