@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,28 @@ def test_a_deployment_of_a_version_that_was_deleted_reaches_the_device_without_a
     assert cloud.device("next", {"thing": "camera"})["deployment"]["components"]["app"]["recipe"] is None
     with pytest.raises(client.exceptions.ResourceNotFoundException):
         client.create_deployment(targetArn=target, components={"app": {"componentVersion": "1.0.0"}})
+
+
+def test_no_tag_is_lost_that_is_set_at_the_same_time_as_others(tmp_path: Path) -> None:
+    shelf, clock = Shelf(tmp_path / "shelf.sqlite"), Clock()
+    known = operations(shelf, lambda _context: None, clock=clock.now)  # type: ignore[arg-type,return-value]
+    recipe = {"inlineRecipe": to_json(other_recipe("app"))}
+    arn = known["CreateComponentVersion"](Context(), recipe)["arn"]
+
+    def tag(name: int) -> None:
+        for number in range(5):
+            known["TagResource"](Context(), {"resourceArn": arn, "tags": {f"{name}-{number}": "set"}})
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(tag, range(4)))
+    found = known["ListTagsForResource"](Context(), {"resourceArn": arn})["tags"]
+    assert found == {f"{name}-{number}": "set" for name in range(4) for number in range(5)}
+    for other in (Context(account="210987654321"), Context(region="eu-west-1")):
+        elsewhere = other.arn("greengrass", arn.split(":", 5)[5])
+        with pytest.raises(ApiError) as error:
+            known["ListTagsForResource"](Context(), {"resourceArn": elsewhere})
+        assert error.value.code == "ResourceNotFoundException"
+    shelf.close()
 
 
 def test_two_requests_with_one_token_are_not_worked_on_at_once() -> None:

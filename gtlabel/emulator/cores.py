@@ -10,7 +10,7 @@ from gtlabel.emulator.api import Context
 from gtlabel.emulator.components import KIND
 from gtlabel.emulator.dependencies import requirements_of
 from gtlabel.emulator.deployments import paged, unknown
-from gtlabel.emulator.fleet import CORE, DEPLOYMENT, Fleet, is_group, name_of, time_of
+from gtlabel.emulator.fleet import CORE, DEPLOYMENT, TAKEN, Fleet, is_group, name_of, time_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Cores:
         return {**_core_row(core), "coreVersion": core["version"], "tags": core.get("tags", {})}
 
     def delete_core(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
-        """DeleteCoreDevice; the device registers again when it comes back."""
+        """DeleteCoreDevice; the device registers again when it comes back, with what it runs."""
         thing = self._core(context, params["coreDeviceThingName"])["thing"]
         self.fleet.shelf.delete(context, CORE, thing)
         return {}
@@ -80,7 +80,7 @@ class Cores:
         """The latest deployment that named each component, by the component's name."""
         found: dict[str, str] = {}
         # Deployments that were deleted since are remembered by what the device took of them.
-        for record in core.get("taken", {}).values():
+        for record in (self.fleet.shelf.get(context, TAKEN, core["thing"]) or {}).values():
             found |= dict.fromkeys(record["components"], record["deployment"])
         heard = self.fleet.of_thing(context, core["thing"])
         begun = [item for item in heard if "started" in item or item["status"] == "SUCCEEDED"]

@@ -15,7 +15,8 @@ from gtlabel.emulator.components import KIND, catalog_of
 from gtlabel.emulator.dependencies import Unresolved, resolve
 from gtlabel.emulator.device import read_results, run_device
 from gtlabel.emulator.deviceprocess import device_process
-from gtlabel.emulator.fleet import CORE, DEPLOYMENT, ENDED, EXECUTION, Clock, Fleet, now
+from gtlabel.emulator.devicewords import PLATFORM, origin_problem, platform_problem, report_problem
+from gtlabel.emulator.fleet import CORE, DEPLOYMENT, ENDED, TAKEN, Clock, Fleet, now
 from gtlabel.emulator.jobdocument import policies_of
 from gtlabel.emulator.shelf import Shelf
 from gtlabel.emulator.things import IotThings, Things
@@ -24,20 +25,8 @@ from gtlabel.emulator.union import Part, VersionConflict, latest_of, union_of
 __all__ = ["device_process", "handle", "read_results", "run_device"]
 
 PREFIX = "/gtlabel/device/"
-STATES = ("NEW", "INSTALLED", "STARTING", "RUNNING", "STOPPING", "ERRORED", "BROKEN", "FINISHED")
-_STATUSES = ("QUEUED", "IN_PROGRESS", "SUCCEEDED", "FAILED", "REJECTED")
-# https://docs.aws.amazon.com/greengrass/v2/developerguide/troubleshooting.html, contract section 3.1
-_DETAILED = (
-    "SUCCESSFUL",
-    "FAILED_NO_STATE_CHANGE",
-    "FAILED_ROLLBACK_NOT_REQUESTED",
-    "FAILED_ROLLBACK_COMPLETE",
-    "FAILED_UNABLE_TO_ROLLBACK",
-    "REJECTED",
-)
 # The id of what is no deployment: taking away what came from a thing group.
 _LEFT = "left/"
-_PLATFORM = ("os", "architecture", "runtime")
 
 
 class _Refused(Exception):  # noqa: N818 - it is an answer
@@ -81,15 +70,14 @@ def handle(
         things: knows things and thing groups; by default IoT's.
 
     Returns:
-        The HTTP status and the answer; an error has a `message`.
+        The HTTP status and the answer; an error has a `message`. It is 400 for what is no such request, for
+        a device takes 500 for an emulator that will be back, and asks again.
     """
-    thing = body.get("thing")
-    if not isinstance(thing, str) or not thing:
-        return 400, {"message": "the request does not name its thing"}
-    context = Context(
-        account=str(body.get("account") or Context().account), region=str(body.get("region") or "us-east-1")
-    )
-    device = _Device(Fleet(shelf, clock, things or IotThings()), context, thing)
+    if problem := origin_problem(body):
+        return 400, {"message": problem}
+    usual = Context()
+    context = Context(body.get("account") or usual.account, body.get("region") or usual.region)
+    device = _Device(Fleet(shelf, clock, things or IotThings()), context, body["thing"])
     answers: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]
     answers = {"register": device.register, "next": device.next, "report": device.report}
     answer = answers.get(path.removeprefix(PREFIX).strip("/"))
@@ -110,16 +98,14 @@ class _Device:
     thing: str
 
     def register(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        platform = body.get("platform")
-        if not isinstance(platform, Mapping) or not all(
-            isinstance(platform.get(key), str) for key in _PLATFORM
-        ):
-            raise _Refused(400, f"platform must tell {', '.join(_PLATFORM)}")
+        if problem := platform_problem(body):
+            raise _Refused(400, problem)
+        platform = body["platform"]
         with self.fleet.shelf.transaction():
             core = self._core() or {"thing": self.thing, "components": []}
             core.update(
-                platform={key: platform[key] for key in _PLATFORM},
-                version=str(body.get("version") or "0"),
+                platform={key: platform[key] for key in PLATFORM},
+                version=body.get("version") or "0",
                 modified=self.fleet.clock().isoformat(),
             )
             self._keep(core)
@@ -129,9 +115,11 @@ class _Device:
         core = self._core()
         if core is None:
             return {"registered": False, "deployment": None}
-        return {"registered": True, "deployment": self._waiting(core) or self._left(core)}
+        return {"registered": True, "deployment": self._waiting() or self._left()}
 
     def report(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        if problem := report_problem(body):
+            raise _Refused(400, problem)
         with self.fleet.shelf.transaction():
             core = self._core()
             if core is None:
@@ -139,9 +127,11 @@ class _Device:
             deployment = body.get("deployment")
             if isinstance(deployment, str) and deployment.startswith(_LEFT):
                 if body.get("status") in ENDED:
-                    core.get("taken", {}).pop(self._group(deployment.removeprefix(_LEFT)), None)
+                    taken = self._taken()
+                    taken.pop(self._group(deployment.removeprefix(_LEFT)), None)
+                    self._keep_taken(taken)
             elif deployment:
-                self._progress(core, body)
+                self._progress(body)
             time = self.fleet.clock().isoformat()
             if "components" in body:
                 before = {(item["name"], item["version"]): item for item in core["components"]}
@@ -150,16 +140,18 @@ class _Device:
             self._keep(core)
         return {"registered": True}
 
-    def _waiting(self, core: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _waiting(self) -> dict[str, Any] | None:
         """The oldest deployment that the device has not ended; one that cannot be on it has failed."""
         for execution in self.fleet.of_thing(self.context, self.thing):
+            if execution["status"] in ENDED:
+                continue
             deployment = self.fleet.shelf.get(self.context, DEPLOYMENT, execution["deployment"])
-            if execution["status"] in ENDED or deployment is None:
+            if deployment is None:
                 continue
             target = deployment["request"]["targetArn"]
             mine = Part(_short(target), deployment["request"].get("components", {}))
             try:
-                components = self._complete(union_of([*self._others(core, target), mine]))
+                components = self._complete(union_of([*self._others(target), mine]))
             except (VersionConflict, Unresolved) as conflict:
                 self._refuse(execution, conflict)
                 continue
@@ -172,13 +164,13 @@ class _Device:
             }
         return None
 
-    def _left(self, core: Mapping[str, Any]) -> dict[str, Any] | None:
+    def _left(self) -> dict[str, Any] | None:
         """What is left to run when the device has left a thing group."""
         targets = self.fleet.targets_of(self.context, self.thing)
-        gone = next((target for target in core.get("taken", {}) if target not in targets), None)
+        gone = next((target for target in self._taken() if target not in targets), None)
         if gone is None:
             return None
-        rest = latest_of(self._others(core, gone))
+        rest = latest_of(self._others(gone))
         try:
             components = self._complete(rest)
         except Unresolved:
@@ -192,10 +184,10 @@ class _Device:
             "components": components,
         }
 
-    def _others(self, core: Mapping[str, Any], target: str) -> list[Part]:
+    def _others(self, target: str) -> list[Part]:
         """What the device's other targets have put there, the oldest first."""
         targets = self.fleet.targets_of(self.context, self.thing)
-        taken = sorted(core.get("taken", {}).items(), key=lambda item: item[1]["time"])
+        taken = sorted(self._taken().items(), key=lambda item: item[1]["time"])
         return [
             Part(_short(other), record["components"])
             for other, record in taken
@@ -229,11 +221,15 @@ class _Device:
             }
         return answer
 
-    def _refuse(self, execution: dict[str, Any], conflict: Exception) -> None:
+    def _refuse(self, execution: Mapping[str, Any], conflict: Exception) -> None:
         with self.fleet.shelf.transaction():
+            # Somebody may have canceled it since it was looked at.
+            found = self.fleet.execution(self.context, self.thing, execution["deployment"])
+            if found is None or found["status"] in ENDED:
+                return
             self.fleet.end(
                 self.context,
-                execution,
+                found,
                 "FAILED",
                 reason=str(conflict),
                 detailed="FAILED_NO_STATE_CHANGE",
@@ -241,40 +237,34 @@ class _Device:
                 errorTypes=["REQUEST_ERROR"],
             )
 
-    def _progress(self, core: dict[str, Any], body: Mapping[str, Any]) -> None:
+    def _progress(self, body: Mapping[str, Any]) -> None:
         """Take down how a deployment goes. An end is final; later words about it are dropped."""
-        execution = self.fleet.shelf.get(self.context, EXECUTION, f"{self.thing}/{body['deployment']}")
+        execution = self.fleet.execution(self.context, self.thing, body["deployment"])
         deployment = self.fleet.shelf.get(self.context, DEPLOYMENT, body["deployment"])
-        status, detailed = body.get("status"), body.get("detailed")
+        status, detailed = body["status"], body.get("detailed")
         if execution is None:
             raise _Refused(404, f"the device {self.thing} has no deployment {body['deployment']}")
-        if status not in _STATUSES:
-            raise _Refused(
-                400, f"{status!r} is no status of a deployment; it is one of {', '.join(_STATUSES)}"
-            )
-        if detailed not in (None, *_DETAILED):
-            raise _Refused(400, f"{detailed!r} is no detailed status; it is one of {', '.join(_DETAILED)}")
         if execution["status"] in ENDED:
             return
         # It may have been deleted while the device was at it.
         if status in ENDED and deployment is not None:
-            self._took(core, deployment, succeeded=status == "SUCCEEDED")
+            self._took(deployment, succeeded=status == "SUCCEEDED")
         self.fleet.end(
             self.context,
             execution,
             status,
-            reason=str(body.get("reason") or ""),
+            reason=body.get("reason") or "",
             detailed=detailed or ("SUCCESSFUL" if status == "SUCCEEDED" else None),
-            errors=[str(error)[:255] for error in body.get("errors", [])],
-            errorTypes=[str(kind)[:255] for kind in body.get("errorTypes", [])],
+            errors=[error[:255] for error in body.get("errors", [])],
+            errorTypes=[kind[:255] for kind in body.get("errorTypes", [])],
         )
         # Others may not have to hear of a deployment any more that fails.
         self.fleet.turn(self.context)
 
-    def _took(self, core: dict[str, Any], deployment: Mapping[str, Any], *, succeeded: bool) -> None:
+    def _took(self, deployment: Mapping[str, Any], *, succeeded: bool) -> None:
         """Remember what a target's last good deployment put on the device."""
         target = deployment["request"]["targetArn"]
-        taken = core.setdefault("taken", {})
+        taken = self._taken()
         record = {
             "time": self.fleet.clock().isoformat(),
             "deployment": deployment["id"],
@@ -283,9 +273,16 @@ class _Device:
         # What failed may have left something on the device, which goes when it leaves the group.
         if succeeded or target not in taken:
             taken[target] = record
+            self._keep_taken(taken)
 
     def _core(self) -> dict[str, Any] | None:
         return self.fleet.shelf.get(self.context, CORE, self.thing)
+
+    def _taken(self) -> dict[str, Any]:
+        return self.fleet.shelf.get(self.context, TAKEN, self.thing) or {}
+
+    def _keep_taken(self, taken: dict[str, Any]) -> None:
+        self.fleet.shelf.put(self.context, TAKEN, self.thing, taken)
 
     def _keep(self, core: dict[str, Any]) -> None:
         self.fleet.shelf.put(self.context, CORE, self.thing, core)
@@ -301,11 +298,8 @@ def _short(target: str) -> str:
 def _state(
     item: Mapping[str, Any], before: Mapping[tuple[str, str], Mapping[str, Any]], time: str
 ) -> dict[str, Any]:
-    state = item.get("state")
-    if state not in STATES:
-        raise _Refused(400, f"{state!r} is no lifecycle state; it is one of {', '.join(STATES)}")
-    name, version = str(item.get("name")), str(item.get("version"))
+    name, version, state = item["name"], item["version"], item["state"]
     earlier = before.get((name, version))
     changed = earlier["changed"] if earlier and earlier["state"] == state else time
-    details = str(item.get("details") or "")[:1000]
+    details = (item.get("details") or "")[:1000]
     return {"name": name, "version": version, "state": state, "details": details, "changed": changed}

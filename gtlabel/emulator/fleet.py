@@ -22,6 +22,8 @@ Clock = Callable[[], datetime]
 Document = dict[str, Any]
 
 DEPLOYMENT, CORE, EXECUTION = "deployment", "core-device", "deployment-execution"
+# What the last good deployment of each target put on a device: it stays there when the core is forgotten.
+TAKEN = "core-taken"
 ENDED = ("SUCCEEDED", "FAILED", "TIMED_OUT", "CANCELED", "REJECTED", "COMPLETED")
 # Of a device that the rollout has not reached: as yet, it has heard nothing, and the API shows nothing.
 WAITING = "WAITING"
@@ -83,6 +85,10 @@ class Fleet:
         """The deployments of a target, the oldest first."""
         found = self.shelf.all(context, DEPLOYMENT)
         return sorted((item for item in found if item["request"]["targetArn"] == target), key=age)
+
+    def execution(self, context: Context, thing: str, deployment: str) -> Document | None:
+        """How a deployment goes on a device; None if that was never to have it."""
+        return self.shelf.get(context, EXECUTION, f"{thing}/{deployment}")
 
     def of_thing(self, context: Context, thing: str) -> list[Document]:
         """The executions that a device has heard of, the oldest first."""

@@ -83,17 +83,19 @@ class Tags:
 
     def add(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         """TagResource."""
-        kind, name, document = self._tagged(context, params["resourceArn"])
-        document["tags"] = {**document.get("tags", {}), **params["tags"]}
-        self.shelf.put(context, kind, name, document)
+        with self.shelf.transaction():
+            kind, name, document = self._tagged(context, params["resourceArn"])
+            document["tags"] = {**document.get("tags", {}), **params["tags"]}
+            self.shelf.put(context, kind, name, document)
         return {}
 
     def remove(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
         """UntagResource."""
-        kind, name, document = self._tagged(context, params["resourceArn"])
-        tags = document.get("tags", {})
-        document["tags"] = {key: tags[key] for key in tags if key not in params["tagKeys"]}
-        self.shelf.put(context, kind, name, document)
+        with self.shelf.transaction():
+            kind, name, document = self._tagged(context, params["resourceArn"])
+            tags = document.get("tags", {})
+            document["tags"] = {key: tags[key] for key in tags if key not in params["tagKeys"]}
+            self.shelf.put(context, kind, name, document)
         return {}
 
     def list_tags(self, context: Context, params: dict[str, Any]) -> dict[str, Any]:
@@ -101,10 +103,13 @@ class Tags:
         return {"tags": self._tagged(context, params["resourceArn"])[2].get("tags", {})}
 
     def _tagged(self, context: Context, arn: str) -> tuple[str, str, dict[str, Any]]:
-        kind, _, rest = arn.split(":", 5)[5].partition(":")
+        resource = arn.split(":", 5)[-1]
+        kind, _, rest = resource.partition(":")
         kind = {"components": KIND, "deployments": DEPLOYMENT, "coreDevices": CORE}.get(kind, kind)
         name = rest.replace(":versions:", ":") if kind == KIND else rest
-        document = self.shelf.get(context, kind, name)
+        # Another account and another region have their own.
+        here = arn == context.arn("greengrass", resource)
+        document = self.shelf.get(context, kind, name) if here else None
         if document is None:
             raise missing(arn)
         return kind, name, document

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import selectors
+import stat
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -19,6 +21,8 @@ STDOUT, STDERR = "stdout.log", "stderr.log"
 # Some 5000 answers of a camera; the file before is kept beside the one that is written.
 LIMIT = 1 << 20
 _BLOCK = 1 << 16
+# What the system says of a link, and of a FIFO that nobody reads.
+_NO_LOG = (errno.ELOOP, errno.ENXIO)
 
 
 class Log:
@@ -57,7 +61,7 @@ class Log:
         try:
             if self._file is None:
                 # Unbuffered: what a program said before it crashed is what matters most.
-                self._file = self._path.open("ab", buffering=0)
+                self._file = _opened(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
                 self._size = self._file.tell()
             self._size += self._file.write(block)
             self._losing = False
@@ -104,6 +108,23 @@ def keep(process: subprocess.Popen[bytes], folder: Path) -> threading.Thread:
     return thread
 
 
+def _opened(path: Path, flags: int) -> IO[bytes]:
+    """A log, unbuffered.
+
+    Its folder is the component's, which may run as somebody else than the device: what lies there under the
+    log's name must not lead the device to a file that the component could not touch itself.
+
+    Raises:
+        OSError: one of `_NO_LOG` if it is a link, a FIFO or whatever else no device made.
+    """
+    handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(handle)
+        raise OSError(errno.ELOOP, "it is no log of the device", str(path))
+    return os.fdopen(handle, "ab" if flags & os.O_APPEND else "rb", buffering=0)
+
+
 def begin(folder: Path) -> None:
     """Set the logs of a folder aside; they were another version's, or another deployment's."""
     for name in (STDOUT, STDERR):
@@ -121,9 +142,15 @@ def set_aside(path: Path) -> Path:
 def read_lines(path: Path) -> Iterator[str]:
     """The lines of a log that are still there, the oldest first."""
     for part in (before(path), path):
-        # The first may not be there yet, and the second may be set aside while we look.
-        with suppress(FileNotFoundError):
-            yield from part.read_text(encoding="utf-8", errors="replace").splitlines()
+        try:
+            with _opened(part, os.O_RDONLY) as file:
+                text = file.read().decode("utf-8", "replace")
+        except OSError as error:
+            # The first may not be there yet, and the second may be set aside while we look.
+            if error.errno not in (errno.ENOENT, *_NO_LOG):
+                raise
+        else:
+            yield from text.splitlines()
 
 
 def read_results(root: Path, component: str) -> list[dict[str, Any]]:

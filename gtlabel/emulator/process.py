@@ -201,6 +201,9 @@ class Program:
         """End it and everything it started."""
         if self._child.poll() is None:
             self._child.end()
+        elif self.state == "RUNNING":
+            # It ended since the last look, and what it started may not have.
+            self._child.clear()
         if self.state in ("RUNNING", "ERRORED"):
             self.state = "FINISHED"
 
