@@ -118,7 +118,7 @@ def test_whoever_is_invited_labels_in_the_emulator_through_a_restart(tmp_path: P
             aws.s3.put_object(Bucket=BUCKET, Key=f"images/{number}.jpg", Body=JPEG)
         create_job(aws, "bins")
         page = Visitor(address.url).post("/gtlabel/invite", {"name": "mallory", "role": "owner"})
-        assert (page.status, page.json["error"]) == (403, "no page of a browser makes invites here")
+        assert (page.status, page.json["error"]) == (403, "no page of a browser asks for invite here")
         link = post(f"{address.url}/gtlabel/invite", {"name": "ana"})["link"]
         portal, _, invite = link.partition("/join/")
         ana = Visitor(portal)

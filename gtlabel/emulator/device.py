@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from gtlabel.emulator.deviceapi import DeviceApi, http_api
 from gtlabel.emulator.devicething import join_groups
+from gtlabel.emulator.devicewords import check_thing
 from gtlabel.emulator.disk import Disk
 from gtlabel.emulator.installation import Ended, Installation, Interrupted
 from gtlabel.emulator.lastwill import LastWill
@@ -98,13 +99,14 @@ def run_device(
 
     Raises:
         EmulatorNotReadyError: if the emulator stays away for longer than that.
-        EdgeError: if another device runs on that disk, the disk goes away, or there is no such runtime or
-            broker.
+        EdgeError: if the name is none, another device runs on that disk, the disk goes away, or there is no
+            such runtime or broker.
     """
     # Nobody but a running device pays for asyncio.
     from gtlabel.emulator.ipc import serve
     from gtlabel.emulator.uplink import Uplink
 
+    check_thing(thing)
     if runtime not in RUNTIMES:
         raise EdgeError(f"there is no nucleus {runtime!r}; it is one of {', '.join(RUNTIMES)}")
     stop = stop or threading.Event()

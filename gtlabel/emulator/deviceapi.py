@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -45,10 +46,15 @@ def http_api(aws: Aws) -> DeviceApi:
                 raise EmulatorNotReadyError(
                     f"the emulator at {address} answers {error.code}: {text}"
                 ) from error
-            raise EdgeError(
-                f"{address} answered {path} of the device API with {error.code}: {text}"
-            ) from error
+            raise EdgeError(f"the emulator at {address} refuses to {path}: {_sentence(text)}") from error
         except (OSError, HTTPException, ValueError) as error:
             raise EmulatorNotReadyError(f"no emulator answers at {address}: {error}") from error
 
     return call
+
+
+def _sentence(answer: str) -> str:
+    """What an error says; all of it, if it is none of the device API's."""
+    with suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(answer)["message"])
+    return answer

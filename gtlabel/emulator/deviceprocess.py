@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from gtlabel.emulator.devicewords import check_thing
 from gtlabel.errors import EdgeError, GtlabelError
 
 if TYPE_CHECKING:
@@ -131,8 +132,9 @@ def detach(environ: Mapping[str, str], thing: str, root: Path, options: DeviceOp
         options: what else it is told.
 
     Raises:
-        EdgeError: if it does not come up.
+        EdgeError: if it does not come up, or cannot have that name.
     """
+    check_thing(thing)
     root.mkdir(parents=True, exist_ok=True)
     log = root / "device.log"
     command = [sys.executable, "-m", __name__, thing, str(root), "--announce", *options.arguments()]

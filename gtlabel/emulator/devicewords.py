@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gtlabel.errors import EdgeError
+
 STATES = ("NEW", "INSTALLED", "STARTING", "RUNNING", "STOPPING", "ERRORED", "BROKEN", "FINISHED")
 STATUSES = ("QUEUED", "IN_PROGRESS", "SUCCEEDED", "FAILED", "REJECTED")
 # https://docs.aws.amazon.com/greengrass/v2/developerguide/troubleshooting.html, contract section 3.1
@@ -23,6 +25,16 @@ _THING = re.compile("[a-zA-Z0-9:_-]{1,128}")
 _ACCOUNT = re.compile("[0-9]{12}")
 _REGION = re.compile("[a-z0-9-]{1,32}")
 _MOST_LETTERS = 255
+
+
+def check_thing(thing: str) -> None:
+    """Refuse a name that no device can have, before anything is made for it.
+
+    Raises:
+        EdgeError: if it is no name of a thing.
+    """
+    if problem := thing_problem(thing):
+        raise EdgeError(problem)
 
 
 def thing_problem(thing: object) -> str:

@@ -3,13 +3,15 @@
 moto then has each of its services ask by itself who signed, and whether a policy allows the action. Here
 that is asked for all of them, our own operations included, and with what moto leaves out: the resource of
 each right, the conditions of each statement, the roles that are passed, the source of a copy. What is
-refused, is refused in AWS's words; about what is not, moto is not asked again.
+refused, is refused in AWS's words; about what is not, moto is not asked again. Switched on or not, a request
+that only its signature could tell from one to S3 needs one.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
@@ -29,6 +31,14 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 _REST = {"greengrass": ("greengrassv2", "greengrass"), "iot": ("iot",), "lambda": ("lambda",)}
 # What people call who want to log in.
 _ANYBODY = ("InitiateAuth", "RespondToAuthChallenge", "SignUp", "ConfirmSignUp", "ForgotPassword")
+# Services that take requests nobody signed, by what their targets begin with.
+_OPEN_SERVICES = ("AWSCognitoIdentityProviderService", "AWSCognitoIdentityService")
+_GREENGRASS = re.compile("/greengrass/(v2/.+|servicerole/?)")
+# https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html
+_UNSIGNED = (
+    "Missing Authentication Token: nobody signed the request; any key will do here, "
+    'and eval "$(gtlabel local env)" gives every client one'
+)
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html and
 # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
 _ODD_CODES = {
@@ -42,6 +52,8 @@ _XML_CODES = {
     "UnrecognizedClientException": "InvalidClientTokenId",
     "InvalidSignatureException": "SignatureDoesNotMatch",
 }
+# What reads JSON.
+_JSON_CLIENT = {"content-type": "application/json"}
 _JSON_CODES = {there: here for here, there in _XML_CODES.items()}
 
 
@@ -62,7 +74,14 @@ class Gate:
         if path == "/moto-api/reset":
             # An empty account is one in which nobody has been given rights yet.
             identities.stop_enforcing()
-        if path.startswith("/moto-api/") or not identities.enforcing():
+        if path.startswith("/moto-api/"):
+            return self._inside(environ, start_response)
+        if _lacks_a_signature(environ):
+            # JSON 1.1 has one status for whatever is the caller's; REST tells them apart.
+            status = 400 if "HTTP_X_AMZ_TARGET" in environ else 403
+            reply = fault(_JSON_CLIENT, status, "MissingAuthenticationTokenException", _UNSIGNED)
+            return _written(start_response, reply, reply.body)
+        if not identities.enforcing():
             return self._inside(environ, start_response)
         identities.seat_administrator(Context())
         request = _request_of(environ)
@@ -172,6 +191,20 @@ def _service(request: Request) -> str:
     return request.headers.get("authorization", "").partition("/aws4_request")[0].rpartition("/")[2]
 
 
+def _lacks_a_signature(environ: Environ) -> bool:
+    """Whether nobody signed a request that is not S3's, for which moto would take it.
+
+    S3 posts nothing in JSON but what has a query, as the other half of an address that somebody signed.
+    """
+    query = (environ.get("RAW_URI") or "").partition("?")[2] or environ.get("QUERY_STRING", "")
+    if environ.get("HTTP_AUTHORIZATION") or "Signature=" in query:
+        return False
+    if target := environ.get("HTTP_X_AMZ_TARGET"):
+        return target.partition(".")[0] not in _OPEN_SERVICES
+    posts_json = environ["REQUEST_METHOD"] == "POST" and "json" in environ.get("CONTENT_TYPE", "")
+    return bool(_GREENGRASS.fullmatch(environ["PATH_INFO"])) or (posts_json and not query)
+
+
 def _is_for_anybody(request: Request) -> bool:
     """Whether a request needs no signature: logging in, and the keys that show who logged in."""
     return not request.headers.get("authorization") and (
@@ -192,9 +225,12 @@ def _refused(request: Request, error: ApiError) -> Reply:
 
 
 def _send(start_response: StartResponse, request: Request, reply: Reply) -> Iterable[bytes]:
+    return _written(start_response, reply, b"" if request.method == "HEAD" else reply.body)
+
+
+def _written(start_response: StartResponse, reply: Reply, body: bytes) -> Iterable[bytes]:
     from http import HTTPStatus
 
-    body = b"" if request.method == "HEAD" else reply.body
     headers = [*reply.headers.items(), ("Content-Length", str(len(body)))]
     start_response(f"{reply.status} {HTTPStatus(reply.status).phrase}", headers)
     return [body]

@@ -174,6 +174,8 @@ class Front:
         path = environ["PATH_INFO"]
         if path.startswith("/gtlabel/"):
             return self._own(path.removeprefix("/gtlabel/"), environ, start_response)
+        if path.startswith("/moto-api/") and _writes(environ) and _is_foreign(environ):
+            return _send_json(start_response, 403, {"error": "no page of another server may do that here"})
         if path == "/moto-api/reset" and environ["REQUEST_METHOD"] == "POST":
             # Ours first: moto holds its lock while it forgets, and a trainer's last upload would wait for it.
             self.emulator.reset()
@@ -195,9 +197,9 @@ class Front:
     def _own(self, path: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         from gtlabel.emulator import doors
 
-        if path == "invite" and "HTTP_ORIGIN" in environ:
-            # Browsers say where a page is from that asks; programs do not.
-            return _send_json(start_response, 403, {"error": "no page of a browser makes invites here"})
+        # The portal's pages have a port of their own, and none lies here.
+        if _writes(environ) and "HTTP_ORIGIN" in environ:
+            return _send_json(start_response, 403, {"error": f"no page of a browser asks for {path} here"})
         try:
             length = int(environ.get("CONTENT_LENGTH") or 0)
             body = json.loads(environ["wsgi.input"].read(length) or b"{}")
@@ -395,6 +397,16 @@ def _dispatcher(storage: Storage, memory: Memory | None) -> Any:
             return self.seen[host]
 
     return Dispatcher(create)
+
+
+def _writes(environ: Environ) -> bool:
+    return environ["REQUEST_METHOD"] not in ("GET", "HEAD")
+
+
+def _is_foreign(environ: Environ) -> bool:
+    """Whether a page asks that is not of this server: browsers say where it is from, programs do not."""
+    origin = environ.get("HTTP_ORIGIN")
+    return origin is not None and origin != f"http://{environ.get('HTTP_HOST')}"
 
 
 def _send_json(start_response: StartResponse, status: int, answer: dict[str, Any]) -> Iterable[bytes]:
