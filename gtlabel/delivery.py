@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from gtlabel.datasets.channels import Dataset, read_dataset
 from gtlabel.edge.bundle import Bundle, build_bundle
@@ -233,21 +233,15 @@ def deploy(
         DeploymentChangedError: if somebody else deployed there between the plan and now.
         DeploymentEndedError: if a device did not bring it to a good end in time.
     """
-    name = name or component_name(model)
-    with _bundled(model, name, packing) as bundle:
+    with _order(model, to, name, packing, configuration, wishes) as order:
         return deploy_model(
             aws.greengrass,
             aws.s3,
             aws.iot,
-            bundle,
-            to=to,
-            folder=components_folder(model),
-            name=name,
-            configuration=configuration,
+            **order,
             timeout=timeout,
             sleep=lambda _seconds: time.sleep(poll),
             on_plan=on_plan,
-            wishes=wishes,
         )
 
 
@@ -266,18 +260,8 @@ def plan_delivery(
     Raises:
         DeviceNotFoundError: if there is no such device or group.
     """
-    name = name or component_name(model)
-    with _bundled(model, name, packing) as bundle:
-        return plan_model(
-            aws.greengrass,
-            aws.iot,
-            bundle,
-            to=to,
-            folder=components_folder(model),
-            name=name,
-            configuration=configuration,
-            wishes=wishes,
-        )
+    with _order(model, to, name, packing, configuration, wishes) as order:
+        return plan_model(aws.greengrass, aws.iot, **order)
 
 
 def component_name(model: TrainedModel | S3Uri) -> str:
@@ -299,11 +283,37 @@ def components_folder(model: TrainedModel) -> S3Uri:
     return model.folder / "components/"
 
 
+class _Order(TypedDict):
+    """What is to be deployed where, as `deploy_model` and `plan_model` take it."""
+
+    bundle: Bundle
+    to: str
+    folder: S3Uri
+    name: str
+    configuration: Mapping[str, Any] | None
+    wishes: Wishes
+
+
 @contextmanager
-def _bundled(model: TrainedModel, name: str, packing: Packing) -> Iterator[Bundle]:
-    """The bundle of a model for a nucleus, for as long as it is needed."""
+def _order(
+    model: TrainedModel,
+    to: str,
+    name: str | None,
+    packing: Packing,
+    configuration: Mapping[str, Any] | None,
+    wishes: Wishes,
+) -> Iterator[_Order]:
+    """An order with the bundle of a model for a nucleus, which is there for as long as it is needed."""
+    name, folder = name or component_name(model), components_folder(model)
     with tempfile.TemporaryDirectory(prefix="gtlabel-") as scratch:
-        yield pack(model, Path(scratch) / "bundle.zip", name, packing, greengrass=True)
+        yield {
+            "bundle": pack(model, Path(scratch) / "bundle.zip", name, packing, greengrass=True),
+            "to": to,
+            "folder": folder,
+            "name": name,
+            "configuration": configuration,
+            "wishes": wishes,
+        }
 
 
 def _lineage(aws: Aws, model: Model) -> tuple[Dataset | None, dict[str, Any]]:
