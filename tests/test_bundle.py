@@ -34,7 +34,7 @@ def read(bundle: Bundle, name: str) -> str:
         return archive.read(name).decode()
 
 
-def unit(folder: Path, **settings: str) -> str:
+def unit(folder: Path, /, **settings: str) -> str:
     """The service of a bundle whose program is told that."""
     return read(color_bundle(folder / "b.zip", name="bins", settings=settings), "gtlabel-bins.service")
 
@@ -116,9 +116,9 @@ def test_a_bundle_that_only_looks_has_no_network_and_one_that_publishes_has(tmp_
 
 
 def test_a_service_tells_the_program_exactly_what_was_set(tmp_path: Path) -> None:
-    command = 'rpicam-vid -t 0 --codec "mjpeg" -o - # 50%, $HOME \\'
+    command = 'rpicam-vid -t 0 --codec "mjpeg" -o - # 50%, $HOME \\\\'
     text = unit(tmp_path, cameraCommand=command, debounce="3/5", thing="kitchen")
-    quoted = '"rpicam-vid -t 0 --codec \\"mjpeg\\" -o - # 50%%, $$HOME \\\\"'
+    quoted = '"rpicam-vid -t 0 --codec \\"mjpeg\\" -o - # 50%%, $$HOME \\\\\\\\"'
     assert f"--camera-command {quoted} --debounce 3/5 --thing kitchen $GTLABEL_ARGUMENTS\n" in text
     for settings, complaint in (
         ({"color": "red"}, "'color' is no setting of the program; it knows camera,"),
@@ -128,6 +128,31 @@ def test_a_service_tells_the_program_exactly_what_was_set(tmp_path: Path) -> Non
             unit(tmp_path, **settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"debounce": "5/3"}, "--debounce: 5/3 asks for 5 of 3"),
+        ({"every": "abc"}, "--every: abc is not a number"),
+        ({"topic": "a/#"}, "--topic: 'a/#' has a wildcard"),
+        ({"mqtt": "mqtt://user:s3cret@host"}, "with a password is seen by everybody"),
+        ({"model": "int8"}, "--model: there is no int8 network in the bundle, only fp32"),
+        ({"camera": ""}, "one of --selftest, --image, --folder and --camera is needed"),
+    ],
+)
+def test_settings_that_the_program_would_not_take_are_not_written(
+    tmp_path: Path, settings: dict[str, str], complaint: str
+) -> None:
+    with pytest.raises(BundleError, match=complaint) as refusal:
+        unit(tmp_path, **settings)
+    assert "s3cret" not in str(refusal.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_named_is_looked_into(tmp_path: Path) -> None:
+    text = unit(tmp_path, folder="/srv/photos", watch="yes")
+    assert "run.py --folder /srv/photos --watch yes --thing %H $GTLABEL_ARGUMENTS\n" in text
+
+
 def test_the_program_knows_every_setting() -> None:
     from gtlabel.edge.device.arguments import parse
 
@@ -135,12 +160,16 @@ def test_the_program_knows_every_setting() -> None:
         "watch": "yes",
         "announce": "changes",
         "debounce": "2/3",
-        "mqtt": "mqtt://broker",
+        "camera": "http://camera/video",
+        "mqtt": "mqtts://owner@broker",
         "model": "fp32",
     }
     words = [word for name in SETTINGS for word in (option(name), values.get(name, "1"))]
     options = parse(words)
     assert (options.debounce, options.unsure_below, options.topic) == ((2, 3), 1.0, "1")
+    files = (options.camera_login, options.mqtt_password_file, options.ca, options.cert, options.key)
+    assert set(files) == {Path("1")}
+    assert (options.keep, options.poll) == (1, 1.0)
 
 
 def test_classes_of_any_name_leave_the_service_in_one_piece(tmp_path: Path) -> None:

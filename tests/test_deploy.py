@@ -12,10 +12,10 @@ import pytest
 from deploy_parts import ARN, FOLDER, NAME, House, calls, house
 from edge_parts import color_bundle
 
-from gtlabel.edge.component import checked_configuration, component_recipe
+from gtlabel.edge.component import checked_configuration, component_recipe, printable
 from gtlabel.edge.deploy import DeploymentPlan, create_deployment
 from gtlabel.edge.follow import Progress
-from gtlabel.edge.plan import plan_removal
+from gtlabel.edge.plan import configuration_changes, plan_removal
 from gtlabel.edge.publish import create_component_version, find_version
 from gtlabel.edge.rollout import Rollout, parse_rollout
 from gtlabel.errors import (
@@ -262,12 +262,54 @@ def test_values_reach_the_device_as_texts(home: House) -> None:
         ({"threshold": 1.5}, "--threshold: 1.5 is not between 0 and 1"),
         ({"debounce": "5/3"}, "--debounce: 5/3 asks for 5 of 3"),
         ({"mqtt": "broker"}, "looks like mqtt://host:1883"),
+        ({"camera": "http://admin:s3cret@camera/video"}, "is seen by everybody on the device; give user"),
+        (
+            {"cameraCommand": "ffmpeg -i rtsp://admin:s3cret@camera/1 -f mjpeg -"},
+            "put it into a script there",
+        ),
+        ({"cert": "camera.pem", "key": "camera.key"}, "--cert needs a broker with TLS"),
+        ({"mqttPasswordFile": "/etc/secret", "mqtt": "mqtt://broker"}, "needs the user whose password it is"),
+        ({"model": "int8"}, "there is no int8 network in the bundle, only fp32"),
         ({"folder": ""}, "one of --selftest, --image, --folder and --camera is needed"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(recipe: dict[str, Any], given: Any, complaint: str) -> None:
-    with pytest.raises(RecipeError, match=complaint):
-        checked_configuration(recipe, given)
+    with pytest.raises(RecipeError, match=complaint) as refused:
+        checked_configuration(recipe, given, ("fp32",))
+    assert "s3cret" not in str(refused.value)
+
+
+def test_whom_to_trust_and_where_logins_lie_can_be_set_and_are_looked_for_on_the_device_only(
+    recipe: dict[str, Any],
+) -> None:
+    given = {
+        "camera": "https://camera/video",
+        "cameraLogin": "/etc/gtlabel/camera",
+        "mqtt": "mqtts://kitchen@broker",
+        "mqttPasswordFile": "/etc/gtlabel/mqtt",
+        "ca": "/etc/gtlabel/ca.pem",
+        "cert": "/etc/gtlabel/camera.pem",
+        "key": "/etc/gtlabel/camera.key",
+        "queue": "9000",
+        "poll": "2",
+    }
+    assert checked_configuration(recipe, given) == given
+    script = recipe["Manifests"][0]["Lifecycle"]["run"]["Script"]
+    for name, word in (("mqttPasswordFile", "--mqtt-password-file"), ("cameraLogin", "--camera-login")):
+        assert f'{word} "{{configuration:/{name}}}"' in script
+
+
+def test_a_password_that_an_earlier_release_let_through_is_not_printed() -> None:
+    before = {
+        "camera": "http://admin:s3cret@camera/video",
+        "cameraCommand": "see rtsp://a:s3cret@b/1",
+        "top": 3,
+    }
+    assert printable(before) == {"camera": "http://camera/video", "cameraCommand": "see rtsp://b/1", "top": 3}
+    (change, _, top) = configuration_changes(
+        before, {**before, "camera": None, "cameraCommand": "", "top": 5}
+    )
+    assert (change.before, top.before) == ("http://camera/video", "3")
 
 
 def test_nothing_is_uploaded_with_settings_that_cannot_work(home: House) -> None:

@@ -127,22 +127,16 @@ def asked_packing(target: TargetName, wheels: str | None, settings: Mapping[str,
         BundleError: if a setting or a platform is none.
     """
     from gtlabel.delivery import Packing
-    from gtlabel.edge.presets import PRESETS, arguments
+    from gtlabel.edge.presets import PRESETS, unit_settings
     from gtlabel.edge.requirements import read_lock
-    from gtlabel.errors import BundleError
+    from gtlabel.edge.settings import check_settings
 
-    # Before minutes go into the model.
-    arguments(settings)
     preset = PRESETS[target]
+    # Before minutes go into the model.
+    check_settings(unit_settings(preset, settings))
     platforms = read_lock(preset.lock).chosen(wheels or preset.platform) if wheels or preset.platform else ()
-    threshold = settings.get("threshold", "0.5")
-    try:
-        share = float(threshold)
-    except ValueError:
-        share = -1
-    if not 0 <= share <= 1:
-        raise BundleError(f"the threshold {threshold!r} is not between 0 and 1")
-    return Packing(target=target, wheels=platforms, threshold=share, settings=settings)
+    threshold = float(settings.get("threshold", "").strip() or 0.5)
+    return Packing(target=target, wheels=platforms, threshold=threshold, settings=settings)
 
 
 def _refuse_taken(folder: Path) -> None:

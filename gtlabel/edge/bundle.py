@@ -44,8 +44,9 @@ from gtlabel.edge.manifest import (
     SelfTest,
     SelfTestCase,
 )
-from gtlabel.edge.presets import PRESETS, Preset
+from gtlabel.edge.presets import PRESETS, Preset, unit_settings
 from gtlabel.edge.requirements import GREENGRASS, INSTALLER, MQTT, RUN, read_lock
+from gtlabel.edge.settings import check_settings
 from gtlabel.edge.wheels import fetch_wheels
 from gtlabel.errors import BundleError
 
@@ -107,8 +108,8 @@ def build_bundle(
         greengrass: whether what speaks to a Greengrass nucleus is among the packages.
 
     Raises:
-        BundleError: if there is no self-test picture, the network and the classes do not fit, or wheels
-            cannot be fetched.
+        BundleError: if there is no self-test picture, the network and the classes do not fit, the program
+            would not take its settings, or wheels cannot be fetched.
     """
     if not _NAME.fullmatch(name):
         raise BundleError(f"{name!r} cannot be a bundle's name; use letters, digits, hyphens and dots")
@@ -122,7 +123,8 @@ def build_bundle(
         networks["int8"] = int8
     if use not in networks:
         raise BundleError("there is no network of 8 bits to use")
-    told = {"camera": preset.camera, **(settings or {})}
+    told = unit_settings(preset, settings or {})
+    check_settings(told, networks)
     pictures = {_picture_name(each): data for each, data in sorted(self_test.items())}
     input_, multi_label, cases = _tested(networks, classes, pictures)
     manifest = BundleManifest(

@@ -7,15 +7,13 @@ what the two nuclei make of it: `contract/deployment.md` section 3.2.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import redirect_stderr
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from gtlabel.edge.bundle import Bundle
-from gtlabel.edge.device.arguments import parse, without_logins
+from gtlabel.edge.device.arguments import without_logins
 from gtlabel.edge.presets import option
 from gtlabel.edge.recipes import (
     FORMAT_VERSION,
@@ -25,6 +23,7 @@ from gtlabel.edge.recipes import (
     format_problems,
     portability_problems,
 )
+from gtlabel.edge.settings import problem_in
 from gtlabel.errors import RecipeError
 from gtlabel.uris import S3Uri
 
@@ -166,7 +165,11 @@ def default_configuration(bundle: Bundle, name: str) -> dict[str, Any]:
     }
 
 
-def checked_configuration(recipe: Mapping[str, Any], configuration: Mapping[str, Any]) -> dict[str, Any]:
+def checked_configuration(
+    recipe: Mapping[str, Any],
+    configuration: Mapping[str, Any],
+    models: Collection[str] | None = None,
+) -> dict[str, Any]:
     """What a deployment sets of a recipe's configuration, in the form in which it reaches the program.
 
     Numbers become texts, and a topic of one's own comes with the right to publish to it.
@@ -174,6 +177,7 @@ def checked_configuration(recipe: Mapping[str, Any], configuration: Mapping[str,
     Args:
         recipe: one that `component_recipe` wrote.
         configuration: values by name.
+        models: the precisions of the networks in its bundle; None where nobody knows.
 
     Raises:
         RecipeError: if a name is none of the recipe's, or a value cannot work.
@@ -196,7 +200,9 @@ def checked_configuration(recipe: Mapping[str, Any], configuration: Mapping[str,
             raise RecipeError(
                 f"the setting {key!r} cannot hold {found[0]!r}, which the device's shell would obey"
             )
-    _try_out({**_defaults(recipe), **values})
+    resulting = {**_defaults(recipe), **values}
+    if problem := problem_in({key: str(resulting[key]) for key in _ARGUMENTS}, models):
+        raise RecipeError(problem)
     if topic := values.get("topic"):
         values["accessControl"] = _access(recipe["ComponentName"], topic)
     return values
@@ -217,22 +223,6 @@ def configured(recipe: Mapping[str, Any], merge: Mapping[str, Any]) -> dict[str,
 def settings_in(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """What people set of a configuration, without what follows from it."""
     return {key: value for key, value in configuration.items() if key not in _OWN}
-
-
-def _try_out(configuration: Mapping[str, Any]) -> None:
-    """Let the program say here what it would say on the device to its arguments.
-
-    Raises:
-        RecipeError: if it does not take them.
-    """
-    said = io.StringIO()
-    words = [word for key in _ARGUMENTS for word in (option(key), str(configuration[key]))]
-    try:
-        with redirect_stderr(said):
-            parse(words)
-    except SystemExit:
-        complaint = said.getvalue().strip().rpartition("error: ")[2].removeprefix("argument ")
-        raise RecipeError(f"the program on the device would not take its settings: {complaint}") from None
 
 
 def _access(name: str, topic: str) -> dict[str, Any]:

@@ -233,7 +233,7 @@ def plan_model(
         draft,
         configuration or {},
         keep_settings=wishes.get("keep_settings", False),
-        check=lambda values: checked_configuration(draft.recipe, values),
+        check=lambda values: checked_configuration(draft.recipe, values, bundle.manifest.models),
         rollout=wishes.get("rollout"),
         devices=len(target.things),
     )

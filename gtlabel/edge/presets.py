@@ -13,8 +13,9 @@ TargetName = Literal["bundle", "deeplens"]
 
 # The settings that become an argument of the program; what they are called in a component's configuration.
 SETTINGS = (
-    "camera", "cameraCommand", "folder", "watch", "every", "threshold", "top", "debounce", "announce",
-    "model", "thing", "mqtt", "topic", "unsure", "unsureBelow", "unsureBudget",
+    "camera", "cameraLogin", "cameraCommand", "folder", "watch", "poll", "every", "threshold", "top",
+    "debounce", "announce", "model", "thing", "mqtt", "mqttPasswordFile", "ca", "cert", "key", "topic",
+    "queue", "unsure", "unsureBelow", "unsureBudget",
 )  # fmt: skip
 
 
@@ -60,6 +61,14 @@ PRESETS: dict[TargetName, Preset] = {
 def with_prefix(name: str, preset: Preset) -> str:
     """A name that begins as the preset wants it, and not twice."""
     return name if name.startswith(preset.prefix) else preset.prefix + name
+
+
+def unit_settings(preset: Preset, settings: Mapping[str, str]) -> dict[str, str]:
+    """What the unit tells the program: what a person set, and the preset's camera where that leaves room.
+
+    A camera goes before a folder, so that nobody would look into one that is named.
+    """
+    return dict(settings) if settings.get("folder") else {"camera": preset.camera, **settings}
 
 
 def arguments(settings: Mapping[str, str]) -> list[str]:
