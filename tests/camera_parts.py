@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edge_parts import picture
+from programs import ending
 
 _WAIT = 30.0
 RED, GREEN, GRAY = picture("red"), picture("lime"), picture("gray")
@@ -74,15 +77,8 @@ class Program:
 def program(folder: Path, *arguments: object, stdout: int = subprocess.PIPE) -> Iterator[Program]:
     """The program of a bundle, which is gone afterwards."""
     running = Program(folder, *arguments, stdout=stdout)
-    try:
+    with ending(running.process, 120):
         yield running
-    finally:
-        running.process.kill()
-        running.process.wait()
-        for file in (running.process.stdin, running.process.stdout, running.process.stderr):
-            if file is not None:
-                with contextlib.suppress(OSError):
-                    file.close()
 
 
 def _follow(file: IO[bytes]) -> queue.SimpleQueue[str | None]:
@@ -149,22 +145,40 @@ class WebCamera:
     """An IP camera: `multipart/x-mixed-replace` for whoever logs in as `owner` with `garden`.
 
     Attributes:
-        url: its address, with user and password in it.
+        url: its address.
+        heard: what each request said of who asks.
+        newest: what it answers at `/newest.jpg`, one after the other.
+
+    Args:
+        asks: what it wants to know of who asks.
+        moved: where `/old` is now; by default `/video`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *asks: str, moved: str = "/video?key=secret") -> None:
         self._clients: list[queue.SimpleQueue[bytes | None]] = []
         self._changed = threading.Condition()
+        self.heard: list[str] = []
+        self.newest: list[bytes] = []
         camera = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                if self.headers.get("Authorization") != "Basic b3duZXI6Z2FyZGVu":
-                    self.send_error(401)
+                said = self.headers.get("Authorization", "")
+                camera.heard.append(said)
+                if said != "Basic b3duZXI6Z2FyZGVu" and not answered(said, self.path):
+                    self.send_response(401)
+                    for one in asks or ('Basic realm="camera"',):
+                        self.send_header("WWW-Authenticate", one)
+                    self.end_headers()
                 elif self.path == "/old":
                     self.send_response(302)
-                    self.send_header("Location", camera.url)
+                    self.send_header("Location", moved)
                     self.end_headers()
+                elif self.path == "/newest.jpg":
+                    self.send_response(200)
+                    self.send_header("Content-Type", "image/jpeg")
+                    self.end_headers()
+                    self.wfile.write(camera.newest.pop(0) if camera.newest else b"")
                 elif self.path == "/page":
                     self.send_response(200)
                     self.send_header("Content-Type", "text/html")
@@ -178,7 +192,7 @@ class WebCamera:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.origin = f"127.0.0.1:{self._server.server_port}"
-        self.url = f"http://owner:garden@{self.origin}/video?key=secret"
+        self.url = f"http://{self.origin}/video?key=secret"
         threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         ).start()
@@ -212,6 +226,23 @@ class WebCamera:
             while (one := pictures.get()) is not None:
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(one)}\r\n\r\n"
                 handler.wfile.write(head.encode() + one + b"\r\n")
+
+
+def answered(said: str, path: str) -> bool:
+    """Whether the right digest was given, as RFC 7616 has it in 3.4.1; every nonce will do."""
+    words = dict(re.findall(r'(\w+)="?((?:[^"\\]|\\.)*?)"?(?:, |$)', said[7:]))
+    name = words.get("algorithm", "MD5").replace("-", "").lower()
+
+    def digest(text: str) -> str:
+        return hashlib.new(name, text.encode()).hexdigest()
+
+    if not said.startswith("Digest ") or words["uri"] != path:
+        return False
+    between = f":{words['nc']}:{words['cnonce']}:{words['qop']}" if "qop" in words else ""
+    realm = words["realm"].replace('\\"', '"')
+    secret = digest(f"owner:{realm}:garden")
+    expected = digest(f"{secret}:{words['nonce']}{between}:{digest(f'GET:{path}')}")
+    return bool(words["response"] == expected)
 
 
 def recording(path: Path, pictures: Sequence[bytes]) -> Path:

@@ -15,21 +15,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from gtlabel.edge.device.arguments import parse
 from gtlabel.edge.device.camera import Camera, ways
-from gtlabel.edge.device.ending import Stop
+from gtlabel.edge.device.ending import RunError, Stop
+from gtlabel.edge.device.logins import Login, broker, camera_login
 from gtlabel.edge.device.mjpeg import Splitter
 from gtlabel.networks.preprocess import load_image
 
 _SILENCE = 30.0
+OWNER = Login("owner", "garden")
 
 
 @contextlib.contextmanager
 def camera(
-    *addresses: object, command: tuple[str, ...] = (), silence: float = _SILENCE
+    *addresses: object, command: tuple[str, ...] = (), silence: float = _SILENCE, login: Login | None = OWNER
 ) -> Iterator[tuple[Camera, Told]]:
     """A camera that is read, and what is told of it."""
     stop, told = Stop(), Told()
-    reading = Camera(ways([str(one) for one in addresses], command, stop, silence), stop, told)
+    found = ways([str(one) for one in addresses], command, stop, silence, login=login)
+    reading = Camera(found, stop, told)
     try:
         yield reading, told
     finally:
@@ -131,26 +135,117 @@ def test_a_camera_of_the_web_that_goes_and_comes_back_is_told_once_each() -> Non
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
-        ("owner:wrong@{origin}/video", "it answers 401 Unauthorized"),
-        ("owner:garden@{origin}/page", "it answers text/html, which is no stream of MJPEG"),
-        ("owner:garden@127.0.0.1:1/video", "Connection refused"),
-        ("owner:garden@127.0.0.1:no/video", "this is no address"),
+        ("{origin}/page", "it answers text/html, which is neither MJPEG nor a JPEG"),
+        ("{origin}/newest.jpg", "its picture is empty"),
+        ("127.0.0.1:1/video", "Connection refused"),
+        ("127.0.0.1:no/video", "this is no address"),
     ],
 )
 def test_why_a_camera_of_the_web_gives_nothing_is_told_without_its_password(path: str, problem: str) -> None:
     web = WebCamera()
-    with contextlib.closing(web), camera("http://" + path.format(origin=web.origin)) as (_, told):
+    address = "http://owner:garden@" + path.format(origin=web.origin)
+    with contextlib.closing(web), camera(address) as (_, told):
         sentence = told.wait_for("no camera gives pictures")
     assert problem in sentence
     assert "owner" not in sentence
     assert "garden" not in sentence
 
 
-def test_a_camera_of_the_web_may_have_moved() -> None:
-    web = WebCamera()
-    with contextlib.closing(web), camera(f"http://owner:garden@{web.origin}/old") as (reading, _):
+@pytest.mark.parametrize(
+    ("asks", "login", "problem"),
+    [
+        ((), None, "it wants a login (401); give user:password in GTLABEL_CAMERA_LOGIN or in a file"),
+        ((), Login("owner", "wrong"), "it refuses the login (401)"),
+        (('Digest realm="c", nonce="n"',), Login("owner", "wrong"), "it refuses the login (401)"),
+        (
+            ("Negotiate", "NTLM"),
+            OWNER,
+            "it wants a login (401) of a kind that this does not know: Negotiate, NTLM",
+        ),
+    ],
+)
+def test_a_camera_that_lets_nobody_in_is_told_with_what_is_missing(
+    asks: tuple[str, ...], login: Login | None, problem: str
+) -> None:
+    web = WebCamera(*asks)
+    with contextlib.closing(web), camera(web.url, login=login) as (_, told):
+        sentence = told.wait_for("no camera gives pictures")
+    assert problem in sentence
+    assert not {"owner", "wrong", "garden"} & set(sentence.split())
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        ('Digest realm="a \\"cam", qop="auth", nonce="abc", opaque="o,p", algorithm=MD5', 'Basic realm="a"'),
+        ('Basic realm="cam", Digest realm="cam", nonce="abc"',),
+        ('Digest realm="c", nonce="a", algorithm=MD5', 'Digest realm="c", qop="auth-int, auth", nonce="b", '
+         "algorithm=SHA-256"),
+    ],
+    ids=["MD5", "without qop", "SHA-256"],
+)  # fmt: skip
+def test_a_camera_that_asks_for_a_digest_never_gets_the_password(asks: tuple[str, ...]) -> None:
+    web = WebCamera(*asks)
+    with contextlib.closing(web), camera(f"http://{web.origin}/old") as (reading, _):
         web.show(GREEN)
         assert next(iter(reading)).data == GREEN
+    first, old, new = web.heard
+    assert first == ""
+    assert old.startswith("Digest ")
+    assert new.startswith("Digest ")
+    assert ("SHA-256" in new) == ("SHA-256" in asks[-1])
+
+
+def test_a_login_is_never_sent_to_whom_a_camera_sends_us_on_to() -> None:
+    other = WebCamera()
+    web = WebCamera(moved=other.url)
+    with (
+        contextlib.closing(web),
+        contextlib.closing(other),
+        camera(f"http://{web.origin}/old") as (_, told),
+    ):
+        told.wait_for("it sends us on to another one, which gets no login from us and wants one (401)")
+    assert len(web.heard) >= 2
+    assert set(other.heard) == {""}
+
+
+def test_a_camera_that_answers_one_picture_is_asked_again_and_again() -> None:
+    web = WebCamera('Digest realm="camera", nonce="abc", qop="auth"')
+    web.newest += [RED, GREEN]
+    with contextlib.closing(web), camera(f"http://{web.origin}/newest.jpg") as (reading, told):
+        pictures = iter(reading)
+        assert [next(pictures).data, next(pictures).data] == [RED, GREEN]
+        assert told.wait_for("is gone").endswith("its picture is empty; it is looked for until it is back")
+    # Only the first time it had to ask who we are.
+    assert [said[:6] for said in web.heard[:4]] == ["", "Digest", "Digest", "Digest"]
+    assert "nc=00000002" in web.heard[2]
+
+
+def test_logins_lie_in_files_or_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("owner:gar:den \n")
+    web = ["--camera", "http://camera/"]
+    assert camera_login(parse(web)) is None
+    monkeypatch.setenv("GTLABEL_CAMERA_LOGIN", "guest:x")
+    monkeypatch.setenv("GTLABEL_MQTT_PASSWORD", "y")
+    assert camera_login(parse(web)) == Login("guest", "x")
+    assert camera_login(parse(["--camera", "/dev/video0"])) is None
+    found = camera_login(parse([*web, "--camera-login", str(secret)]))
+    assert found == Login("owner", "gar:den ")
+    assert "den" not in repr(found)
+    mqtt = [*web, "--mqtt", "mqtt://kitchen@broker"]
+    to = [broker(parse([*mqtt, *more])) for more in ([], ["--mqtt-password-file", str(secret)])]
+    assert [one.password for one in to if one] == ["y", "owner:gar:den "]
+    for text, complaint in (
+        ("\n", "is empty"),
+        ("den", "holds is not user:password"),
+        (None, "No such file"),
+    ):
+        secret.unlink() if text is None else secret.write_text(text)
+        with pytest.raises(RunError, match=complaint) as ended:
+            camera_login(parse([*web, "--camera-login", str(secret)]))
+        assert ended.value.code == 2
+        assert "den" not in str(ended.value).replace(str(secret), "")
 
 
 def test_a_camera_that_falls_silent_is_gone_and_the_next_one_is_taken(tmp_path: Path) -> None:

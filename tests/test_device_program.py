@@ -154,10 +154,11 @@ def test_a_recording_is_told_with_patience_and_what_is_doubtful_is_kept(colors: 
 
 
 def test_what_a_camera_of_the_web_sees_reaches_a_broker_to_the_last_answer(
-    colors: Path, broker: Broker
+    colors: Path, broker: Broker, tmp_path: Path
 ) -> None:
     web = WebCamera()
-    options = ["--mqtt", broker.url, "--thing", "kitchen", "--ipc", ""]
+    (tmp_path / "login").write_text("owner:garden\n")
+    options = ["--mqtt", broker.url, "--thing", "kitchen", "--ipc", "", "--camera-login", tmp_path / "login"]
     with (
         contextlib.closing(web),
         broker.listen("gtlabel/kitchen/infer") as listener,
@@ -230,10 +231,11 @@ def test_a_full_disk_does_not_keep_results_from_a_broker(colors: Path, broker: B
     assert done.returncode == 0
     assert done.stderr == (
         "run.py: stdout cannot be written: No space left on device; results go on to the others\n"
+        "run.py: 2 results were not written to stdout\n"
     )
 
 
-def test_a_reader_that_does_not_read_keeps_nobody_from_ending(colors: Path, broker: Broker) -> None:
+def test_a_reader_that_does_not_read_keeps_results_from_nobody(colors: Path, broker: Broker) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with contextlib.suppress(BlockingIOError):
@@ -244,10 +246,13 @@ def test_a_reader_that_does_not_read_keeps_nobody_from_ending(colors: Path, brok
         broker.listen("bins/2") as listener,
         program(colors, "--folder", colors / "selftest", *options, stdout=writer) as running,
     ):
-        # Brokers come first; the program is about to wait for stdout.
-        listener.wait_for(1)
-        assert running.end() == 0
-    assert running.told == ["run.py: stdout cannot be written: nobody reads it; results go on to the others"]
+        listener.wait_for(2)
+        assert running.process.wait(30) == 0
+        running.rest()
+    assert running.told == [
+        "run.py: stdout cannot be written: nobody reads it; results go on to the others",
+        "run.py: 2 results were not written to stdout",
+    ]
     os.close(reader)
     os.close(writer)
 
@@ -326,7 +331,8 @@ def test_an_empty_argument_counts_as_not_given(monkeypatch: pytest.MonkeyPatch) 
     names = [
         *("--camera", "--camera-command", "--every", "--threshold", "--top", "--debounce", "--announce"),
         *("--model", "--thing", "--mqtt", "--ca", "--cert", "--key", "--topic", "--ipc", "--queue"),
-        *("--unsure", "--unsure-below", "--unsure-budget", "--watch", "--image"),
+        *("--unsure", "--unsure-below", "--unsure-budget", "--watch", "--poll", "--image"),
+        *("--camera-login", "--mqtt-password-file"),
     ]
     empty = parse(["--folder", "images", *(word for name in names for word in (name, ""))])
     assert empty == parse(["--folder", "images"])
@@ -334,6 +340,8 @@ def test_an_empty_argument_counts_as_not_given(monkeypatch: pytest.MonkeyPatch) 
     # A camera goes before a folder, and whole numbers may come as they come from a device's configuration.
     given = parse(["--folder", "images", "--camera", "/dev/video0, -", "--top", "3.0", "--queue", "50.0"])
     assert (given.camera, given.cameras, given.top, given.keep) == (True, ("/dev/video0", "-"), 3, 50)
+    # A minute of a camera that shows 60 pictures a second.
+    assert empty.keep >= 60 * 60
 
 
 @pytest.mark.parametrize(
@@ -354,8 +362,13 @@ def test_an_empty_argument_counts_as_not_given(monkeypatch: pytest.MonkeyPatch) 
         ("--folder x --mqtt mqtt://owner:hunter2@broker", "give the password in GTLABEL_MQTT_PASSWORD"),
         ("--folder x --mqtt mqtt://broker:hunter2", "this is no address of a broker"),
         ("--folder x --topic a/#", "'a/#' has a wildcard"),
-        ("--folder x --ca nowhere.pem", "there is no file nowhere.pem"),
-        ("--folder x --cert run.py", "there is no file run.py"),
+        ("--folder x --mqtt mqtt://broker --ca nowhere.pem", "--ca needs a broker with TLS, --mqtt mqtts://"),
+        ("--folder x --mqtt mqtts://broker --cert run.py", "--cert and --key need each other"),
+        ("--folder x --mqtt mqtt://broker --mqtt-password-file x", "needs the user whose password it is"),
+        ("--camera http://owner:hunter2@camera/1", "give user:password in GTLABEL_CAMERA_LOGIN or in a file"),
+        ("--camera x,HTTPS://owner@camera?x", "is seen by everybody on the device"),
+        ("--camera-command rtsp://owner:hunter2@camera/1", "a command with a password is seen by"),
+        ("--camera /dev/video0 --camera-login x", "--camera-login needs a camera of the web"),
         ("--camera-command 'unclosed", "this is no command"),
         ("--camera /dev/video0,rtsp://owner:hunter2@camera/1", "rtsp:// is not read; have a program read it"),
     ],

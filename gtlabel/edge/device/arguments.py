@@ -11,7 +11,7 @@ import os
 import platform
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,9 +20,12 @@ from urllib.parse import unquote, urlsplit
 # Greengrass tells a component where its nucleus listens.
 IPC_SOCKET = "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"
 PASSWORD = "GTLABEL_MQTT_PASSWORD"  # noqa: S105  # where it lies, not what it is
+CAMERA_LOGIN = "GTLABEL_CAMERA_LOGIN"
+_PASSWORD_IN_ADDRESS = re.compile(r"://[^/\s@:]*:[^/\s@]*@")
 _EPILOG = f"""\
 One of --selftest, --image, --folder and --camera (or --camera-command) is needed; a camera goes before a
-folder. The password of an MQTT user is read from the variable {PASSWORD}.
+folder. The password of an MQTT user is read from the variable {PASSWORD}, and user:password of
+cameras of the web from {CAMERA_LOGIN}, where no file with it is named.
 
 Exit codes: 0 done, 1 a picture or the camera could not be read, 2 wrong arguments, 3 the bundle is damaged,
 4 the self-test failed, 5 a package is missing or too old, 6 results could not be delivered.
@@ -57,6 +60,7 @@ class Options:
 
     Attributes:
         cameras: the first of them that gives pictures is read.
+        camera_login: a file with user:password of those of the web.
         camera_command: a program that writes MJPEG; it goes before the cameras.
         every: seconds between two pictures of a camera; 0 takes them as fast as the model is.
         threshold: the confidence under which no label is told; None leaves it to the bundle.
@@ -64,7 +68,8 @@ class Options:
         model: which of the bundle's models runs; auto is the one the bundle was built to run.
         topic: where results are published.
         ipc: whether to publish through Greengrass; auto does where a nucleus started the program.
-        keep: so many results wait for a broker that is away.
+        keep: so many results wait for a broker that is away: by default those of a minute of the fastest
+            camera.
         unsure: the folder for pictures that the model is unsure of, if they are to be kept at all.
         unsure_budget: so many of them are kept per day.
     """
@@ -75,6 +80,7 @@ class Options:
     watch: bool = False
     poll: float = 0.5
     cameras: tuple[str, ...] = ()
+    camera_login: Path | None = None
     camera_command: tuple[str, ...] = ()
     every: float = 0.0
     threshold: float | None = None
@@ -84,12 +90,13 @@ class Options:
     model: Literal["auto", "fp32", "int8"] = "auto"
     thing: str | None = None
     mqtt: Broker | None = None
+    mqtt_password_file: Path | None = None
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
     topic: str = ""
     ipc: Literal["auto", "on", "off"] = "auto"
-    keep: int = 1000
+    keep: int = 3600
     unsure: Path | None = None
     unsure_below: float = 0.6
     unsure_budget: int = 50
@@ -101,7 +108,10 @@ class Options:
 
 
 def parse(argv: Sequence[str] | None = None) -> Options:
-    """Read the command line; what is wrong with it ends the program with exit code 2."""
+    """Read the command line; what is wrong with it ends the program with exit code 2.
+
+    No file that it names is looked for: who deploys tries the arguments out on another machine.
+    """
     parser = _parser()
     given = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
     given["images"] = tuple(path for path in given.pop("image", ()) if path)
@@ -116,13 +126,36 @@ def parse(argv: Sequence[str] | None = None) -> Options:
         parser.error("one of --selftest, --image, --folder and --camera is needed")
     if len(chosen) > 1:
         parser.error(f"{' and '.join(chosen)} exclude each other")
-    if bool(given.get("cert")) != bool(given.get("key")):
-        parser.error("--cert and --key need each other")
+    _check_company(parser, given)
     given.setdefault("thing", os.environ.get("AWS_IOT_THING_NAME") or None)
     given.setdefault("topic", f"gtlabel/{given['thing'] or platform.node()}/infer")
     if re.search(r"[+#\0]", given["topic"]):
         parser.error(f"argument --topic: {given['topic']!r} has a wildcard; results need one topic")
     return Options(**given)
+
+
+def _check_company(parser: argparse.ArgumentParser, given: Mapping[str, Any]) -> None:
+    """Refuse options that would do nothing without others."""
+    broker: Broker | None = given.get("mqtt")
+    if bool(given.get("cert")) != bool(given.get("key")):
+        parser.error("--cert and --key need each other")
+    for name in ("ca", "cert"):
+        if given.get(name) and not (broker and broker.tls):
+            parser.error(f"--{name} needs a broker with TLS, --mqtt mqtts://HOST")
+    if given.get("mqtt_password_file") and not (broker and broker.user):
+        parser.error("--mqtt-password-file needs the user whose password it is, --mqtt mqtt://USER@HOST")
+    if given.get("camera_login") and not any(map(is_web, given.get("cameras", ()))):
+        parser.error("--camera-login needs a camera of the web, --camera http://HOST/PATH")
+
+
+def is_web(address: str) -> bool:
+    """Whether it is an address of the web."""
+    return address.lower().startswith(("http://", "https://"))
+
+
+def without_logins(text: str) -> str:
+    """A text as it may be printed: without who logs in at the addresses in it."""
+    return re.sub(r"//[^/\s]*@", "//", text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -153,11 +186,13 @@ def _parser() -> argparse.ArgumentParser:
     option(
         "--camera",
         _cameras,
-        "classify what a camera sees: an MJPEG file or FIFO, an http address of an MJPEG stream, /dev/videoN "
-        "(read by ffmpeg), - for stdin; of several after commas the first that gives pictures",
+        "classify what a camera sees: an MJPEG file or FIFO, an http address of an MJPEG stream or of the "
+        "newest JPEG, /dev/videoN (read by ffmpeg), - for stdin; of several after commas the first that "
+        "gives pictures",
         metavar="SOURCE",
         dest="cameras",
     )
+    option("--camera-login", Path, f"user:password of http cameras (${CAMERA_LOGIN})", metavar="FILE")
     option("--camera-command", _command, "a program that writes MJPEG to its stdout", metavar="COMMAND")
     option("--every", _seconds, "with a camera: between two answers (as fast as it goes)", metavar="SECONDS")
     option("--threshold", _share, "no label below this confidence (the bundle's)", metavar="P")
@@ -174,9 +209,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     option("--thing", str, "the device's name ($AWS_IOT_THING_NAME)", metavar="NAME")
     option("--mqtt", _broker, "publish to this broker, mqtt://[USER@]HOST[:PORT] or mqtts://…", metavar="URL")
-    option("--ca", _file, "with mqtts: who vouches for the broker (the system's)", metavar="FILE")
-    option("--cert", _file, "with mqtts: this device's certificate", metavar="FILE")
-    option("--key", _file, "with mqtts: the key of this device's certificate", metavar="FILE")
+    option("--mqtt-password-file", Path, f"that user's password (${PASSWORD})", metavar="FILE")
+    option("--ca", Path, "with mqtts: who vouches for the broker (the system's)", metavar="FILE")
+    option("--cert", Path, "with mqtts: this device's certificate", metavar="FILE")
+    option("--key", Path, "with mqtts: the key of this device's certificate", metavar="FILE")
     option("--topic", str, "where to publish (gtlabel/THING/infer)", metavar="TOPIC")
     option(
         "--ipc", _one_of("auto", "on", "off"), "publish through Greengrass (auto: on a core)", metavar="WHEN"
@@ -184,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     option(
         "--queue",
         _positive,
-        "so many results wait for a broker that is away (1000)",
+        "so many results wait for a broker that is away (3600)",
         metavar="N",
         dest="keep",
     )
@@ -257,26 +293,30 @@ def _cameras(text: str) -> tuple[str, ...]:
     cameras = tuple(part.strip() for part in text.split(",") if part.strip())
     for camera in cameras:
         scheme, found, _ = camera.partition("://")
-        if found and scheme not in ("http", "https"):
-            # It is not repeated: it may hold a password.
+        # Neither is repeated: it may hold a password.
+        if found and not is_web(camera):
             raise argparse.ArgumentTypeError(
                 f"{scheme}:// is not read; have a program read it that writes MJPEG, with --camera-command"
+            )
+        if found and "@" in re.split("[/?#]", camera.split("://")[1])[0]:
+            raise argparse.ArgumentTypeError(
+                "an address with a login is seen by everybody on the device; give user:password in "
+                f"{CAMERA_LOGIN} or in a file there, with --camera-login FILE"
             )
     return cameras
 
 
 def _command(text: str) -> tuple[str, ...]:
     try:
-        return tuple(shlex.split(text))
+        words = tuple(shlex.split(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"this is no command ({error})") from None
-
-
-def _file(text: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"there is no file {text}")
-    return path
+    if any(_PASSWORD_IN_ADDRESS.search(word) for word in words):
+        raise argparse.ArgumentTypeError(
+            "a command with a password is seen by everybody on the device; put it into a script there, which "
+            "holds the password, and name the script"
+        )
+    return words
 
 
 def _broker(text: str) -> Broker:
@@ -292,7 +332,8 @@ def _broker(text: str) -> Broker:
         )
     if url.password is not None:
         raise argparse.ArgumentTypeError(
-            f"an address with a password is seen by everybody on the device; give the password in {PASSWORD}"
+            f"an address with a password is seen by everybody on the device; give the password in {PASSWORD} "
+            "or in a file there, with --mqtt-password-file FILE"
         )
     tls = url.scheme == "mqtts"
     user = unquote(url.username) if url.username else None

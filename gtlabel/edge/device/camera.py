@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from gtlabel.edge.device.arguments import is_web
 from gtlabel.edge.device.ending import Stop
+from gtlabel.edge.device.logins import Login
 from gtlabel.edge.device.mjpeg import Splitter
 from gtlabel.edge.device.sources import Picture
 from gtlabel.edge.device.streams import FileStream, ProgramStream, Stream
-from gtlabel.edge.device.webstream import WebStream, display, is_web
+from gtlabel.edge.device.webstream import WebStream, display
 
 _FIRST_RETRY, _LONGEST_RETRY = 0.5, 30.0
 # A camera that was there for so long had its trouble behind it.
@@ -34,7 +36,15 @@ class Way:
     open: Callable[[], Stream]
 
 
-def ways(cameras: Sequence[str], command: Sequence[str], stop: Stop, silence: float) -> list[Way]:
+def ways(
+    cameras: Sequence[str],
+    command: Sequence[str],
+    stop: Stop,
+    silence: float,
+    *,
+    every: float = 0.0,
+    login: Login | None = None,
+) -> list[Way]:
     """The ways to the pictures of cameras, in the order in which they are tried.
 
     Args:
@@ -42,6 +52,8 @@ def ways(cameras: Sequence[str], command: Sequence[str], stop: Stop, silence: fl
         command: a program that writes MJPEG, or nothing.
         stop: ends the waiting for pictures.
         silence: seconds without a byte after which a camera counts as gone.
+        every: seconds between two pictures of a camera that gives one when it is asked.
+        login: who logs in to those of the web.
     """
 
     def program(name: str, *command: str) -> Way:
@@ -51,7 +63,8 @@ def ways(cameras: Sequence[str], command: Sequence[str], stop: Stop, silence: fl
     found = [program(command[0], *command)] if command else []
     for camera in cameras:
         if is_web(camera):
-            found.append(Way(display(camera), partial(WebStream, camera, silence)))
+            stream = partial(WebStream, camera, stop, silence, every=every, login=login)
+            found.append(Way(display(camera), stream))
         elif camera.startswith("/dev/video"):
             call = ("ffmpeg", "-nostdin", "-loglevel", "error", "-f", "v4l2")
             # The camera's own JPEG where it makes some, or else ffmpeg's best.

@@ -129,10 +129,16 @@ class MqttCarrier:
 
 
 def _encrypt(client: Any, ca: Path | None, cert: Path | None, key: Path | None) -> None:
+    for path in filter(None, (ca, cert, key)):
+        try:
+            # OpenSSL would not tell which of them it is.
+            path.read_bytes()
+        except OSError as error:
+            raise RunError(f"{path} cannot be read for TLS: {error.strerror}", WRONG_ARGUMENTS) from error
     names = [str(path) if path else None for path in (ca, cert, key)]
     try:
         client.tls_set(*names)
-    except (OSError, ssl.SSLError, ValueError) as error:
+    except (ssl.SSLError, ValueError) as error:
         files = ", ".join(name for name in names if name)
         raise RunError(
             f"{files or 'the certificates of the system'} cannot be used for TLS: {error}", WRONG_ARGUMENTS

@@ -16,6 +16,7 @@ from gtlabel.edge.device.camera import Camera, ways
 from gtlabel.edge.device.classifier import Classifier, self_test
 from gtlabel.edge.device.decide import Decider
 from gtlabel.edge.device.ending import UNDELIVERED, UNREADABLE, RunError, Stop
+from gtlabel.edge.device.logins import camera_login
 from gtlabel.edge.device.sinks import Sinks, Stdout
 from gtlabel.edge.device.sources import Picture
 
@@ -158,7 +159,10 @@ def _pictures(options: Options, stop: Stop) -> Iterable[Picture]:
 def _watch_camera(judge: _Judge, options: Options, stop: Stop) -> int:
     """A camera: the newest picture each time."""
     silence = max(_SILENCE_SECONDS, 2 * options.every)
-    camera = Camera(ways(options.cameras, options.camera_command, stop, silence), stop, tell)
+    # Read before anything begins: without it a camera would be tried for ever.
+    login = camera_login(options)
+    found = ways(options.cameras, options.camera_command, stop, silence, every=options.every, login=login)
+    camera = Camera(found, stop, tell)
     try:
         due = time.monotonic()
         for picture in camera:

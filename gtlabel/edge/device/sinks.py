@@ -13,6 +13,7 @@ from typing import Any
 
 from gtlabel.edge.device.arguments import IPC_SOCKET, Options
 from gtlabel.edge.device.ending import UNDELIVERED, RunError, Stop
+from gtlabel.edge.device.logins import broker
 from gtlabel.edge.device.outbox import Outbox
 
 # How long the end may take: as long as Greengrass and systemd wait at least before they kill.
@@ -21,6 +22,11 @@ _FLUSH_SECONDS = 5.0
 
 class Stdout:
     """Lines on stdout, written at once and past Python's buffers, whose leftovers would fail at the exit.
+
+    Where results go elsewhere as well, nobody waits for its reader: what cannot be written is dropped.
+
+    Attributes:
+        dropped: how many lines were.
 
     Args:
         alone: whether results go nowhere else; then stdout is worth ending for.
@@ -34,7 +40,7 @@ class Stdout:
         self._stop = stop
         self._tell = tell
         self._torn = False
-        self._failing = False
+        self.dropped = 0
 
     def send(self, line: bytes) -> None:
         """Write a line.
@@ -50,19 +56,17 @@ class Stdout:
                 if isinstance(error, BrokenPipeError):
                     raise
                 raise RunError(f"stdout cannot be written: {error.strerror}", UNDELIVERED) from error
-            if not self._failing:
+            # Told once: who reads too slowly would be told of after every other line.
+            if not self.dropped:
                 self._tell(f"stdout cannot be written: {error.strerror}; results go on to the others")
-            self._failing = True
-        else:
-            if self._failing:
-                self._tell("stdout can be written again")
-            self._failing = False
+            self.dropped += 1
 
     def _write(self, line: bytes) -> None:
         # After a disk was full in the middle of a line the next one begins anew.
         left = b"\n" + line if self._torn else line
         while left:
-            if not self._stop.ready((), writable=(self._file,)) and not takes_bytes(self._file):
+            ready = self._alone and self._stop.ready((), writable=(self._file,))
+            if not ready and not takes_bytes(self._file):
                 raise BlockingIOError(errno.EAGAIN, "nobody reads it")
             # What was found ready takes so many bytes without making anybody wait.
             written = os.write(self._file, left[: select.PIPE_BUF])
@@ -92,14 +96,15 @@ class Sinks:
     def __init__(self, options: Options, stop: Stop, tell: Callable[[str], None]) -> None:
         self._tell = tell
         self._outboxes: list[Outbox] = []
-        if options.mqtt:
+        to = broker(options)
+        if to:
             from gtlabel.edge.device.mqtt import MqttCarrier
 
             # Rights at AWS IoT are often tied to the thing's name as the client's. On a core the nucleus has
             # it, and two of one name would throw each other out for ever.
             suffix = "-gtlabel" if os.environ.get(IPC_SOCKET) else ""
             carrier = MqttCarrier(
-                options.mqtt,
+                to,
                 options.topic,
                 client_id=f"{options.thing}{suffix}" if options.thing else "",
                 ca=options.ca,
@@ -107,7 +112,7 @@ class Sinks:
                 key=options.key,
                 tell=tell,
             )
-            self._outboxes.append(Outbox(f"the broker {options.mqtt}", carrier, options.keep, tell))
+            self._outboxes.append(Outbox(f"the broker {to}", carrier, options.keep, tell))
         if options.ipc == "on" or (options.ipc == "auto" and os.environ.get(IPC_SOCKET)):
             self._add_nucleus(options)
         self._stdout = Stdout(alone=not self._outboxes, stop=stop, tell=tell)
@@ -126,7 +131,10 @@ class Sinks:
         self._stdout.send(line)
 
     def close(self) -> int:
-        """Deliver what waits, for some seconds; return how many results somebody did not get."""
+        """Deliver what waits, for some seconds; return how many results did not get where they had to.
+
+        That is everybody but stdout beside others, of which it is only told how much it missed.
+        """
         missing = 0
         deadline = time.monotonic() + _FLUSH_SECONDS
         for outbox in self._outboxes:
@@ -134,6 +142,8 @@ class Sinks:
             if undelivered:
                 self._tell(f"{undelivered} results did not reach {outbox.name}")
             missing += undelivered
+        if self._stdout.dropped:
+            self._tell(f"{self._stdout.dropped} results were not written to stdout")
         return missing
 
     def _add_nucleus(self, options: Options) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import signal
 import stat
@@ -16,11 +15,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from gtlabel.edge.device.arguments import without_logins
 from gtlabel.edge.device.ending import Stop
 
 _CHUNK = 1 << 16
 _END_SECONDS = 2.0
-_LOGIN = re.compile(r"//[^/\s]*@")
 
 
 class Stream(Protocol):
@@ -164,7 +163,7 @@ class ProgramStream:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_SECONDS)
         # Programs repeat the address that they were given, with the password in it.
-        said = _LOGIN.sub("//", self._said.decode("utf-8", "replace"))
+        said = without_logins(self._said.decode("utf-8", "replace"))
         lines = said.strip().splitlines()
         last = f": {lines[-1][:300]}" if lines else ""
         return OSError(errno.EIO, f"it ended with code {self._process.returncode}{last}")
