@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import runpy
 import shlex
 import signal
 import subprocess
@@ -223,15 +224,32 @@ def test_a_broker_with_passwords_gets_one_that_no_list_of_processes_shows(tmp_pa
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--broker", "192.168.1.5"], "192.168.1.5 is no broker; name one such as mqtt://192.168.1.5"),
-        (["--broker", "mqtts://here", "--cert", "no.pem"], "--ca, --cert or --key cannot be read: [Errno 2]"),
+        ("--broker 192.168.1.5", "--broker: 192.168.1.5 is no broker; name one such as mqtt://192.168.1.5"),
+        ("--broker mqtt://h:abc", "--broker: mqtt://h:abc is no broker"),
+        ("--broker mqtt://bin:s3cret@h:abc", "--broker: h:abc is no broker"),
+        ("--broker mqtt://bin:s3cret@h", "give it in WHICH_BIN_PASSWORD"),
+        ("--broker mqtt://h --ca ca.pem", "--ca: only a broker with TLS looks at it"),
+        ("--broker mqtts://h --cert no.pem", "--cert and --key need each other"),
+        ("--seconds -1", "--seconds: -1 is not a time from 0 to 3600 seconds"),
+        ("--seconds nan", "--seconds: nan is not a time"),
     ],
 )
-def test_a_mistake_gets_one_sentence(options: list[str], sentence: str) -> None:
-    ended = subprocess.run([sys.executable, str(PROGRAM), *options], capture_output=True, text=True)
-    assert ended.stderr.startswith(sentence)
-    assert ended.stderr.count("\n") == 1
-    assert ended.returncode == 1
+def test_a_mistake_is_told_before_anything_else(options: str, sentence: str) -> None:
+    which_bin = runpy.run_path(str(PROGRAM))
+    mistake = which_bin["mistake_in"](which_bin["parser"]().parse_args(options.split()))
+    assert sentence in mistake
+    assert "s3cret" not in mistake
+
+
+def test_a_mistake_gets_one_sentence() -> None:
+    for options, code, sentence in (
+        (["--seconds", "-1"], 2, "which_bin.py: error: argument --seconds: -1 is not a time"),
+        (["--broker", "mqtts://h", "--ca", "no.pem"], 1, "--ca, --cert or --key cannot be used: [Errno 2]"),
+    ):
+        ended = subprocess.run([sys.executable, str(PROGRAM), *options], capture_output=True, text=True)
+        assert ended.stderr.splitlines()[-1].startswith(sentence)
+        assert "Traceback" not in ended.stderr
+        assert ended.returncode == code
 
 
 def test_what_its_readme_has_one_try_is_shown(broker: Broker) -> None:

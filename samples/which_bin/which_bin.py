@@ -54,14 +54,12 @@ def main() -> None:
 def listener(options: argparse.Namespace, results: "queue.Queue[Result]") -> Client:
     """What connects, and again after each outage; where results are full, the older one makes room."""
     where = urlsplit(options.broker)
-    if where.scheme not in ("mqtt", "mqtts") or not where.hostname:
-        sys.exit(f"{options.broker} is no broker; name one such as mqtt://192.168.1.5")
     client = Client(CallbackAPIVersion.VERSION2, client_id=options.name)
     if where.scheme == "mqtts":
         try:
             client.tls_set(options.ca, options.cert, options.key)
         except OSError as error:
-            sys.exit(f"--ca, --cert or --key cannot be read: {error}")
+            sys.exit(f"--ca, --cert or --key cannot be used: {error}")
     if where.username:
         client.username_pw_set(where.username, os.environ.get("WHICH_BIN_PASSWORD"))
 
@@ -117,9 +115,17 @@ def write(result: Result) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """What was asked for."""
-    parser = argparse.ArgumentParser(description="Show a camera's results as colors.")
-    add = parser.add_argument
+    """What was asked for; a mistake ends the program with exit code 2."""
+    options = parser().parse_args()
+    if mistake := mistake_in(options):
+        parser().error(mistake)
+    return options
+
+
+def parser() -> argparse.ArgumentParser:
+    """What can be asked for."""
+    known = argparse.ArgumentParser(description="Show a camera's results as colors.")
+    add = known.add_argument
     add("--broker", default="mqtt://localhost", help="mqtt://HOST:PORT, mqtts:// with TLS, USER@ before HOST")
     add("--topic", default="gtlabel/+/infer", help="where results are published; + stands for any camera")
     add("--name", default="", help="client id; AWS IoT Core wants the thing's name")
@@ -127,7 +133,30 @@ def arguments() -> argparse.Namespace:
     add("--cert", help="file with our certificate, where the broker wants one")
     add("--key", help="file with its key")
     add("--seconds", type=float, default=1.0, help="how long the lamps stay")
-    return parser.parse_args()
+    return known
+
+
+def mistake_in(options: argparse.Namespace) -> str:
+    """What cannot be meant, or nothing."""
+    try:
+        where = urlsplit(options.broker)
+        known = where.scheme in ("mqtt", "mqtts") and where.hostname and where.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        # What is wrong may be a password.
+        named = options.broker.rpartition("@")[2]
+        return f"argument --broker: {named} is no broker; name one such as mqtt://192.168.1.5"
+    if where.password is not None:
+        return "argument --broker: a password there is seen by everybody; give it in WHICH_BIN_PASSWORD"
+    given = [f"--{name}" for name in ("ca", "cert", "key") if getattr(options, name)]
+    if given and where.scheme == "mqtt":
+        return f"argument {given[0]}: only a broker with TLS looks at it; name one with --broker mqtts://..."
+    if bool(options.cert) != bool(options.key):
+        return "--cert and --key need each other"
+    if not 0 <= options.seconds <= 3600:
+        return f"argument --seconds: {options.seconds:g} is not a time from 0 to 3600 seconds"
+    return ""
 
 
 if __name__ == "__main__":
