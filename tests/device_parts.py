@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from edge_parts import Account, to_json
 
+from gtlabel.aws import Aws
 from gtlabel.emulator.devices import run_device
 
 THING = "camera"
@@ -25,17 +27,32 @@ def take(cloud: Account, root: Path, **options: Any) -> Any:
 @contextmanager
 def device(cloud: Account, root: Path, **options: Any) -> Iterator[None]:
     """A device that runs while this is entered."""
+    with beside(lambda **signals: take(cloud, root, once=False, **{**options, **signals})):
+        yield
+
+
+@contextmanager
+def beside(work: Callable[..., object]) -> Iterator[None]:
+    """Let something work beside the test while this is entered.
+
+    Args:
+        work: ends once its `stop` is set, and calls its `on_ready` when it has begun. What it raises is
+            raised here.
+    """
     stop, ready = threading.Event(), threading.Event()
-    values = {"once": False, "stop": stop, "on_ready": ready.set, **options}
-    thread = threading.Thread(target=take, args=(cloud, root), kwargs=values)
-    thread.start()
+    pool = ThreadPoolExecutor(1)
+    working = pool.submit(work, stop=stop, on_ready=ready.set)
+    working.add_done_callback(lambda _: ready.set())
     try:
-        assert ready.wait(10)
+        # A device waits for the one before it on its disk.
+        assert ready.wait(60)
+        if working.done():
+            working.result()
         yield
     finally:
         stop.set()
-        thread.join(30)
-        assert not thread.is_alive()
+        pool.shutdown(wait=False)
+        working.result(60)
 
 
 def deployed(
@@ -81,6 +98,36 @@ def log(root: Path, component: str) -> str:
         return (root / "work" / component / "stdout.log").read_text()
     except FileNotFoundError:
         return ""
+
+
+def printed_pid(root: Path, component: str = "app") -> int:
+    """The process that a component told last with `echo $$`, once it has told one.
+
+    A component is RUNNING once its script has been started, which may be before the script prints anything.
+    """
+    eventually(lambda: log(root, component).endswith("\n"))
+    return int(log(root, component).split()[-1])
+
+
+def deploy_to(aws: Aws, target: str, recipe: dict[str, Any]) -> None:
+    """Deploy one component on a server whose clock is everybody's.
+
+    Args:
+        aws: the server's.
+        target: `thing/T` or `thinggroup/G`.
+        recipe: of the component.
+    """
+    arn = aws.greengrass.create_component_version(inlineRecipe=to_json(recipe))["arn"]
+    eventually(lambda: aws.greengrass.describe_component(arn=arn)["status"]["componentState"] == "DEPLOYABLE")
+    name_only(aws, target, recipe)
+
+
+def name_only(aws: Aws, target: str, recipe: dict[str, Any]) -> None:
+    """Deploy one component that is there."""
+    aws.greengrass.create_deployment(
+        targetArn=f"arn:aws:iot:us-east-1:123456789012:{target}",
+        components={recipe["ComponentName"]: {"componentVersion": recipe["ComponentVersion"]}},
+    )
 
 
 def eventually(condition: Callable[[], bool]) -> None:

@@ -144,7 +144,7 @@ def other_recipe(name: str, version: str = "1.0.0", **steps: Any) -> dict[str, A
         "RecipeFormatVersion": "2020-01-25",
         "ComponentName": name,
         "ComponentVersion": version,
-        "Manifests": [{"Platform": {"os": "*", "runtime": "*"}, "Lifecycle": steps or {"run": "sleep 60"}}],
+        "Manifests": [{"Platform": {"os": "*", "runtime": "*"}, "Lifecycle": steps or {"run": "sleep 600"}}],
     }
 
 

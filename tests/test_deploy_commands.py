@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,9 @@ from typing import Any
 
 import boto3
 import pytest
+from device_parts import beside
 from edge_parts import picture, tiny_network
+from programs import ending
 
 from gtlabel.aws import Aws
 from gtlabel.emulator.child import Address
@@ -64,19 +66,14 @@ class Camera:
 @contextmanager
 def looking(camera: Camera) -> Iterator[None]:
     """The device looks for work while this is entered."""
-    over = threading.Event()
 
-    def look() -> None:
-        while not over.wait(0.02):
+    def look(stop: threading.Event, on_ready: Callable[[], None]) -> None:
+        on_ready()
+        while not stop.wait(0.02):
             camera.look()
 
-    thread = threading.Thread(target=look, name="camera")
-    thread.start()
-    try:
+    with beside(look):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 @dataclass(frozen=True)
@@ -196,11 +193,11 @@ def test_nobody_deploys_who_says_no(place: Place) -> None:
 def answered(command: list[str], environ: dict[str, str], question: str, answer: str) -> tuple[int, str]:
     """Run a program at a terminal, answer its question, and return its exit code and what it printed."""
     ours, theirs = os.openpty()
-    try:
-        process = subprocess.Popen(
-            command, env=environ, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
-        )
-        os.close(theirs)
+    process = subprocess.Popen(
+        command, env=environ, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    with os.fdopen(ours, "rb", 0), ending(process):
         printed = b""
         while question.encode() not in printed and (piece := read(ours)):
             printed += piece
@@ -208,8 +205,6 @@ def answered(command: list[str], environ: dict[str, str], question: str, answer:
         while piece := read(ours):
             printed += piece
         return process.wait(60), printed.decode()
-    finally:
-        os.close(ours)
 
 
 def read(terminal: int) -> bytes:

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
-from device_parts import eventually, gone
-from edge_parts import other_recipe, to_json
+from device_parts import deploy_to, eventually, gone
+from edge_parts import other_recipe
+from programs import ending
 
 from gtlabel.aws import Aws
 from gtlabel.emulator.api import Context
@@ -42,10 +42,10 @@ def command(where: Address, *arguments: str) -> subprocess.CompletedProcess[str]
     return run
 
 
-@pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Address]:
     """An emulator that may be ended."""
-    state = tmp_path_factory.mktemp("emulator") / "state"
+    state = tmp_path / "state"
     up = [*GTLABEL, "local", "up", "--port", "0", "--no-portal", "--detach", "--state", str(state)]
     url = subprocess.run(up, capture_output=True, text=True, check=True, timeout=120).stdout.strip()
     yield Address(url, environ(url, Context()))
@@ -60,14 +60,14 @@ def printed(root: Path) -> str:
     return ""
 
 
-def test_a_device_ends_at_ctrl_c(own_server: Address, tmp_path: Path) -> None:
+def test_a_device_ends_at_ctrl_c(gtlabel_server: Address, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*GTLABEL, "local", "device", "hand", "--root", str(tmp_path / "hand")],
-        env={**os.environ, **own_server.environ},
+        env={**os.environ, **gtlabel_server.environ},
         stderr=subprocess.PIPE,
         text=True,
     )
-    with process:
+    with ending(process):
         assert process.stderr is not None
         assert process.stderr.readline() == "the device hand waits for deployments; it stops at Ctrl-C\n"
         process.send_signal(signal.SIGINT)
@@ -90,8 +90,12 @@ def test_two_devices_of_a_group_are_left_running_read_and_ended(own_server: Addr
         members = aws.iot.list_things_in_thing_group(thingGroupName="cameras")["things"]
         assert sorted(members) == sorted(DEVICES)
 
-        to_the_group(aws, other_recipe("app", run='echo "{iot:thingName} $$"; echo lens >&2; exec sleep 60'))
-        eventually(lambda: all(printed(root).startswith(f"{name} ") for name, root in roots.items()))
+        deploy_to(
+            aws,
+            "thinggroup/cameras",
+            other_recipe("app", run='echo "{iot:thingName} $$"; echo lens >&2; exec sleep 600'),
+        )
+        eventually(lambda: all(re.fullmatch(rf"{name} \d+\n", printed(root)) for name, root in roots.items()))
         programs = {name: int(printed(root).split()[1]) for name, root in roots.items()}
 
         front = ("--root", str(roots["front"]))
@@ -113,13 +117,3 @@ def test_two_devices_of_a_group_are_left_running_read_and_ended(own_server: Addr
         for root in roots.values():
             with suppress(EdgeError):
                 stop(root)
-
-
-def to_the_group(aws: Aws, recipe: dict[str, Any]) -> None:
-    """Deploy one component to the group of both devices."""
-    arn = aws.greengrass.create_component_version(inlineRecipe=to_json(recipe))["arn"]
-    eventually(lambda: aws.greengrass.describe_component(arn=arn)["status"]["componentState"] == "DEPLOYABLE")
-    aws.greengrass.create_deployment(
-        targetArn="arn:aws:iot:us-east-1:123456789012:thinggroup/cameras",
-        components={recipe["ComponentName"]: {"componentVersion": recipe["ComponentVersion"]}},
-    )

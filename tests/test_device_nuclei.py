@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 from broker_parts import mosquitto
-from device_parts import THING, deployed, device, eventually, execution, gone, log, states, take
+from device_parts import THING, deployed, device, eventually, execution, gone, log, printed_pid, states, take
 from edge_parts import BUCKET, Account, account, other_recipe
 from programs import need
 
 from gtlabel.emulator.devices import read_results
+from gtlabel.emulator.printed import Log, last_words
+from gtlabel.emulator.process import Launch, Program
 
 ROOT_ON_LINUX = os.geteuid() == 0 and Path("/proc/self/statm").exists()
 
@@ -42,7 +44,7 @@ def version(number: str, run: str, **configuration: Any) -> dict[str, Any]:
     return recipe
 
 
-GOOD = 'echo "good {configuration:/color}"; exec sleep 60'
+GOOD = 'echo "good {configuration:/color}"; exec sleep 600'
 BAD = "echo bad; echo 'no camera' >&2; exit 3"
 
 
@@ -55,6 +57,7 @@ def good_then_bad(cloud: Account, root: Path, runtime: str, **second: Any) -> An
         eventually(lambda: execution(cloud)["coreDeviceExecutionStatus"] == "FAILED")
         listed = cloud.aws.greengrass.list_installed_components(coreDeviceThingName=THING)
         (installed,) = listed["installedComponents"]
+        eventually(lambda: log(root, "app") != "")
         printed = log(root, "app")
     return installed["componentVersion"], installed["lifecycleState"], printed, execution(cloud)["reason"]
 
@@ -87,7 +90,7 @@ def test_classic_says_when_it_cannot_go_back(cloud: Account, tmp_path: Path) -> 
     root = tmp_path / "device"
     with device(cloud, root, runtime="classic"):
         once = "if [ -e done ]; then echo 'only once' >&2; exit 1; fi; touch done"
-        deployed(cloud, other_recipe("app", install=once, run="sleep 60"))
+        deployed(cloud, other_recipe("app", install=once, run="sleep 600"))
         eventually(lambda: states(cloud) == {"app": "RUNNING"})
         deployed(cloud, other_recipe("app", "1.0.1", install="exit 2", run="true"))
         eventually(lambda: execution(cloud)["coreDeviceExecutionStatus"] == "FAILED")
@@ -111,7 +114,7 @@ def test_classic_takes_what_lite_refuses(cloud: Account, tmp_path: Path) -> None
     recipe = other_recipe("app")
     steps = {
         "Install": {"Script": "echo never", "Skipif": "onpath sh"},
-        "Run": '"{artifacts:path}/tool.sh"; exec sleep 60',
+        "Run": '"{artifacts:path}/tool.sh"; exec sleep 600',
         "Shutdown": "echo going",
     }
     artifact = {"URI": f"s3://{BUCKET}/tool.sh", "Permission": {"Execute": "OWNER"}}
@@ -121,26 +124,27 @@ def test_classic_takes_what_lite_refuses(cloud: Account, tmp_path: Path) -> None
     deployed(cloud, recipe)
     root = tmp_path / "device"
     with device(cloud, root, runtime="classic"):
+        eventually(lambda: log(root, "app") == "tool\n")
         eventually(lambda: states(cloud) == {"app": "RUNNING"})
     assert log(root, "app") == "tool\ngoing\n"
 
 
 def test_classic_recovers_before_it_starts_again(cloud: Account, tmp_path: Path) -> None:
-    run = "echo run; test -e repaired && exec sleep 60; exit 1"
+    run = "echo run; test -e repaired && exec sleep 600; exit 1"
     recipe = other_recipe("app", run=run, recover="echo recover; touch repaired")
     root = tmp_path / "device"
     with device(cloud, root, runtime="classic"):
         deployed(cloud, recipe)
         eventually(lambda: execution(cloud)["coreDeviceExecutionStatus"] == "COMPLETED")
-    assert log(root, "app") == "run\nrecover\nrun\n"
+        eventually(lambda: log(root, "app") == "run\nrecover\nrun\n")
 
 
 def test_a_program_that_crashes_later_is_started_again(cloud: Account, tmp_path: Path) -> None:
     root = tmp_path / "device"
     with device(cloud, root):
-        deployed(cloud, other_recipe("app", run="echo $$; exec sleep 60"))
+        deployed(cloud, other_recipe("app", run="echo $$; exec sleep 600"))
         eventually(lambda: execution(cloud)["coreDeviceExecutionStatus"] == "COMPLETED")
-        first = int(log(root, "app"))
+        first = printed_pid(root)
         os.kill(first, 9)
         eventually(lambda: len(log(root, "app").splitlines()) == 2)
         eventually(lambda: states(cloud) == {"app": "RUNNING"})
@@ -150,18 +154,50 @@ def test_a_program_that_crashes_later_is_started_again(cloud: Account, tmp_path:
 def test_a_program_s_helpers_end_with_it(cloud: Account, tmp_path: Path) -> None:
     root = tmp_path / "device"
     with device(cloud, root):
-        deployed(cloud, other_recipe("app", run="sleep 60 & echo $!; exit 0"))
+        deployed(cloud, other_recipe("app", run="sleep 600 & echo $!; exit 0"))
         eventually(lambda: states(cloud) == {"app": "FINISHED"})
-        eventually(lambda: gone(int(log(root, "app"))))
+        helper = printed_pid(root)
+        eventually(lambda: gone(helper))
+
+
+def test_helpers_end_with_a_program_that_has_just_ended(tmp_path: Path) -> None:
+    program = Program(Launch("sleep 600 & echo $$ $!", tmp_path, os.environ))
+    eventually(lambda: len((tmp_path / "stdout.log").read_text().split()) == 2)
+    script, helper = map(int, (tmp_path / "stdout.log").read_text().split())
+    eventually(lambda: gone(script))
+    assert not gone(helper)
+    program.stop()
+    eventually(lambda: gone(helper))
+
+
+def test_a_device_writes_and_reads_no_file_that_a_component_leads_it_to(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("secret\n")
+    for kind in ("symbolic link", "hard link", "fifo"):
+        path = tmp_path / kind / "stderr.log"
+        path.parent.mkdir()
+        if kind == "fifo":
+            os.mkfifo(path)
+        elif kind == "hard link":
+            path.hardlink_to(secret)
+        else:
+            path.symlink_to(secret)
+        # A device would wait for ever for somebody to read what it writes into a FIFO.
+        log = Log(path)
+        log.write(b"a line\n")
+        log.close()
+        assert last_words(path.parent) == "it said nothing"
+    assert secret.read_text() == "secret\n"
 
 
 def test_what_a_startup_leaves_running_ends_with_the_component(cloud: Account, tmp_path: Path) -> None:
     root = tmp_path / "device"
     with device(cloud, root):
-        deployed(cloud, other_recipe("app", startup="sleep 60 & echo $!"))
+        deployed(cloud, other_recipe("app", startup="sleep 600 & echo $!"))
         eventually(lambda: states(cloud) == {"app": "RUNNING"})
-        assert not gone(int(log(root, "app")))
-    assert gone(int(log(root, "app")))
+        left = printed_pid(root)
+        assert not gone(left)
+    assert gone(left)
 
 
 def test_a_program_may_print_for_ever(cloud: Account, tmp_path: Path) -> None:
@@ -189,7 +225,7 @@ def test_a_component_is_heard_by_the_broker_and_by_its_nucleus(cloud: Account, t
     ]
     speaker = Path(__file__).with_name("ipc_component.py")
     tell = f"python3 {speaker} {shlex.quote(json.dumps(told))}"
-    recipe = other_recipe("app", run=f"test -e heard && exec sleep 60; touch heard; {tell}; sleep 60")
+    recipe = other_recipe("app", run=f"test -e heard && exec sleep 600; touch heard; {tell}; sleep 600")
     allowed = {
         "operations": ["aws.greengrass#PublishToIoTCore"],
         "resources": ["gtlabel/{iot:thingName}/infer"],
@@ -232,7 +268,7 @@ def test_a_component_runs_as_the_user_it_is_deployed_with(cloud: Account, open_f
 def test_a_program_that_holds_too_much_memory_is_ended(cloud: Account, tmp_path: Path) -> None:
     need(Path("/proc/self/statm").exists(), "looks at the memory of a program; run on Linux")
     # A shell and a sleep hold some 4 MB, and what is read here 40 MB.
-    hungry = "x=$(head -c 40000000 /dev/zero | tr '\\0' x); sleep 60"
+    hungry = "x=$(head -c 40000000 /dev/zero | tr '\\0' x); sleep 600"
     limits = {"systemResourceLimits": {"memory": 20_000}}
     deployed(cloud, other_recipe("app", run=hungry), run_with=limits)
     assert take(cloud, tmp_path / "device", settle=20).states == {"app": "BROKEN"}

@@ -25,10 +25,11 @@ def test_the_loop_closes(
     loop.label_day()
     first = loop.train("first", "day")
     loop.see(first, "later", unsure="unsure", unsureBelow="0.95", unsureBudget="40")
-    plan = loop.collect()
+    # What it keeps is counted by the day, and one may begin meanwhile.
+    plan = loop.collect(most=40)
     assert {frame.said.thing for frame in plan.chosen} == {"kitchen"}
     assert {frame.said.model for frame in plan.chosen} == {sha256(first.onnx).hexdigest()}
-    assert 20 < len(plan.chosen) <= 40
+    assert len(plan.chosen) > 20
     loop.label("unsure", loop.unsure)
     second = loop.train("second", "day", "unsure")
     said = loop.see(second, "held-out")

@@ -21,7 +21,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from programs import need
+from programs import mounted, need
 from training_parts import (
     HERE,
     MODEL_AT_ONCE,
@@ -426,15 +426,8 @@ def test_an_artifact_that_cannot_be_read_to_its_end_does_not_appear(start: Start
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of two megabytes."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
-    mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    need(mounted, "mounts a small disk to fill it; run as root on Linux")
-    try:
+    with mounted(tmp_path / "disk", 2) as place:
         yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_full_disk_fails_the_job_by_the_program_s_word_and_is_empty_again(
