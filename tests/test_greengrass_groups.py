@@ -8,10 +8,6 @@ from typing import Any
 import pytest
 from edge_parts import Account, account, other_recipe, to_json
 
-from gtlabel.emulator.api import Context
-from gtlabel.emulator.devices import handle
-from gtlabel.emulator.things import IotThings
-
 GROUP = "arn:aws:iot:us-east-1:123456789012:thinggroup/"
 
 
@@ -124,36 +120,6 @@ def test_a_device_runs_one_version_of_a_component_only(cloud: Account) -> None:
     assert (found["deploymentId"], found["coreDeviceExecutionStatus"]) == (identifier, "FAILED")
     assert "thinggroup/kitchens wants app 2.0.0 and thinggroup/shelves wants app 1.0.0" in found["reason"]
     assert "NO_AVAILABLE_COMPONENT_VERSION" in found["statusDetails"]["errorStack"]
-
-
-def test_a_conflict_that_is_found_too_late_does_not_undo_a_cancellation(cloud: Account) -> None:
-    cloud.component("app")
-    cloud.component("app", "2.0.0")
-    deploy(cloud, group(cloud, "shelves", "one"), app="1.0.0")
-    cloud.take("one")
-    identifier = deploy(cloud, group(cloud, "kitchens", "one"), app="2.0.0")
-
-    class Slow(IotThings):
-        """An IoT in which somebody cancels the deployment while the device's groups are looked up."""
-
-        def groups_of(self, context: Context, thing: str) -> list[str]:
-            if status(cloud, "one", identifier) == "QUEUED":
-                cloud.aws.greengrass.cancel_deployment(deploymentId=identifier)
-            return super().groups_of(context, thing)
-
-    asked = handle(cloud.shelf, "next", {"thing": "one"}, clock=cloud.clock.now, things=Slow())
-    assert asked == (200, {"registered": True, "deployment": None})
-    assert status(cloud, "one", identifier) == "CANCELED"
-
-
-def test_what_groups_put_on_a_device_stays_when_the_core_device_is_deleted(cloud: Account) -> None:
-    cloud.component("app")
-    cloud.component("own")
-    deploy(cloud, group(cloud, "shelves", "one"), app="1.0.0")
-    cloud.take("one")
-    cloud.aws.greengrass.delete_core_device(coreDeviceThingName="one")
-    deploy(cloud, cloud.register("one"), own="1.0.0")
-    assert waiting(cloud, "one") == {"app": "1.0.0", "own": "1.0.0"}
 
 
 def test_a_device_hears_of_the_policies_and_tells_how_it_ended(cloud: Account) -> None:

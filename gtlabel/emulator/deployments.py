@@ -76,7 +76,7 @@ class Deployments:
             self._check_target(context, target)
             if "parentTargetArn" in params:
                 self._check_target(context, params["parentTargetArn"])
-            document = self._new(params, self.fleet.of_target(context, target))
+            document = self._new(params, self.fleet.next_revision(context, target))
             self.fleet.begin(context, document)
         return _started(context, document, params)
 
@@ -131,10 +131,10 @@ class Deployments:
             document = self._document(context, params["deploymentId"])
             if document["status"] == "ACTIVE":
                 raise _conflict(document, "the deployment is ACTIVE; cancel it first")
-            self.fleet.shelf.delete(context, DEPLOYMENT, document["id"])
+            self.fleet.forget(context, document["id"])
         return {}
 
-    def _new(self, params: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def _new(self, params: Mapping[str, Any], revision: int) -> dict[str, Any]:
         return {
             "id": self.ids(),
             "name": params.get("deploymentName", f"Deployment for {name_of(params['targetArn'])}"),
@@ -144,7 +144,7 @@ class Deployments:
             "request": _request(params),
             "status": "ACTIVE",
             "created": self.fleet.clock().isoformat(),
-            "revision": earlier[-1]["revision"] + 1 if earlier else 1,
+            "revision": revision,
         }
 
     def _check_target(self, context: Context, target: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from gtlabel.emulator.api import Context
 from gtlabel.emulator.rollout import Pace, deadline, gives_up, release
@@ -24,6 +25,7 @@ Document = dict[str, Any]
 DEPLOYMENT, CORE, EXECUTION = "deployment", "core-device", "deployment-execution"
 # What the last good deployment of each target put on a device: it stays there when the core is forgotten.
 TAKEN = "core-taken"
+_REVISION = "deployment-revision"
 ENDED = ("SUCCEEDED", "FAILED", "TIMED_OUT", "CANCELED", "REJECTED", "COMPLETED")
 # Of a device that the rollout has not reached: as yet, it has heard nothing, and the API shows nothing.
 WAITING = "WAITING"
@@ -52,6 +54,25 @@ def is_group(target: str) -> bool:
 def name_of(target: str) -> str:
     """The name of the thing or the thing group that a target is."""
     return target.split(":", 5)[5].partition("/")[2]
+
+
+@dataclass(slots=True)
+class _Look:
+    """What somebody saw who looked for what is due.
+
+    Attributes:
+        changes: of the shelf, when the look began.
+        members: the things of each group that has a deployment.
+        timed: whether something waits for its time.
+    """
+
+    changes: int | None
+    members: dict[str, list[str]] = field(default_factory=dict)
+    timed: bool = False
+
+
+# The last looks that found nothing due, of each shelf and account.
+_looks: WeakKeyDictionary[Shelf, dict[Context, _Look]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +114,7 @@ class Fleet:
     def of_thing(self, context: Context, thing: str) -> list[Document]:
         """The executions that a device has heard of, the oldest first."""
         self.turn(context)
-        found = [item for item in self.shelf.all(context, EXECUTION) if item["thing"] == thing]
+        found = self.shelf.all(context, EXECUTION, f"{thing}/")
         return sorted(
             (item for item in found if item["status"] != WAITING),
             key=lambda item: (item["created"], item["deployment"]),
@@ -107,6 +128,20 @@ class Fleet:
             self.cancel_open(context, earlier["id"], "superseded", begun=True)
         self.keep(context, document)
         self.turn(context)
+
+    def next_revision(self, context: Context, target: str) -> int:
+        """The number of a target's next deployment, which no deleted one had either."""
+        counted = self.shelf.get(context, _REVISION, target) or {"revision": 0}
+        revision = int(counted["revision"]) + 1
+        self.shelf.put(context, _REVISION, target, {"revision": revision})
+        return revision
+
+    def forget(self, context: Context, deployment: str) -> None:
+        """Delete a deployment, and how it went; a device that is at it may still say how it ends."""
+        self.shelf.delete(context, DEPLOYMENT, deployment)
+        for execution in self.shelf.all(context, EXECUTION):
+            if execution["deployment"] == deployment and execution["status"] != "IN_PROGRESS":
+                self.shelf.delete(context, EXECUTION, _key(execution))
 
     def keep(self, context: Context, document: Document) -> None:
         """Write a deployment down, and how its job stands."""
@@ -127,6 +162,8 @@ class Fleet:
         """Take down how a deployment goes on a device."""
         self._move(context, execution, status, **told)
         deployment = self.shelf.get(context, DEPLOYMENT, execution["deployment"])
+        if deployment is None and status in ENDED:
+            self.shelf.delete(context, EXECUTION, _key(execution))
         if deployment is None or deployment["status"] != "ACTIVE" or status not in ENDED:
             return
         # That of a group never ends, for others may join it.
@@ -136,49 +173,62 @@ class Fleet:
 
     def turn(self, context: Context) -> None:
         """Do all that is due."""
+        look = _Look(self.shelf.changes)
+        before = _looks.get(self.shelf, {}).get(context)
+        if before is not None and before.changes == look.changes and self._as_before(context, before):
+            return
         # Who only looks should not keep others from writing.
-        if any(True for _ in self._due(context)):
+        if any(True for _ in self._due(context, look)):
             with self.shelf.transaction():
                 # One thing leads to another: who joined is reached by the rollout.
-                while changes := list(self._due(context)):
+                while changes := list(self._due(context, look)):
                     for change in changes:
                         change()
+        elif look.changes is not None and not look.timed:
+            _looks.setdefault(self.shelf, {})[context] = look
 
-    def _due(self, context: Context) -> Iterator[Callable[[], None]]:
+    def _as_before(self, context: Context, look: _Look) -> bool:
+        """Whether the same things are in the groups; devices ask several times a second."""
+        return all(self.things.members(context, group) == found for group, found in look.members.items())
+
+    def _due(self, context: Context, look: _Look) -> Iterator[Callable[[], None]]:
         executions: dict[str, list[Document]] = {}
         for execution in self.shelf.all(context, EXECUTION):
             executions.setdefault(execution["deployment"], []).append(execution)
         time = self.clock()
         for deployment in self.shelf.all(context, DEPLOYMENT):
             mine = executions.get(deployment["id"], [])
-            yield from self._late(context, deployment, mine, time)
+            yield from self._late(context, deployment, mine, time, look)
             if deployment["status"] != "ACTIVE":
                 continue
             criterion = gives_up(_configuration(deployment), [item["status"] for item in mine])
             if criterion is not None:
                 yield partial(self._give_up, context, deployment, criterion)
                 continue
-            yield from self._joined_and_left(context, deployment, mine, time)
-            yield from self._released(context, deployment, mine, time)
+            yield from self._joined_and_left(context, deployment, mine, time, look)
+            yield from self._released(context, deployment, mine, time, look)
 
     def _late(
-        self, context: Context, deployment: Document, mine: list[Document], time: datetime
+        self, context: Context, deployment: Document, mine: list[Document], time: datetime, look: _Look
     ) -> Iterator[Callable[[], None]]:
         for execution in mine:
             if execution["status"] == "IN_PROGRESS":
                 until = deadline(
                     _configuration(deployment), time_of(execution.get("started") or execution["modified"])
                 )
+                look.timed = look.timed or until is not None
                 if until is not None and until <= time:
                     reason = "the device took too long"
                     yield partial(self.end, context, execution, "TIMED_OUT", reason=reason, time=until)
 
     def _joined_and_left(
-        self, context: Context, deployment: Document, mine: list[Document], time: datetime
+        self, context: Context, deployment: Document, mine: list[Document], time: datetime, look: _Look
     ) -> Iterator[Callable[[], None]]:
         target = deployment["request"]["targetArn"]
         name = name_of(target)
-        members = self.things.members(context, name) if is_group(target) else [name]
+        members = [name]
+        if is_group(target):
+            look.members[name] = members = self.things.members(context, name)
         here = {execution["thing"]: execution for execution in mine}
         for thing in members:
             if thing not in here or here[thing].get("left"):
@@ -210,11 +260,12 @@ class Fleet:
             self.shelf.put(context, EXECUTION, _key(execution), execution)
 
     def _released(
-        self, context: Context, deployment: Document, mine: list[Document], time: datetime
+        self, context: Context, deployment: Document, mine: list[Document], time: datetime, look: _Look
     ) -> Iterator[Callable[[], None]]:
         waiting = {item["thing"]: item for item in mine if item["status"] == WAITING}
         if not waiting:
             return
+        look.timed = True
         heard = [item for item in mine if item["status"] != WAITING]
         for thing, at in release(
             Pace.of(time_of(deployment["created"]), _configuration(deployment)),

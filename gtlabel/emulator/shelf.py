@@ -78,6 +78,7 @@ class Shelf:
         self._writing = threading.RLock()
         self._reading: AbstractContextManager[Any] = self._writing if in_memory else nullcontext()
         self._mine = threading.local()
+        self._changes = 0
         self._engine = create_engine(url, **options)
         self._writer = self._engine.execution_options(**{_WRITES: True})
         if self._is_sqlite:
@@ -112,13 +113,24 @@ class Shelf:
             ).scalar_one_or_none()
         return None if body is None else json.loads(body)
 
-    def all(self, context: Context, kind: str) -> list[dict[str, Any]]:
-        """The documents of a kind in one account and region, by name."""
+    def all(self, context: Context, kind: str, prefix: str = "") -> list[dict[str, Any]]:
+        """The documents of a kind in one account and region whose names begin with a prefix, by name."""
         query = select(_documents.c.name, _documents.c.body).where(_PLACE)
+        if prefix:
+            query = query.where(_documents.c.name.startswith(prefix, autoescape=True))
         with self._read() as connection:
             rows = connection.execute(query, _key(context, kind)).all()
-        # Sorted here, because databases disagree about the order of texts.
-        return [json.loads(row.body) for row in sorted(rows, key=lambda row: row.name)]
+        # Here, because databases disagree about the order of texts, and about capital letters.
+        found = sorted((row for row in rows if row.name.startswith(prefix)), key=lambda row: row.name)
+        return [json.loads(row.body) for row in found]
+
+    @property
+    def changes(self) -> int | None:
+        """Stays the same while nothing is written; None if that cannot be told.
+
+        It cannot in the middle of a transaction, nor of a database to which other processes write.
+        """
+        return self._changes if self._is_sqlite and self._own() is None else None
 
     def everywhere(self, kind: str) -> list[tuple[Context, dict[str, Any]]]:
         """The documents of a kind in all accounts and regions."""
@@ -158,15 +170,21 @@ class Shelf:
         if connection is not None:
             yield connection
             return
-        with self._writing, self._writer.begin() as connection:
-            if self._is_postgres:
-                # Other processes may have this database too.
-                connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _POSTGRES_LOCK})
-            self._mine.connection = connection
+        with self._writing:
             try:
-                yield connection
+                with self._writer.begin() as connection:
+                    if self._is_postgres:
+                        # Other processes may have this database too.
+                        lock = {"lock": _POSTGRES_LOCK}
+                        connection.execute(text("select pg_advisory_xact_lock(:lock)"), lock)
+                    self._mine.connection = connection
+                    try:
+                        yield connection
+                    finally:
+                        self._mine.connection = None
             finally:
-                self._mine.connection = None
+                # Not before others can see it: who counted earlier than that looks again.
+                self._changes += 1
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
