@@ -153,6 +153,14 @@ def test_a_name_on_stdin_is_answered_before_the_next_one_comes(model: Path, phot
         (["MODEL", "nowhere/*.png"], "no file is called like nowhere/*.png"),
         (["MODEL", "EMPTY"], "there is no picture in EMPTY"),
         (["MODEL", "x.png", "--classes", "a,b"], "tells 3 classes apart, but 2 names were given: a, b"),
+        (
+            ["MODEL", "x.png", "--classes", "Blue,Green,Red"],
+            "the names given are in another order: Blue, Green",
+        ),
+        (
+            ["MODEL", "x.png", "--classes", "a,b,c"],
+            "are Red, Green, Blue, in this order, and the names given",
+        ),
     ],
 )
 def test_what_is_not_there_is_said_in_one_sentence(
@@ -322,9 +330,18 @@ def test_a_training_job_is_found_with_its_network_and_its_classes(s3: S3Client, 
     with pytest.raises(ArtifactError, match=r"bins/classes\.json is not the class list that 'colors' was"):
         open_model("colors", lambda: aws)
     assert open_model("colors", lambda: aws, classes=CLASSES).classes == CLASSES
+    with pytest.raises(ArtifactError, match="made anew since: the names given are not those of then, either"):
+        open_model("colors", lambda: aws, classes=CLASSES[::-1])
     spelled = "0=Red 1=Green 2=Blue"
     aws.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": LISTED, "Value": spelled}])
     assert open_model("colors", lambda: aws).classes == CLASSES
+    whose = r"the classes of 'colors' are Red, Green, Blue, in this order, and the names given are "
+    with pytest.raises(
+        ArtifactError, match=f"{whose}in another order: Blue, Green, Red; leave --classes out"
+    ):
+        open_model("colors", lambda: aws, classes=CLASSES[::-1])
+    with pytest.raises(ArtifactError, match=f"{whose}not those: a, b, c"):
+        open_model("colors", lambda: aws, classes="abc")
 
 
 def test_classes_are_read_from_names_or_from_files(tmp_path: Path) -> None:

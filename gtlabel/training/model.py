@@ -20,7 +20,7 @@ from gtlabel.manifests.classes import class_names
 from gtlabel.storage import read, stat
 from gtlabel.training.conversions import converted
 from gtlabel.training.jobs import TrainingJob, describe_training_job, read_tags
-from gtlabel.training.lineage import CLASS_LIST, class_list, trained_classes
+from gtlabel.training.lineage import CLASS_LIST, CLASSES_DIGEST, class_list, trained_classes
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -71,18 +71,20 @@ def open_model(
 ) -> Model:
     """Find a network, convert it if it is an artifact, and make it ready to answer.
 
-    The names of its classes are those given, else those in the `.onnx` file, else those of the
-    `classes.json` of the dataset that the job read, as far as the job's tags agree, or of the tags, else of
-    the one beside the artifact, or of the dataset that the artifact lies in.
+    The names of its classes are those in the `.onnx` file, else those of the `classes.json` of the dataset
+    that the job read, as far as the job's tags agree, or of the tags, else those given, else of the one
+    beside the artifact, or of the dataset that the artifact lies in. Other names than a file holds or a job
+    was trained with are refused: each answer would be called by the name of another.
 
     Args:
         name: a training job, or the s3:// address or path of a `model.tar.gz` or an `.onnx` file.
         connect: gives the clients; it is not asked for where a file is enough.
-        classes: the names of its outputs, in order.
+        classes: the names of its outputs, in order, where nothing else says them.
         image_shape: channels, height and width, for an artifact that does not say them.
 
     Raises:
-        ArtifactError: if there is no network there, or nobody says what its classes are called.
+        ArtifactError: if there is no network there, nobody says what its classes are called, or others are
+            given.
         TrainingJobNotFoundError: if there is no such job.
         TrainingError: if the job has no model, or not yet.
         MissingExtraError: if what runs a network is not installed.
@@ -158,6 +160,8 @@ def _opened(
             f"{where} tells {network.outputs} classes apart, but {len(classes)} names were given: "
             + ", ".join(classes)
         )
+    if network.classes:
+        _refuse_others(classes, network.classes, str(where))
     return Model(name, str(where), network, classes, job, model)
 
 
@@ -169,6 +173,8 @@ def _converted(
     job: TrainingJob | None,
 ) -> bytes:
     classes = tuple(given or _found_classes(where, connect, job))
+    if given and job is not None:
+        _check_names(classes, job, connect)
     lineage = {}
     if job is not None:
         lineage = {"training-job": job.name, "artifact": str(where)}
@@ -203,6 +209,32 @@ def _fetched(archive: bytes, where: S3Uri, convert: Callable[[Path], bytes]) -> 
         except ArtifactError as error:
             # The person knows the address and nothing of the file.
             raise type(error)(str(error).replace(str(path), where)) from error
+
+
+def _check_names(given: tuple[str, ...], job: TrainingJob, connect: Connect) -> None:
+    """Make sure that a job was trained with the names given, where its tags tell."""
+    aws = connect()
+    tags = read_tags(aws.sagemaker, job.arn)
+    # Without it nobody knows whether the dataset was made anew since, and the person may.
+    if CLASSES_DIGEST not in tags:
+        return
+    known = trained_classes(
+        aws.s3, job, tags, likely=given, instead="the names given are not those of then, either"
+    )
+    if not known:
+        raise ArtifactError(
+            f"{job.name!r} was not trained with the classes {', '.join(given)}, as a digest in its tags tells"
+        )
+    _refuse_others(given, known, repr(job.name))
+
+
+def _refuse_others(given: tuple[str, ...], known: tuple[str, ...], whose: str) -> None:
+    if given != known:
+        other = "in another order" if sorted(given) == sorted(known) else "not those"
+        raise ArtifactError(
+            f"the classes of {whose} are {', '.join(known)}, in this order, and the names given are {other}: "
+            f"{', '.join(given)}; leave --classes out"
+        )
 
 
 def _found_classes(where: S3Uri | Path, connect: Connect, job: TrainingJob | None) -> tuple[str, ...]:
