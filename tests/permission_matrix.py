@@ -238,7 +238,8 @@ def deploy_new(stage: Stage, aws: Aws) -> None:
     """The second half, of a bundle that was never published."""
     assert stage.model is not None
     with camera(stage.address.url):
-        gtlabel.deploy(aws, stage.model, THING, name=stage.name("deeplens-bins"), poll=0.01, timeout=20)
+        name = stage.name("deeplens-bins")
+        gtlabel.deploy(aws, stage.model, THING, name=name, poll=0.01, timeout=20, beside=True)
 
 
 def deploy_to_group(stage: Stage, aws: Aws) -> None:

@@ -155,7 +155,8 @@ def test_taking_a_version_out_does_not_say_that_it_never_ran_on_the_device(home:
 def test_what_is_deployed_at_the_very_same_moment_is_not_lost(home: House) -> None:
     home.deploy("camera")
     home.cloud.component("their.logger")
-    client, done = home.cloud.aws.greengrass, []
+    client = home.cloud.aws.greengrass
+    done: list[bool] = []
     event = "before-call.greengrassv2.CreateDeployment"
 
     def meanwhile(**_: Any) -> None:

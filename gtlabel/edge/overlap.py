@@ -39,7 +39,7 @@ def overlapping(greengrass: GreengrassV2Client, iot: IoTClient, target: Target) 
     else:
         (thing,) = target.things
         heard = {item["targetArn"] for item in effective(greengrass, thing)}
-        arns = {arn for arn in heard if thing in _members(iot, _resource(arn))}
+        arns = {arn for arn in heard if _is_in(iot, thing, _resource(arn))}
     found = (current(greengrass, arn)[0] for arn in sorted(arns))
     return [revision for revision in found if revision is not None]
 
@@ -79,15 +79,23 @@ def check_alone(target: Target, name: str, beside: Mapping[str, str]) -> None:
         raise SecondClassifierError(name, target.resource, other, where)
 
 
-def _members(iot: IoTClient, resource: str) -> tuple[str, ...]:
+def _is_in(iot: IoTClient, thing: str, resource: str) -> bool:
+    """Whether a device that heard of a deployment to a group is still in it."""
+    from botocore.exceptions import ClientError
+
     kind, _, name = resource.partition("/")
     if kind != "thinggroup":
-        return ()
+        return False
     try:
-        return members(iot, name)
+        return thing in members(iot, name)
     except iot.exceptions.ResourceNotFoundException:
         # The group is gone, and what it had deployed with it.
-        return ()
+        return False
+    except ClientError as error:
+        if not error.response["Error"]["Code"].startswith("AccessDenied"):
+            raise
+        # Whose policy names another group does not see into this one; what the device has heard counts then.
+        return True
 
 
 def _resource(arn: str) -> str:
