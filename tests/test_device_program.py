@@ -253,6 +253,11 @@ def test_a_reader_that_does_not_read_keeps_results_from_nobody(colors: Path, bro
         "run.py: stdout cannot be written: nobody reads it; results go on to the others",
         "run.py: 2 results were not written to stdout",
     ]
+    # Nor does one who reads neither results nor sentences.
+    with broker.listen("bins/2") as listener:
+        done = run(colors, "--folder", colors / "selftest", *options, stdout=writer, stderr=writer)
+        listener.wait_for(2)
+    assert done.returncode == 0
     os.close(reader)
     os.close(writer)
 

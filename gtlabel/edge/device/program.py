@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
+import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from gtlabel.edge.device.classifier import Classifier, self_test
 from gtlabel.edge.device.decide import Decider
 from gtlabel.edge.device.ending import UNDELIVERED, UNREADABLE, RunError, Stop
 from gtlabel.edge.device.logins import camera_login
-from gtlabel.edge.device.sinks import Sinks, Stdout
+from gtlabel.edge.device.sinks import Sinks, Stdout, takes_bytes
 from gtlabel.edge.device.sources import Picture
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 # A camera that sends nothing for so long is taken for gone; one that is asked rarely may be slow itself.
 _SILENCE_SECONDS = 10.0
+_STDERR = 2
+# Who has read nothing for so long will miss a sentence, and the camera goes on.
+_LISTEN_SECONDS = 0.5
 
 
 def main(folder: Path, argv: Sequence[str] | None = None) -> int:
@@ -51,11 +54,11 @@ def main(folder: Path, argv: Sequence[str] | None = None) -> int:
 
 
 def tell(sentence: str) -> None:
-    """Say something to people."""
-    # Where stderr cannot be written there is nobody left to tell.
+    """Say something to people, unless they do not listen."""
+    # Where stderr cannot be written there is nobody left to tell; it may be the same pipe as stdout.
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"run.py: {sentence}\n")
-        sys.stderr.flush()
+        if takes_bytes(_STDERR, _LISTEN_SECONDS):
+            os.write(_STDERR, f"run.py: {sentence}\n".encode(errors="replace"))
 
 
 def _run(folder: Path, options: Options, stop: Stop) -> int:

@@ -74,11 +74,11 @@ class Stdout:
             self._torn = bool(left)
 
 
-def takes_bytes(file: int) -> bool:
-    """Whether a file takes bytes right now."""
+def takes_bytes(file: int, seconds: float = 0.0) -> bool:
+    """Whether a file takes bytes right now, or so soon."""
     poll = select.poll()
     poll.register(file, select.POLLOUT)
-    return bool(poll.poll(0))
+    return bool(poll.poll(seconds * 1000))
 
 
 class Sinks:
