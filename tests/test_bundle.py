@@ -115,6 +115,14 @@ def test_a_bundle_that_only_looks_has_no_network_and_one_that_publishes_has(tmp_
         assert "After=network-online.target" in text
 
 
+def test_a_person_reads_where_packages_come_from_and_what_a_file_of_arguments_can_do(tmp_path: Path) -> None:
+    readme = read(color_bundle(tmp_path / "b.zip", name="bins"), "README")
+    assert "The packages are those that Python has already, if none is missing that is needed" in readme
+    assert "looks at a camera of the network with --set camera=http://" in readme
+    # systemd respects the quotes when it splits a variable that is a word of its own, see systemd.service(5).
+    assert '--debounce 3/5 --unsure "/var/lib/gtlabel-bins/not sure"\n' in readme
+
+
 def test_a_service_tells_the_program_exactly_what_was_set(tmp_path: Path) -> None:
     command = 'rpicam-vid -t 0 --codec "mjpeg" -o - # 50%, $HOME \\\\'
     text = unit(tmp_path, cameraCommand=command, debounce="3/5", thing="kitchen")

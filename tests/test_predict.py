@@ -336,9 +336,7 @@ def test_a_training_job_is_found_with_its_network_and_its_classes(s3: S3Client, 
     aws.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": LISTED, "Value": spelled}])
     assert open_model("colors", lambda: aws).classes == CLASSES
     whose = r"the classes of 'colors' are Red, Green, Blue, in this order, and the names given are "
-    with pytest.raises(
-        ArtifactError, match=f"{whose}in another order: Blue, Green, Red; leave --classes out"
-    ):
+    with pytest.raises(ArtifactError, match=f"{whose}in another order: Blue, Green, Red; leave"):
         open_model("colors", lambda: aws, classes=CLASSES[::-1])
     with pytest.raises(ArtifactError, match=f"{whose}not those: a, b, c"):
         open_model("colors", lambda: aws, classes="abc")

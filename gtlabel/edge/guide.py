@@ -66,11 +66,21 @@ def readme(manifest: BundleManifest, preset: Preset, settings: dict[str, str]) -
             "unit": service_name(manifest.name),
             "service": service_name(manifest.name).removesuffix(".service"),
             "archive": f"{manifest.name}.zip",
-            "packages": f"from wheels/ ({wheels})" if wheels else "of what requirements.txt names",
+            "packages": _wrapped(_packages(wheels)),
             "int8": "; model.int8.onnx computes with 8 bits" if "int8" in manifest.models else "",
             "wheels": f"\nwheels/            the packages, for {wheels}" if wheels else "",
             "network": _network(manifest.name, settings),
         },
+    )
+
+
+def _packages(wheels: str) -> str:
+    """Where install.py takes the packages from."""
+    brought = f"come from wheels/ on {wheels}; elsewhere they are" if wheels else "are"
+    return (
+        f"The packages {brought} those that Python has already, if none is missing that is needed: install.py "
+        "tells the versions that are others than in requirements.txt, and what is missing that only some "
+        "settings want. Else they come from the package index, compared with the digests in requirements.txt."
     )
 
 
@@ -93,7 +103,8 @@ def _network(name: str, settings: dict[str, str]) -> str:
     if needs_network(settings):
         return ""
     return (
-        "The service has no network. One that publishes to a broker is built with --set mqtt=mqtt://HOST;\n"
+        "The service has no network, whatever that file says. One that publishes to a broker is built with\n"
+        "--set mqtt=mqtt://HOST, and one that looks at a camera of the network with --set camera=http://...;\n"
         f"or let `sudo systemctl edit gtlabel-{name}` say so:\n"
         "    [Service]\n    PrivateNetwork=no\n    RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n"
     )
