@@ -24,7 +24,7 @@ NeededTo = Annotated[
     str, typer.Option("--to", metavar="TARGET", help="A thing, thinggroup/NAME, or the ARN of either.")
 ]
 Component = Annotated[
-    str | None, typer.Option("--name", help="The component. [default: the one of gtlabel that is there]")
+    str | None, typer.Option("--name", help="The component. (default: the one of gtlabel that is there)")
 ]
 Rollout = Annotated[
     str | None,
@@ -42,7 +42,7 @@ AbortAfter = Annotated[
         metavar="PERCENT",
         min=0.01,
         max=100,
-        help="The share of those done that must fail to stop and go back. [default: one device]",
+        help="The share of those done that must fail to stop and go back. (default: one device)",
         rich_help_panel="Greengrass",
     ),
 ]
@@ -58,7 +58,9 @@ DeviceTimeout = Annotated[
     ),
 ]
 Timeout = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the devices.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before the devices change.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Do not ask before the devices change, as where nobody could answer.")
+]
 
 
 def status(
@@ -109,7 +111,7 @@ def rollback(
     to: NeededTo,
     name: Component = None,
     to_version: Annotated[
-        str | None, typer.Option("--to-version", help="An earlier version. [default: the last good one]")
+        str | None, typer.Option("--to-version", help="An earlier version. (default: the last good one)")
     ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -127,6 +129,7 @@ def rollback(
 
     Example: gtlabel deploy rollback --to kitchen-camera --to-version 1.0.3
     """
+    from gtlabel.edge.overlap import check_versions, overlapping
     from gtlabel.edge.plan import plan_return
     from gtlabel.edge.undo import find_revision
 
@@ -135,6 +138,8 @@ def rollback(
     chosen = find_revision(aws.greengrass, target, arn, component, to_version)
     revision = chosen.revision
     say(f"going back to revision {revision.number}, {component} {revision.version_of(component)}, {chosen}")
+    others = overlapping(aws.greengrass, aws.iot, target)
+    check_versions(target, component, revision.version_of(component) or "", others)
     plan = plan_return(aws.greengrass, arn, component, revision)
     _carry_out(aws, target, plan, yes=yes, dry_run=dry_run, timeout=timeout, poll=poll, output=output)
 

@@ -75,7 +75,8 @@ def check_alone(target: Target, name: str, beside: Mapping[str, str]) -> None:
     Raises:
         SecondClassifierError: if there is one.
     """
-    for other, where in sorted(beside.items()):
+    if beside:
+        other, where = min(beside.items())
         raise SecondClassifierError(name, target.resource, other, where)
 
 
