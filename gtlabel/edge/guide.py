@@ -78,9 +78,10 @@ def _packages(wheels: str) -> str:
     """Where install.py takes the packages from."""
     brought = f"come from wheels/ on {wheels}; elsewhere they are" if wheels else "are"
     return (
-        f"The packages {brought} those that Python has already, if none is missing that is needed: install.py "
-        "tells the versions that are others than in requirements.txt, and what is missing that only some "
-        "settings want. Else they come from the package index, compared with the digests in requirements.txt."
+        f"The packages {brought} those that Python has already, if none is missing that is needed: "
+        "install.py tells the versions that are others than in requirements.txt, and what is missing that "
+        "only some settings want. Else they come from the package index, compared with the digests in "
+        "requirements.txt."
     )
 
 
