@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -72,6 +73,9 @@ def test_help_shows_every_command_with_an_example(capsys: pytest.CaptureFixture[
         with pytest.raises(SystemExit, match="^0$"):
             root.main([*name.split(), "--help"], "gtlabel")
         assert "Example:" in capsys.readouterr().out, name
+    # A word in brackets is taken for markup there, and not shown.
+    helps = {name: " ".join(str(each.help) for each in command.params) for name, command in found.items()}
+    assert [name for name, text in helps.items() if re.search(r"\[[a-z]", text)] == []
 
 
 def _commands(group: Any) -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,7 @@ def audit(
     job: JobName,
     audited: Annotated[
         str | None,
-        typer.Option("--audited", help="The attribute looked at. [default: the only other one]"),
+        typer.Option("--audited", help="The attribute looked at. (default: the only other one)"),
     ] = None,
     into: Annotated[
         str | None,

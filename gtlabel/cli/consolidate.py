@@ -150,7 +150,7 @@ def consolidate(
         float | None,
         typer.Option(
             "--train",
-            help="The share of images to train with. [default: what the others leave]",
+            help="The share of images to train with. (default: what the others leave)",
             rich_help_panel=_SPLIT,
         ),
     ] = None,

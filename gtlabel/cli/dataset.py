@@ -38,7 +38,7 @@ _Limit = Annotated[
 ]
 _Attribute = Annotated[
     str | None,
-    typer.Option("--attribute", help="The attribute to look at in manifests. [default: what jobs wrote]"),
+    typer.Option("--attribute", help="The attribute to look at in manifests. (default: what jobs wrote)"),
 ]
 _EITHER = "A dataset or a manifest, in S3 or on disk."
 
@@ -97,7 +97,7 @@ def report(
     dataset: _Dataset,
     into: Annotated[Path, typer.Option("--into", help="The page to write.")] = Path("report.html"),
     title: Annotated[
-        str | None, typer.Option("--title", help="What the page is called. [default: the dataset's name]")
+        str | None, typer.Option("--title", help="What the page is called. (default: the dataset's name)")
     ] = None,
     limit: _Limit = 20_000,
     output: Output = Format.TEXT,
@@ -178,7 +178,7 @@ def diff(
         bool, typer.Option("--exit-code", help="End with 1 if anything changed, as git diff does.")
     ] = False,
     title: Annotated[
-        str | None, typer.Option("--title", help="What to call it in Markdown. [default: AFTER]")
+        str | None, typer.Option("--title", help="What to call it in Markdown. (default: AFTER)")
     ] = None,
     output: Annotated[DiffFormat, typer.Option("--output", help="How to print changes.")] = DiffFormat.TEXT,
     profile: Profile = None,

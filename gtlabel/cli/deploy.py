@@ -57,12 +57,12 @@ def start(
     ],
     target: Annotated[
         Target | None,
-        typer.Option("--target", help="What the model becomes. [default: greengrass with --to, else bundle]"),
+        typer.Option("--target", help="What the model becomes. (default: greengrass with --to, else bundle)"),
     ] = None,
     to: deployments.To = None,
     name: Annotated[
         str | None,
-        typer.Option("--name", help="The component's name. [default: deeplens- and the dataset's]"),
+        typer.Option("--name", help="The component's name. (default: deeplens- and the dataset's)"),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -81,7 +81,7 @@ def start(
             metavar="SHARE",
             min=0,
             max=1,
-            help=f"The share of pictures that the network of 8 bits may lose. [default: {bundles.MOST_DROP}]",
+            help=f"The share of pictures that the network of 8 bits may lose. (default: {bundles.MOST_DROP})",
         ),
     ] = None,
     no_int8: Annotated[bool, typer.Option("--no-int8", help="Make no network of 8 bits.")] = False,
@@ -118,7 +118,7 @@ def start(
         str | None,
         typer.Option(
             "--version",
-            help="The component's version. [default: the one of this content, or the next]",
+            help="The component's version. (default: the one of this content, or the next)",
             rich_help_panel="Greengrass",
         ),
     ] = None,

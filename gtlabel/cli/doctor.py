@@ -23,7 +23,7 @@ _MARKS = {"ok": "✓", "warning": "!", "error": "✗"}
 def doctor(
     images: Annotated[
         str | None,
-        typer.Argument(metavar="S3_PREFIX", help="Where the pictures are. [default: the project's bucket]"),
+        typer.Argument(metavar="S3_PREFIX", help="Where the pictures are. (default: the project's bucket)"),
     ] = None,
     team: Annotated[str | None, typer.Option("--team", help="The work team, by name or ARN.")] = None,
     role: Annotated[
@@ -35,13 +35,13 @@ def doctor(
     ] = None,
     template: Annotated[
         str | None,
-        typer.Option("--template", help="A worker template: a file or an s3:// address. [default: ours]"),
+        typer.Option("--template", help="A worker template: a file or an s3:// address. (default: ours)"),
     ] = None,
     task: Annotated[Task, typer.Option("--task", help="What workers would be asked.")] = Task.SINGLE,
     name: Annotated[str | None, typer.Option("--name", help="The name the job would have.")] = None,
     into: Annotated[
         str | None,
-        typer.Option("--into", help="Where the job would write. [default: gtlabel/ in the pictures' bucket]"),
+        typer.Option("--into", help="Where the job would write. (default: gtlabel/ in the pictures' bucket)"),
     ] = None,
     kms_key: Annotated[
         list[str] | None, typer.Option("--kms-key", help="A KMS key the job would write with.")

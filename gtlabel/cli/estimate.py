@@ -27,7 +27,7 @@ def estimate(
     images: Annotated[int, typer.Option("--images", min=1, help="How many pictures there are.")],
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, max=9, help="How many people look at each picture. [default: 3]"),
+        typer.Option("--workers", min=1, max=9, help="How many people look at each picture. (default: 3)"),
     ] = None,
     team: Annotated[Team, typer.Option("--team-kind", help="Who works.")] = Team.PRIVATE,
     price_per_answer: Annotated[
@@ -48,7 +48,7 @@ def estimate(
     ] = False,
     people: Annotated[
         int | None,
-        typer.Option("--people", min=1, help="How many people work at once. [default: as --workers]"),
+        typer.Option("--people", min=1, help="How many people work at once. (default: as --workers)"),
     ] = None,
     answers_per_hour: Annotated[
         float | None, typer.Option("--answers-per-hour", help="How many answers a person gives an hour.")

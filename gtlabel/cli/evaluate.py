@@ -31,7 +31,7 @@ def evaluate(
         typer.Argument(
             metavar="[DATASET]",
             help="A dataset, an augmented manifest, or class folders, in S3 or on disk. "
-            "[default: what the training job read]",
+            "(default: what the training job read)",
         ),
     ] = None,
     channel: Annotated[
@@ -45,13 +45,13 @@ def evaluate(
     threshold: Annotated[
         float | None,
         typer.Option(
-            "--threshold", min=0, max=1, help="Of a multi-label model: what counts as yes. [default: 0.5]"
+            "--threshold", min=0, max=1, help="Of a multi-label model: what counts as yes. (default: 0.5)"
         ),
     ] = None,
     bins: Annotated[
         int | None,
         typer.Option(
-            "--bins", min=2, help="Bins of the calibration curve. [default: 10, or 10 answers in each]"
+            "--bins", min=2, help="Bins of the calibration curve. (default: 10, or 10 answers in each)"
         ),
     ] = None,
     strict: Annotated[

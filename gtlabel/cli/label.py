@@ -72,12 +72,12 @@ def label(
     name: Annotated[
         str | None,
         typer.Option(
-            "--name", help="The job's name. [default: the prefix and a digest of all it is made of]"
+            "--name", help="The job's name. (default: the prefix and a digest of all it is made of)"
         ),
     ] = None,
     into: Annotated[
         str | None,
-        typer.Option("--into", help="Where the job writes. [default: gtlabel/ in the pictures' bucket]"),
+        typer.Option("--into", help="Where the job writes. (default: gtlabel/ in the pictures' bucket)"),
     ] = None,
     upload: Annotated[
         Path | None,
@@ -85,7 +85,7 @@ def label(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, max=9, help="How many people look at each picture. [default: 3]"),
+        typer.Option("--workers", min=1, max=9, help="How many people look at each picture. (default: 3)"),
     ] = None,
     template: Annotated[
         Path | None,
@@ -93,7 +93,7 @@ def label(
     ] = None,
     settings: RequestFields = None,
     max_images_per_job: Annotated[
-        int | None, typer.Option("--max-images-per-job", help="More become several jobs. [default: 100000]")
+        int | None, typer.Option("--max-images-per-job", help="More become several jobs. (default: 100000)")
     ] = None,
     only_new: Annotated[
         bool,

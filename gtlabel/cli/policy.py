@@ -22,30 +22,30 @@ def policy(
     ],
     bucket: Annotated[str | None, typer.Option("--bucket", help="The bucket that everything is in.")] = None,
     prefix: Annotated[
-        str | None, typer.Option("--prefix", help="Where the pictures lie in it. [default: anywhere]")
+        str | None, typer.Option("--prefix", help="Where the pictures lie in it. (default: anywhere)")
     ] = None,
     into: Annotated[
-        str | None, typer.Option("--into", help="Where labeling jobs write. [default: gtlabel/]")
+        str | None, typer.Option("--into", help="Where labeling jobs write. (default: gtlabel/)")
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="Where the dataset is. [default: dataset/]")
+        str | None, typer.Option("--dataset", help="Where the dataset is. (default: dataset/)")
     ] = None,
     team: Annotated[str | None, typer.Option("--team", help="The work team, by name or ARN.")] = None,
     role: Annotated[str | None, typer.Option("--role", help="The jobs' role, by name or ARN.")] = None,
     component: Annotated[
-        str | None, typer.Option("--component", help="The Greengrass component. [default: deeplens-*]")
+        str | None, typer.Option("--component", help="The Greengrass component. (default: deeplens-*)")
     ] = None,
-    thing: Annotated[str | None, typer.Option("--thing", help="The device. [default: any]")] = None,
-    group: Annotated[str | None, typer.Option("--group", help="The thing group. [default: any]")] = None,
+    thing: Annotated[str | None, typer.Option("--thing", help="The device. (default: any)")] = None,
+    group: Annotated[str | None, typer.Option("--group", help="The thing group. (default: any)")] = None,
     stack: Annotated[
-        str | None, typer.Option("--stack", help="The CloudFormation stack. [default: gtlabel]")
+        str | None, typer.Option("--stack", help="The CloudFormation stack. (default: gtlabel)")
     ] = None,
     role_alias: Annotated[
         str | None, typer.Option("--role-alias", help="The alias through which devices take on their role.")
     ] = None,
     key: Annotated[str | None, typer.Option("--key", help="The KMS key of training jobs, by ARN.")] = None,
     account: Annotated[
-        str | None, typer.Option("--account", help="The account. [default: that of the credentials]")
+        str | None, typer.Option("--account", help="The account. (default: that of the credentials)")
     ] = None,
     _output: Output = Format.TEXT,
     profile: Profile = None,

@@ -33,7 +33,7 @@ CLASSES = Annotated[
     typer.Option(
         "--classes",
         help="The names of the network's outputs in order, separated by commas, or their file. "
-        "[default: what the model or its dataset says]",
+        "(default: what the model or its dataset says)",
     ),
 ]
 
@@ -55,7 +55,7 @@ def predict(
             "--threshold",
             min=0,
             max=1,
-            help="The confidence below which no label is given. [default: 0; 0.5 for a multi-label model]",
+            help="The confidence below which no label is given. (default: 0; 0.5 for a multi-label model)",
         ),
     ] = None,
     classes: CLASSES = None,

@@ -37,11 +37,11 @@ def start(
     ] = None,
     input_topic: Annotated[
         str | None,
-        typer.Option("--input-topic", help="A topic to listen to, by ARN. [default: a new one]"),
+        typer.Option("--input-topic", help="A topic to listen to, by ARN. (default: a new one)"),
     ] = None,
     output_topic: Annotated[
         str | None,
-        typer.Option("--output-topic", help="A topic to answer on, by ARN. [default: a new one]"),
+        typer.Option("--output-topic", help="A topic to answer on, by ARN. (default: a new one)"),
     ] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=1, max=9, help="How many people look at each picture.")

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from gtlabel.labeling.lifecycle import SuccessorPlan
 
 NewName = Annotated[
-    str | None, typer.Option("--name", help="The new job's name. [default: the old one and a word]")
+    str | None, typer.Option("--name", help="The new job's name. (default: the old one and a word)")
 ]
 Attribute = Annotated[
-    str | None, typer.Option("--attribute", help="The key of the new labels. [default: the new name]")
+    str | None, typer.Option("--attribute", help="The key of the new labels. (default: the new name)")
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=1, max=9, help="How many people look at each. [default: as before]"),
+    typer.Option("--workers", min=1, max=9, help="How many people look at each. (default: as before)"),
 ]
-Team = Annotated[str | None, typer.Option("--team", help="The work team. [default: as before]")]
+Team = Annotated[str | None, typer.Option("--team", help="The work team. (default: as before)")]
 
 
 def clone(
@@ -70,7 +70,7 @@ def chain(
     attribute: Attribute = None,
     classes: Annotated[
         str | None,
-        typer.Option("--classes", help="What a picture can be, separated by commas. [default: as before]"),
+        typer.Option("--classes", help="What a picture can be, separated by commas. (default: as before)"),
     ] = None,
     template: Annotated[
         Path | None,
