@@ -162,7 +162,7 @@ def _pictures(options: Options, stop: Stop) -> Iterable[Picture]:
 def _watch_camera(judge: _Judge, options: Options, stop: Stop) -> int:
     """A camera: the newest picture each time."""
     silence = max(_SILENCE_SECONDS, 2 * options.every)
-    # Read before anything begins: without it a camera would be tried for ever.
+    # A login that cannot be read ends the program; a camera without one would be tried for ever.
     login = camera_login(options)
     found = ways(options.cameras, options.camera_command, stop, silence, every=options.every, login=login)
     camera = Camera(found, stop, tell)
