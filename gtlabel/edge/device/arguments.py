@@ -301,7 +301,7 @@ def _cameras(text: str) -> tuple[str, ...]:
         if found and "@" in re.split("[/?#]", camera.split("://")[1])[0]:
             raise argparse.ArgumentTypeError(
                 "an address with a login is seen by everybody on the device; give user:password in "
-                f"{CAMERA_LOGIN} or in a file there, with --camera-login FILE"
+                f"{CAMERA_LOGIN} or in a file there, with --camera-login FILE (in a deployment cameraLogin)"
             )
     return cameras
 
@@ -333,7 +333,7 @@ def _broker(text: str) -> Broker:
     if url.password is not None:
         raise argparse.ArgumentTypeError(
             f"an address with a password is seen by everybody on the device; give the password in {PASSWORD} "
-            "or in a file there, with --mqtt-password-file FILE"
+            "or in a file there, with --mqtt-password-file FILE (in a deployment mqttPasswordFile)"
         )
     tls = url.scheme == "mqtts"
     user = unquote(url.username) if url.username else None
