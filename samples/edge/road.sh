@@ -1,6 +1,6 @@
 #!/bin/sh
 # The road to two cameras and back, without an AWS account and without a camera: train, deploy to a thing group,
-# see on a lamp what the cameras say over MQTT, deploy a version that cannot run, and have the last good one back.
+# see on a lamp what the cameras say over MQTT, deploy a version that crashes on start, and have the last good one back.
 #
 #   sh samples/edge/road.sh [FOLDER]
 #
@@ -26,6 +26,8 @@ if [ -z "${BROKER:-}" ]; then
 fi
 gtlabel local up --port 0 --state state --bucket trash-sorter --detach
 trap leave EXIT
+# A shell that is told to end, or whose reader went away, leaves as well.
+trap 'exit 1' HUP INT PIPE TERM
 eval "$(gtlabel local env --state state)"
 python3 "$samples/which_bin/which_bin.py" --broker "$BROKER" --seconds 0.02 >> lamp.txt &
 which_bin=$!
@@ -66,9 +68,9 @@ gtlabel deploy status --to thinggroup/cameras
 : What the cameras say over MQTT, on the lamp.
 lamp
 
-: A version that cannot run. Somebody names a Python that the devices do not have.
-gtlabel deploy bins --to thinggroup/cameras --set "folder=$samples/trash/held-out" --set python=python3.99 \
-  --version 1.1.0 --abort-after 100 --yes --poll 0.2 || echo "exit code $?"
+: A version that crashes on start. Another bundle, and somebody names a program that is no Python.
+gtlabel deploy bins --to thinggroup/cameras --set "folder=$samples/trash/held-out" --set python=true \
+  --no-int8 --version 1.1.0 --abort-after 100 --yes --poll 0.2 || echo "exit code $?"
 
 : The last good version is back, and the cameras speak again.
 gtlabel deploy status --to thinggroup/cameras
