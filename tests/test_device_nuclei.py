@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import shlex
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from broker_parts import mosquitto
 from device_parts import THING, deployed, device, eventually, execution, gone, log, printed_pid, states, take
-from edge_parts import BUCKET, Account, account, other_recipe
+from edge_parts import BUCKET, Account, account, other_recipe, to_json
 from programs import need
 
 from gtlabel.emulator.devices import read_results
@@ -193,11 +194,70 @@ def test_a_device_writes_and_reads_no_file_that_a_component_leads_it_to(tmp_path
 def test_what_a_startup_leaves_running_ends_with_the_component(cloud: Account, tmp_path: Path) -> None:
     root = tmp_path / "device"
     with device(cloud, root):
-        deployed(cloud, other_recipe("app", startup="sleep 600 & echo $!"))
+        away = "setsid sleep 600 >&- 2>&- & echo $! > away"
+        deployed(cloud, other_recipe("app", startup=f"sleep 600 & echo $!; {away}"))
         eventually(lambda: states(cloud) == {"app": "RUNNING"})
-        left = printed_pid(root)
+        left, escaped = printed_pid(root), int((root / "work" / "app" / "away").read_text())
         assert not gone(left)
+        assert not gone(escaped)
     assert gone(left)
+    if sys.platform == "linux":
+        eventually(lambda: gone(escaped))
+    else:
+        os.kill(escaped, 9)
+
+
+def test_components_start_again_with_what_they_need_and_stop_before_it(
+    cloud: Account, tmp_path: Path
+) -> None:
+    root, told = tmp_path / "device", tmp_path / "told"
+
+    def part(name: str, number: str = "1.0.0", **needs: str) -> dict[str, Any]:
+        run = f"echo up; trap 'echo {name} >> {told}; exit 0' TERM; sleep 600 & wait"
+        asked = {other: {"VersionRequirement": "*", "DependencyType": kind} for other, kind in needs.items()}
+        return {**other_recipe(name, number, run=run), "ComponentDependencies": asked}
+
+    def ups() -> dict[str, int]:
+        return {name: log(root, name).count("up") for name in ("base", "app", "easy")}
+
+    client = cloud.aws.greengrass
+    with device(cloud, root):
+        deployed(cloud, part("base"), part("app", base="HARD"), part("easy", base="SOFT"))
+        eventually(lambda: ups() == {"base": 1, "app": 1, "easy": 1})
+        eventually(lambda: execution(cloud)["coreDeviceExecutionStatus"] == "COMPLETED")
+        client.create_component_version(inlineRecipe=to_json(part("base", "1.0.1")))
+        cloud.clock.sleep(1)
+        versions: Any = {"base": "1.0.1", "app": "1.0.0", "easy": "1.0.0"}
+        components = {name: {"componentVersion": version} for name, version in versions.items()}
+        target = cloud.register(THING)
+        client.create_deployment(targetArn=target, components=components)  # type: ignore[arg-type]
+        # What one says before belongs to its version; who is only started again keeps it.
+        eventually(lambda: ups() == {"base": 1, "app": 2, "easy": 1})
+        eventually(lambda: execution(cloud)["coreDeviceExecutionStatus"] == "COMPLETED")
+        assert told.read_text().split() == ["base", "app"]
+        cloud.clock.sleep(1)
+        client.create_deployment(targetArn=target, components={})
+        eventually(lambda: execution(cloud)["coreDeviceExecutionStatus"] == "COMPLETED")
+        eventually(lambda: states(cloud) == {})
+    stopped = told.read_text().split()[2:]
+    assert sorted(stopped[:2]) == ["app", "easy"]
+    assert stopped[2:] == ["base"]
+
+
+def test_all_components_of_a_device_that_ends_are_ended_at_once(cloud: Account, tmp_path: Path) -> None:
+    root = tmp_path / "device"
+
+    def part(name: str, other: str) -> dict[str, Any]:
+        meet = f"touch {root}/{name}; while [ ! -e {root}/{other} ]; do sleep 0.02; done; echo met"
+        recipe = other_recipe(name)
+        steps = {"run": "sleep 600", "shutdown": {"Script": meet, "Timeout": 60}}
+        recipe["Manifests"] = [{"Platform": {"os": "*"}, "Lifecycle": steps}]
+        return recipe
+
+    with device(cloud, root, runtime="classic"):
+        deployed(cloud, part("one", "two"), part("two", "one"))
+        eventually(lambda: states(cloud) == {"one": "RUNNING", "two": "RUNNING"})
+    assert log(root, "one") == log(root, "two") == "met\n"
 
 
 def test_a_program_may_print_for_ever(cloud: Account, tmp_path: Path) -> None:

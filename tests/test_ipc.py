@@ -12,7 +12,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +228,18 @@ def test_a_deployment_that_changes_a_policy_counts_for_a_component_that_runs(ipc
 def test_a_device_without_a_broker_takes_messages_as_a_core_that_is_offline(tmp_path: Path) -> None:
     with serve(tmp_path / "socket", "camera-1") as ipc:
         assert act(ipc.environ_for("classifier", CLASSIFIER), publish("nowhere")) == [{"done": None}]
+
+
+def test_a_device_that_ends_while_components_are_connected_does_so_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        ExitStack() as stack,
+        serve(tmp_path / "socket", "camera-1") as ipc,
+    ):
+        caller = stack.enter_context(connected(ipc.environ_for("steady", {"a": "b"})))
+        assert ask(caller, 1, "GetConfiguration") == "GetConfigurationResponse"
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 def test_messages_wait_for_a_broker_that_is_away_as_far_as_there_is_room(tmp_path: Path) -> None:

@@ -30,6 +30,12 @@ def requirements_of(recipe: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(need.get("VersionRequirement", "*")) for name, need in needs.items()}
 
 
+def hard_needs_of(recipe: Mapping[str, Any]) -> set[str]:
+    """The components that a component is started again with: its dependencies that are not `SOFT`."""
+    needs = recipe.get("ComponentDependencies") or {}
+    return {name for name, need in needs.items() if need.get("DependencyType", "HARD") == "HARD"}
+
+
 def dependency_problems(recipe: Mapping[str, Any]) -> Iterator[str]:
     """The requirements of a well-formed recipe that no version can be held against, one sentence each."""
     for name, wish in requirements_of(recipe).items():
@@ -61,6 +67,25 @@ def resolve(roots: Mapping[str, str], catalog: Catalog) -> dict[str, str]:
             return _ordered(chosen, catalog)
         chosen = found
     raise Unresolved("the requirements of the components contradict each other in a circle")
+
+
+def in_order(recipes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The names of components, what is needed before who needs it.
+
+    Args:
+        recipes: by the components' names.
+
+    Raises:
+        Unresolved: if components need each other in a circle.
+    """
+    graph = {
+        name: [other for other in requirements_of(recipe) if other in recipes]
+        for name, recipe in recipes.items()
+    }
+    try:
+        return list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        raise Unresolved(f"components need each other in a circle: {' -> '.join(error.args[1])}") from error
 
 
 def pick(name: str, requirements: Mapping[str, str], catalog: Catalog) -> str | None:
@@ -98,12 +123,5 @@ def _pick(name: str, roots: Mapping[str, str], requirements: Mapping[str, str], 
 
 
 def _ordered(chosen: Mapping[str, str], catalog: Catalog) -> dict[str, str]:
-    graph = {
-        name: [other for other in requirements_of(catalog(name).get(version, {})) if other in chosen]
-        for name, version in chosen.items()
-    }
-    try:
-        order = list(TopologicalSorter(graph).static_order())
-    except CycleError as error:
-        raise Unresolved(f"components need each other in a circle: {' -> '.join(error.args[1])}") from error
+    order = in_order({name: catalog(name).get(version, {}) for name, version in chosen.items()})
     return {name: chosen[name] for name in order}

@@ -16,13 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gtlabel.emulator.disk import LOCK
-from gtlabel.emulator.lastwill import lives
+from gtlabel.emulator.lastwill import LONGEST_END, lives
 from gtlabel.emulator.state import registry
 from gtlabel.errors import EdgeError
 
 _POLL = 0.05
-# A device gives its programs 15 seconds to end.
-_END_SECONDS = 20.0
 
 
 def wait_until_gone(root: Path, timeout: float) -> None:
@@ -53,7 +51,7 @@ def stop(root: Path) -> None:
         with suppress(ProcessLookupError):
             os.kill(pid, kind)
         with suppress(EdgeError):
-            wait_until_gone(root, _END_SECONDS)
+            wait_until_gone(root, LONGEST_END)
             # It gives its disk back last of all.
             while lives(pid):
                 time.sleep(_POLL)

@@ -1,8 +1,8 @@
 """A device on this machine: it takes deployments as a Greengrass nucleus does, and really runs them.
 
 It registers, asks for its deployment, fetches and checks the artifacts, runs the scripts of each component
-in child processes and reports. Dependencies of components are not resolved: a deployment names every
-component it wants.
+in child processes and reports. Which versions its components' dependencies take is decided before, by who
+answers the device: a deployment names everything that it is to run, what is needed first.
 """
 
 from __future__ import annotations

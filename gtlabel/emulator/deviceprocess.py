@@ -19,14 +19,13 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from gtlabel.emulator.devicewords import check_thing
+from gtlabel.emulator.lastwill import LONGEST_END
 from gtlabel.errors import EdgeError, GtlabelError
 
 if TYPE_CHECKING:
     from gtlabel.emulator.child import Address
 
 _READY_SECONDS = 90.0
-# A device gives its programs 15 seconds to end.
-_END_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +163,7 @@ def detach(environ: Mapping[str, str], thing: str, root: Path, options: DeviceOp
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(_END_SECONDS)
+        process.wait(LONGEST_END)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -11,10 +11,12 @@ import json
 import logging
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gtlabel.edge.recipes import portability_problems
+from gtlabel.emulator.dependencies import Unresolved, hard_needs_of, in_order
 from gtlabel.emulator.disk import in_words
 from gtlabel.emulator.lifecycle import Component, Nucleus
 from gtlabel.emulator.packages import NetworkAway, fetch_artifacts
@@ -132,11 +134,12 @@ class Installation:
         return {component.name: component.state for component in self.components.values()}
 
     def close(self) -> None:
-        """Stop everything, all at once."""
-        for component in self.components.values():
-            self._nucleus.ask(component)
-        for component in self.components.values():
-            self._nucleus.end(component)
+        """Stop everything, all at once: it takes as long as the component that takes longest."""
+        components = list(self.components.values())
+        with ThreadPoolExecutor(len(components) or 1) as threads:
+            ends = [threads.submit(self._nucleus.end, component) for component in components]
+        for end in ends:
+            end.result()
 
     def _prepared(self, name: str, spec: Mapping[str, Any]) -> Component:
         """A component of a deployment with its artifacts on disk."""
@@ -172,25 +175,39 @@ class Installation:
 
     def _switch(self, wanted: Mapping[str, Component]) -> None:
         """Stop what is not wanted, start what is, and wait until it is believed."""
-        for name in set(self.components) - set(wanted):
-            self._nucleus.remove(self.components[name])
-            del self.components[name]
-        started = []
+        for name in self._last_needed():
+            if name not in wanted:
+                self._nucleus.remove(self.components[name])
+                del self.components[name]
+        started: dict[str, Component] = {}
         for component in wanted.values():
             before = self.components.get(component.name)
-            if before is not None:
-                if component.same_as(before) and before.state != "BROKEN":
+            same = before is not None and component.same_as(before) and before.state != "BROKEN"
+            if before is not None and same:
+                # What runs is started again with what it needs; what is done is done.
+                if before.state == "FINISHED" or started.keys().isdisjoint(hard_needs_of(before.recipe)):
                     continue
+                component = before
+            if before is not None:
                 self._nucleus.end(before)
             self.components[component.name] = component
             try:
-                self._nucleus.install(component)
+                if not same:
+                    self._nucleus.install(component)
                 self._nucleus.run(component)
             except _FAILURES as error:
                 component.state, component.details = "BROKEN", in_words(error)
                 raise
-            started.append(component)
-        self._wait_until_settled(started)
+            started[component.name] = component
+        self._wait_until_settled(list(started.values()))
+
+    def _last_needed(self) -> list[str]:
+        """The components, who needs another before that one."""
+        try:
+            return in_order({name: item.recipe for name, item in self.components.items()})[::-1]
+        except Unresolved:
+            # A deployment that failed left parts of two; each of them had an order.
+            return list(self.components)[::-1]
 
     def _wait_until_settled(self, started: list[Component]) -> None:
         """Wait until each program has ended well, or lived long enough to be believed."""

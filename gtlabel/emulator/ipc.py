@@ -72,7 +72,7 @@ class Ipc:
         with self._room.lock:
             self._room.configurations[component] = configuration
             self._room.states.pop(component, None)
-            token = next((token for token, name in self._names.items() if name == component), None)
+            token = self._token_of(component)
             if token is None:
                 token = secrets.token_urlsafe(24)
                 self._names[token] = component
@@ -85,10 +85,19 @@ class Ipc:
             self._room.states.pop(component, None)
             self._names = {token: name for token, name in self._names.items() if name != component}
 
+    def mark_of(self, component: str) -> str | None:
+        """The `NAME=token` that only this component has in its environment; None before it was let in."""
+        with self._room.lock:
+            token = self._token_of(component)
+        return token and f"{TOKEN_VARIABLE}={token}"
+
     def state_of(self, component: str) -> str | None:
         """What a component last said of itself with UpdateState: `RUNNING`, `ERRORED`, or nothing."""
         with self._room.lock:
             return self._room.states.get(component)
+
+    def _token_of(self, component: str) -> str | None:
+        return next((token for token, name in self._names.items() if name == component), None)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(self._room, reader, writer)
@@ -107,9 +116,9 @@ class Ipc:
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
             _log.debug("a connection to %s ended", self.socket)
         except asyncio.CancelledError:
-            # The device goes down; nobody waits for a component that does not read.
+            # The device goes down; nobody waits for a component that does not read. It is not raised again,
+            # because asyncio would tell the owner of the device about it as an error.
             writer.transport.abort()
-            raise
         finally:
             connection.close()
 

@@ -21,6 +21,8 @@ from typing import IO
 
 # As long as a device that is asked to end gives its programs.
 GRACE = 15.0
+# As long as such a device takes at most: a `shutdown` has as much time before, and what they said is written.
+LONGEST_END = 2 * GRACE + 10
 _POLL = 0.05
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gtlabel.emulator.disk import Disk
 from gtlabel.emulator.lastwill import LastWill
 from gtlabel.emulator.printed import begin
-from gtlabel.emulator.process import Child, Launch, Program, run_to_end, weighs
+from gtlabel.emulator.process import Child, Launch, Program, end_escaped, run_to_end, weighs
 from gtlabel.emulator.recipes import (
     Step,
     as_floats,
@@ -157,13 +157,11 @@ class Nucleus:
             component.started = self._to_end(component, "startup")
             component.state = "RUNNING" if component.started else "FINISHED"
 
-    def ask(self, component: Component) -> None:
-        """Ask a component's program to end, without waiting for it, unless its `shutdown` is to do that."""
-        if component.program is not None and self._shutdown_of(component) is None:
-            component.program.ask()
-
     def end(self, component: Component) -> None:
-        """End all that a component runs."""
+        """End all that a component runs, on Linux also what has left its process group.
+
+        What has left it and outlives a device that is killed is ended by nobody: the will knows groups alone.
+        """
         shutdown = self._shutdown_of(component)
         if shutdown is not None:
             try:
@@ -180,6 +178,9 @@ class Nucleus:
             component.started.end()
             component.started = None
             component.state = "FINISHED"
+        mark = self.ipc.mark_of(component.name) if self.ipc else None
+        if mark is not None:
+            end_escaped(mark)
 
     def remove(self, component: Component) -> None:
         """End all that a component runs, and know it no more."""

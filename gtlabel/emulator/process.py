@@ -193,10 +193,6 @@ class Program:
         self._child.end()
         self._failed(why)
 
-    def ask(self) -> None:
-        """Ask it to end."""
-        self._child.ask()
-
     def stop(self) -> None:
         """End it and everything it started."""
         if self._child.poll() is None:
@@ -266,6 +262,29 @@ def held_memory(group: int) -> int:
 def weighs() -> bool:
     """Whether this system tells what a process holds in memory."""
     return sys.platform == "linux"
+
+
+def end_escaped(variable: str) -> None:
+    """Kill the processes that have a variable, `NAME=value`, in the environment they were started with.
+
+    A program may leave its process group, as `setsid` does, and takes its environment along. Only Linux tells
+    one process the environment of another (proc_pid_environ(5)); elsewhere nothing is done.
+    """
+    if not weighs():
+        return
+    wanted = variable.encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        # It may end while we look, and others' environments are not ours to read.
+        with suppress(OSError):
+            if wanted not in (folder / "environ").read_bytes().split(b"\0"):
+                continue
+            process = os.pidfd_open(int(folder.name))
+            try:
+                # Its number may have become another's before it was opened.
+                if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+            finally:
+                os.close(process)
 
 
 def _taken(pid: int) -> bool:
