@@ -385,3 +385,8 @@ def test_every_state_can_be_reached_and_leads_to_an_end() -> None:
         assert seen == set(machine["States"])
 
     states(JOURNEY)
+
+
+def test_a_machine_deploys_without_being_asked() -> None:
+    commands = re.findall(r"gtlabel deploy [^\n]*", json.dumps(JOURNEY).replace("\\\\n", "\n"))
+    assert [command.endswith(" --yes") for command in commands] == [True]
