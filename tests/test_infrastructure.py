@@ -388,5 +388,5 @@ def test_every_state_can_be_reached_and_leads_to_an_end() -> None:
 
 
 def test_a_machine_deploys_without_being_asked() -> None:
-    commands = re.findall(r"gtlabel deploy [^\n]*", json.dumps(JOURNEY).replace("\\\\n", "\n"))
+    commands = re.findall(r"gtlabel deploy (.*?)\\n", json.dumps(JOURNEY))
     assert [command.endswith(" --yes") for command in commands] == [True]
