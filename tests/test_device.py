@@ -26,6 +26,7 @@ from gtlabel.errors import DeploymentEndedError, EdgeError, EmulatorNotReadyErro
 from gtlabel.uris import S3Uri
 
 NAME = "deeplens-colors"
+HAPPY = {"name": "app", "version": "1.0.0", "state": "HAPPY"}
 
 
 @pytest.fixture
@@ -332,11 +333,11 @@ def test_an_emulated_device_does_not_bother_aws(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("path", "body", "status", "complaint"),
     [
-        ("next", {}, 400, "does not name its thing"),
+        ("next", {}, 400, "is no name of a thing"),
         ("sing", {"thing": "stranger"}, 404, "has no 'sing'"),
         ("register", {"thing": "stranger", "platform": {"os": "linux"}}, 400, "platform must tell"),
         ("report", {"thing": THING, "deployment": "none", "status": "FAILED"}, 404, "no deployment none"),
-        ("report", {"thing": THING, "components": [{"state": "HAPPY"}]}, 400, "no lifecycle state"),
+        ("report", {"thing": THING, "components": [HAPPY]}, 400, "no lifecycle state"),
     ],
 )
 def test_the_device_api_refuses_in_one_sentence(

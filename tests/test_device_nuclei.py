@@ -213,7 +213,7 @@ def test_components_start_again_with_what_they_need_and_stop_before_it(
     root, told = tmp_path / "device", tmp_path / "told"
 
     def part(name: str, number: str = "1.0.0", **needs: str) -> dict[str, Any]:
-        run = f"echo up; trap 'echo {name} >> {told}; exit 0' TERM; sleep 600 & wait"
+        run = f"trap 'echo {name} >> {told}; exit 0' TERM; echo up; sleep 600 & wait"
         asked = {other: {"VersionRequirement": "*", "DependencyType": kind} for other, kind in needs.items()}
         return {**other_recipe(name, number, run=run), "ComponentDependencies": asked}
 
