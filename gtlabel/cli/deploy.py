@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from gtlabel.aws import Aws
 
 
+# Options that say something of one target only; with another they would be promises that nobody keeps.
+_OF_BUNDLES = ("out",)
+_OF_GREENGRASS = (
+    "version", "rollout", "abort_after", "device_timeout", "device_role", "no_rollback", "keep_settings",
+    "beside", "timeout", "poll",
+)  # fmt: skip
+
+
 class Target(StrEnum):
     """What a model is put into."""
 
@@ -48,6 +56,7 @@ app.command("check")(deployments.check)
 
 @app.command(START, hidden=True)
 def start(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(
@@ -167,6 +176,7 @@ def start(
     Example: gtlabel deploy trash-20261122-113000 --to kitchen-camera
     """
     chosen = _target(target, to, core)
+    _refuse_options_of_others(context, chosen)
     configuration = taken_apart(settings)
 
     def clients() -> Aws:
@@ -250,3 +260,19 @@ def _target(target: Target | None, to: str | None, core: str | None) -> Target:
     if core is not None or to is not None:
         return Target.GREENGRASS
     return target or Target.BUNDLE
+
+
+def _refuse_options_of_others(context: typer.Context, chosen: Target) -> None:
+    others = _OF_BUNDLES if chosen is Target.GREENGRASS else _OF_GREENGRASS
+    for name in others:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(
+                f"says nothing of the target {chosen}; "
+                + (
+                    "leave out --to for a bundle"
+                    if chosen is Target.GREENGRASS
+                    else "give --to for Greengrass"
+                ),
+                param_hint=f"--{name.replace('_', '-')}",
+            )
