@@ -21,6 +21,7 @@ from gtlabel.aws import Aws
 from gtlabel.emulator import devices
 from gtlabel.emulator.api import Context
 from gtlabel.emulator.child import Address
+from gtlabel.emulator.deviceapi import http_api
 from gtlabel.emulator.deviceprocess import DeviceOptions, detach
 from gtlabel.emulator.devices import run_device
 from gtlabel.emulator.moto import backend
@@ -169,6 +170,15 @@ def ask(url: str, method: str, body: bytes = b"{}", **headers: str) -> tuple[int
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
+
+
+def test_a_device_hears_why_it_is_refused(gtlabel_aws: Aws) -> None:
+    for path, body, why in (
+        ("next", {"thing": "a/b"}, "to next: 'a/b' is no name of a thing"),
+        ("dance", {"thing": "camera"}, "to dance: the device API has no 'dance'"),
+    ):
+        with pytest.raises(EdgeError, match=f"the emulator at .* refuses {why}"):
+            http_api(gtlabel_aws)(path, body)
 
 
 def test_no_page_of_a_browser_is_a_device_or_resets_the_emulator(
