@@ -65,7 +65,6 @@ def readme(manifest: BundleManifest, preset: Preset, settings: dict[str, str]) -
             "folder": folder,
             "unit": service_name(manifest.name),
             "service": service_name(manifest.name).removesuffix(".service"),
-            "archive": f"{manifest.name}.zip",
             "packages": _wrapped(_packages(wheels)),
             "int8": "; model.int8.onnx computes with 8 bits" if "int8" in manifest.models else "",
             "wheels": f"\nwheels/            the packages, for {wheels}" if wheels else "",
