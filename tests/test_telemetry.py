@@ -73,8 +73,12 @@ def test_each_door_switches_telemetry_off_before_it_imports(door: str) -> None:
 
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
-    """That of these tests, in which nothing is said about telemetry yet."""
-    return {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    """That of a person at a terminal, in which nothing is said about telemetry yet.
+
+    It is built up, not thinned out: a machine that builds and tests calls itself so by one of many names, and
+    onnxruntime, which looks for them, tells nobody anything there.
+    """
+    return {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
 
 
 @pytest.fixture(scope="module")
@@ -145,4 +149,4 @@ def test_the_watch_sees_what_onnxruntime_leaves_where_it_is_not_switched_off(
     reporting = tuple(map(int, version("onnxruntime").split(".")[:2])) >= REPORTING
     # Whether it already reached out, or only made the database it reports from, is its own affair.
     assert run.returncode in (0, CAUGHT), run.stderr
-    assert bool(left_in(tmp_path)) == reporting
+    assert (run.returncode == CAUGHT or bool(left_in(tmp_path))) == reporting

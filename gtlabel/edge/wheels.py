@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -55,7 +57,7 @@ def _download(names: dict[str, str], platform: str, folder: Path) -> None:
         for name, digest in names.items()
     )
     (folder / "requirements.txt").write_text(requirements, encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", *_PATIENCE]
+    command = [*_pip(), "download", "--quiet", "--no-input", *_PATIENCE]
     command += ["--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--require-hashes"]
     command += ["--implementation", "cp", "--python-version", platform.partition(":")[2]]
     command += [argument for tag in tags for argument in ("--platform", tag)]
@@ -65,10 +67,29 @@ def _download(names: dict[str, str], platform: str, folder: Path) -> None:
         raise BundleError(f"the wheels for {platform} cannot be fetched: {_reason(done.stderr)}")
 
 
+def _pip() -> list[str]:
+    """How to call pip: that beside gtlabel, or, in an environment made without one, another of this machine.
+
+    It needs no place here: what it downloads is decided by the platform it is told, not by who runs it.
+    """
+    if find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    # Only CPython tells from which interpreter an environment was made.
+    base = getattr(sys, "_base_executable", "") or sys.executable
+    has_pip = subprocess.run([base, "-c", "import pip"], capture_output=True, check=False)
+    if not has_pip.returncode:
+        return [base, "-m", "pip"]
+    program = shutil.which("pip") or shutil.which("pip3")
+    if program is None:
+        raise BundleError(
+            f"the wheels cannot be fetched: pip is not installed in {sys.prefix}; install it,"
+            " or leave --wheels out"
+        )
+    return [program]
+
+
 def _reason(said: str) -> str:
     """The one sentence in what pip said that tells what is wrong."""
-    if "No module named pip" in said:
-        return f"pip is not installed in {sys.prefix}; install it, or leave --wheels out"
     if "DO NOT MATCH" in said:
         return "the package index has other files than gtlabel was tested with; use another index"
     if "No space left" in said:
