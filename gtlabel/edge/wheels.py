@@ -6,8 +6,8 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 from gtlabel.edge.requirements import Lock
