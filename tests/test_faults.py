@@ -51,11 +51,13 @@ def files_that_cannot_grow() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.slow
 def test_kills_lose_no_answer_and_buy_none_twice() -> None:
     said = program("kill.py", "--kills", "2", "--aimed", "1", "--slots", "2", "--short")
     assert "acknowledged answers lost" in said
 
 
+@pytest.mark.slow
 def test_kills_of_two_servers_on_one_database_lose_no_answer_and_buy_none_twice() -> None:
     need(postgres.programs(), "two servers share PostgreSQL; apt-get install postgresql")
     shared = "--database", "postgresql"

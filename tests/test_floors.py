@@ -15,6 +15,8 @@ PACKAGE = Path(gtlabel.__file__).parent
 FLOORS = {
     "errors": 0,
     "uris": 0,
+    "crowd": 1,
+    "learning": 1,
     "manifests": 1,
     "networks": 1,
     "recordio": 1,

@@ -126,6 +126,7 @@ def seen(account: Account, pool: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_all_that_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
     state = tmp_path / "state"
     with running(state) as address:
