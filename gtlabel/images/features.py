@@ -1,0 +1,248 @@
+"""What a classifier learns from: pictures as numbers, without a network that was downloaded.
+
+Four views of a picture that miss different things (contract/measurements.md §3): which colors it has, where
+they are, which way its edges run, and what its surface is like. Each row depends on its own picture alone, so
+rows can be kept and pictures can join later. Whoever has a network of their own reads its outputs instead.
+
+Sources: histograms of oriented gradients after Dalal and Triggs, "Histograms of Oriented Gradients for Human
+Detection", CVPR 2005; uniform local binary patterns after Ojala, Pietikäinen and Mäenpää, "Multiresolution
+Gray-Scale and Rotation Invariant Texture Classification", TPAMI 24, 2002; the square roots of histograms
+after Arandjelović and Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012;
+CIE L*a*b* of sRGB after IEC 61966-2-1 with the white of D65.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from gtlabel.images.decoding import undecodable
+from gtlabel.networks.preprocess import UnreadablePictureError
+
+if TYPE_CHECKING:
+    from gtlabel.networks.runtime import Network
+
+# Most photographs are wider than high; a fixed shape gives every picture the same cells.
+_HEIGHT, _WIDTH = 96, 128
+_COLOR_STEPS = 4
+_HUE_STEPS = 16
+_THUMBNAIL = (8, 6)
+_CELL = 16
+_DIRECTIONS = 9
+# Dalal and Triggs cut normalized gradients off here, so that no single edge speaks for a block.
+_LONGEST = 0.2
+_PATTERN_DISTANCES = (1, 3)
+_AT_ONCE = 32
+_BLOCK = 4096
+# They bring photographs of the four views about equally far apart from each other.
+_WEIGHTS = (1.8, 2.2, 1.9, 2.4)
+# From linear sRGB to CIE XYZ over the white of D65, rows X, Y, Z.
+_XYZ = np.array(
+    [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ],
+    np.float32,
+) / np.array([[0.95047], [1.0], [1.08883]], np.float32)
+_SRGB_KNEE = 0.04045
+_LAB_KNEE = 6 / 29
+# About how far the L*, a* and b* of photographs lie from their middle.
+_SPREAD = 25.0
+_AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
+
+
+def _uniform() -> NDArray[np.intp]:
+    """The number of each of 256 patterns: 0 for those that change more than twice on the way around."""
+    codes = np.arange(256)
+    changes = sum(((codes >> bit) ^ (codes >> (bit + 1) % 8)) & 1 for bit in range(8))
+    return np.where(changes <= 2, np.cumsum(changes <= 2), 0)
+
+
+_UNIFORM = _uniform()
+_PATTERNS = int(_UNIFORM.max()) + 1
+
+
+def picture_features(pictures: Iterable[bytes], network: Network | None = None) -> NDArray[np.float32]:
+    """One row of numbers for each picture; alike pictures lie close together.
+
+    Pictures are taken one by one, so any iterable serves. Without a network it takes about 3 ms of CPU for a
+    photograph of 512 x 384. Give the rows to `principal` before a classifier gets them.
+
+    Args:
+        pictures: files of any format that Pillow reads; the first picture of each.
+        network: what to look with instead, such as the body of a classifier: its first output is the row.
+
+    Returns:
+        An array of shape (pictures, numbers).
+
+    Raises:
+        UnreadablePictureError: at the first that is not a whole picture.
+    """
+    if network is not None:
+        return _by_network(pictures, network)
+    rows = [one_picture(picture) for picture in pictures]
+    return np.stack(rows) if rows else np.empty((0, 0), np.float32)
+
+
+def one_picture(picture: bytes) -> NDArray[np.float32]:
+    """The row of one picture, of shape (numbers,).
+
+    Raises:
+        UnreadablePictureError: if the bytes are not a whole picture.
+    """
+    small = _opened(picture)
+    pixels = np.asarray(small, np.uint8)
+    gray = np.asarray(small.convert("L"), np.float32)
+    views = (_colors(small, pixels), _places(small), _edges(gray), _surfaces(gray))
+    weighted = [weight * view for weight, view in zip(_WEIGHTS, views, strict=True)]
+    return np.concatenate(weighted).astype(np.float32, copy=False)
+
+
+def principal(rows: NDArray[np.float32], most: int = 128) -> NDArray[np.float32]:
+    """The directions in which the rows differ most, which is what a classifier of few labels can use.
+
+    The same rows give the same numbers; rows that join change all of them a little, so look at all pictures
+    at once. Memory beyond the result grows with the square of the width, and not with the pictures.
+
+    Args:
+        rows: of shape (pictures, numbers).
+        most: how many directions, at most.
+
+    Returns:
+        An array of shape (pictures, at most `most`), each column centered, the widest first.
+    """
+    count, width = rows.shape
+    if not rows.size:
+        return rows
+    middle = rows.mean(axis=0, dtype=np.float64)
+    scatter = np.zeros((width, width))
+    for start in range(0, count, _BLOCK):
+        block = rows[start : start + _BLOCK] - middle
+        scatter += block.T @ block
+    _, directions = np.linalg.eigh(scatter)
+    kept = directions[:, ::-1][:, : min(most, count, width)]
+    # Eigenvectors come with either sign; the largest part of each is made positive.
+    largest = np.abs(kept).argmax(axis=0)
+    kept = kept * np.where(kept[largest, np.arange(kept.shape[1])] < 0, -1.0, 1.0)
+    found = np.empty((count, kept.shape[1]), np.float32)
+    for start in range(0, count, _BLOCK):
+        found[start : start + _BLOCK] = (rows[start : start + _BLOCK] - middle) @ kept
+    return found
+
+
+def _by_network(pictures: Iterable[bytes], network: Network) -> NDArray[np.float32]:
+    rows: list[NDArray[np.float32]] = []
+    batch: list[NDArray[np.float32]] = []
+    for picture in pictures:
+        batch.append(network.load(picture))
+        if len(batch) == _AT_ONCE:
+            rows.append(network.probabilities(np.stack(batch)))
+            batch = []
+    if batch:
+        rows.append(network.probabilities(np.stack(batch)))
+    return np.concatenate(rows) if rows else np.empty((0, network.outputs), np.float32)
+
+
+def _opened(picture: bytes) -> Image.Image:
+    """A picture upright, in RGB, in the one shape; a large JPEG is decoded at a part of its size."""
+    try:
+        with Image.open(io.BytesIO(picture)) as opened:
+            opened.draft("RGB", (2 * _WIDTH, 2 * _HEIGHT))
+            opened.load()
+            upright = ImageOps.exif_transpose(opened)
+            return upright.convert("RGB").resize((_WIDTH, _HEIGHT), Image.Resampling.BILINEAR)
+    # Pillow's decoders raise all of these for damaged files, SyntaxError for a broken PNG among them.
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+        raise UnreadablePictureError(f"this picture {undecodable(error)}") from error
+
+
+def _colors(small: Image.Image, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """How often each color occurs: RGB together in 4 x 4 x 4 steps, and hue, saturation and value apart."""
+    steps = pixels.reshape(-1, 3).astype(np.intp) * _COLOR_STEPS // 256
+    together = np.bincount(steps @ (_COLOR_STEPS**2, _COLOR_STEPS, 1), minlength=_COLOR_STEPS**3)
+    parts = np.asarray(small.convert("HSV"), np.intp).reshape(-1, 3) * _HUE_STEPS // 256
+    apart = [np.bincount(parts[:, channel], minlength=_HUE_STEPS) for channel in range(3)]
+    return _joined([_rooted(together), *(_rooted(each) for each in apart)])
+
+
+def _places(small: Image.Image) -> NDArray[np.float64]:
+    """A thumbnail in CIE L*a*b*, where equal distances look about equally different."""
+    tiny = np.asarray(small.resize(_THUMBNAIL, Image.Resampling.BOX), np.float64) / 255
+    linear = np.where(tiny <= _SRGB_KNEE, tiny / 12.92, ((tiny + 0.055) / 1.055) ** 2.4)
+    xyz = np.matmul(linear, _XYZ.T)
+    curved = np.where(xyz > _LAB_KNEE**3, np.cbrt(xyz), xyz / (3 * _LAB_KNEE**2) + 4 / 29)
+    x, y, z = np.moveaxis(curved, -1, 0)
+    lab = np.stack([(116 * y - 16) - 50, 500 * (x - y), 200 * (y - z)])
+    spread: NDArray[np.float64] = lab.ravel() / (_SPREAD * np.sqrt(lab.size))
+    return spread
+
+
+def _edges(gray: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How strongly edges run in each of nine directions, by cell; blocks of 2 x 2 cells are normalized."""
+    down, across = np.gradient(gray)
+    strength = np.hypot(down, across)
+    position = (np.arctan2(down, across) % np.pi) / np.pi * _DIRECTIONS - 0.5
+    before = np.floor(position).astype(np.intp)
+    share = position - before
+    rows, columns = _HEIGHT // _CELL, _WIDTH // _CELL
+    cell = np.arange(_HEIGHT)[:, None] // _CELL * columns + np.arange(_WIDTH) // _CELL
+    # Each pixel votes for the two directions next to its own, so that a small turn changes little.
+    votes = np.bincount(
+        np.concatenate(
+            [
+                (cell * _DIRECTIONS + before % _DIRECTIONS).ravel(),
+                (cell * _DIRECTIONS + (before + 1) % _DIRECTIONS).ravel(),
+            ]
+        ),
+        np.concatenate([(strength * (1 - share)).ravel(), (strength * share).ravel()]),
+        rows * columns * _DIRECTIONS,
+    ).reshape(rows, columns, _DIRECTIONS)
+    blocks = np.concatenate(
+        [
+            votes[top : rows - 1 + top, left : columns - 1 + left]
+            for top, left in ((0, 0), (0, 1), (1, 0), (1, 1))
+        ],
+        axis=-1,
+    )
+    for _ in range(2):
+        length = np.sqrt((blocks**2).sum(axis=-1, keepdims=True)) + 1e-6
+        blocks = np.minimum(blocks / length, _LONGEST)
+    whole: NDArray[np.float64] = blocks.ravel() / np.sqrt((blocks**2).sum() + 1e-12)
+    return whole
+
+
+def _surfaces(gray: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How often each pattern of brighter and darker neighbors occurs, in the whole and in each quarter."""
+    found = []
+    for distance in _PATTERN_DISTANCES:
+        middle = gray[distance:-distance, distance:-distance]
+        code = np.zeros(middle.shape, np.intp)
+        for bit, (down, across) in enumerate(_AROUND):
+            top, left = distance * (1 + down), distance * (1 + across)
+            code |= (gray[top : top + len(middle), left : left + middle.shape[1]] >= middle) << bit
+        pattern = _UNIFORM[code]
+        half, side = len(middle) // 2, middle.shape[1] // 2
+        quarters = [row[:, columns] for row in (pattern[:half], pattern[half:]) for columns in _sides(side)]
+        found += [_rooted(np.bincount(each.ravel(), minlength=_PATTERNS)) for each in (pattern, *quarters)]
+    return _joined(found)
+
+
+def _sides(middle: int) -> tuple[slice, slice]:
+    return slice(None, middle), slice(middle, None)
+
+
+def _rooted(counts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """A histogram whose Euclidean length is 1, whatever it counted."""
+    rooted: NDArray[np.float64] = np.sqrt(counts / counts.sum())
+    return rooted
+
+
+def _joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    joined: NDArray[np.float64] = np.concatenate(parts) / np.sqrt(len(parts))
+    return joined
