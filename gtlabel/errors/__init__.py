@@ -32,6 +32,7 @@
     │   │   └── JobNameClaimedError   by a launch that started no job yet
     │   ├── JobNotFoundError                                       (LookupError)
     │   ├── JobEndedError             failed, stopped, or not done in time
+    │   ├── RedundancyError           how many answers an object gets (ValueError)
     │   └── StreamError               a streaming job, what is sent to it and what it answers
     ├── WorkforceError                teams and their members
     │   └── TeamNotFoundError                                      (LookupError)
@@ -165,6 +166,7 @@ from gtlabel.errors.labeling import (
     LabelingJobError,
     NotificationError,
     PreflightError,
+    RedundancyError,
     StreamError,
     TeamNotFoundError,
     WorkforceError,
@@ -268,6 +270,7 @@ __all__ = [
     "QuantizationError",
     "RecipeError",
     "RecordIOError",
+    "RedundancyError",
     "RequestError",
     "RevisionNotFoundError",
     "SecondClassifierError",

@@ -76,6 +76,10 @@ class JobEndedError(LabelingJobError):
         self.timed_out = timed_out
 
 
+class RedundancyError(LabelingJobError, ValueError):
+    """A number of answers for each object that cannot be had, or that nobody understands."""
+
+
 class StreamError(LabelingJobError):
     """A streaming job that cannot be sent to, or a message that is none of its."""
 

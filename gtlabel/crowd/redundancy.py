@@ -1,0 +1,233 @@
+"""Which objects need another answer, and when there are enough.
+
+Every answer costs the same, but it is worth something only where it can still change a label for the better:
+on a picture that two people call a bottle a third one's answer buys little, on one about which they disagree
+it buys a lot. `Redundancy` asks there, many objects at once, until the expected share of wrong labels of the
+whole set is small enough, or the answers that may be paid for are spent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, floor
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from gtlabel.errors import RedundancyError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gtlabel.crowd.votes import Votes
+
+Why = Literal["going on", "error", "budget", "most"]
+
+# Second rounds begin when this share of the objects has had its first one: earlier, workers are judged on too
+# little; later, one picture that somebody left lying would hold up everybody.
+_ENOUGH_TO_JUDGE = 0.9
+# No round commits more than this share of the budget that is left: the answers it brings choose the next.
+_SHARE_OF_BUDGET = 0.5
+# Nobody is taken to be surer or worse than this when the worth of another answer is estimated.
+_WORST, _BEST = 0.05, 0.98
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Where to ask for another answer now, and how things stand.
+
+    Attributes:
+        more: (objects,) how many further answers to ask for, beyond those that are open already.
+        expected_error: the share of the labels that are expected to be wrong as they are now.
+        given: how many answers there are.
+        why: `going on` while answers are asked for or open; else why nothing more is: the `error` is small
+            enough, the `budget` is spent, or every object that is in doubt has had the `most`.
+    """
+
+    more: NDArray[np.intp]
+    expected_error: float
+    given: int
+    why: Why
+
+    @property
+    def done(self) -> bool:
+        """Whether the labels can be settled: nothing is asked for, and nothing open."""
+        return self.why != "going on"
+
+
+@dataclass(frozen=True, slots=True)
+class Redundancy:
+    """How many answers an object gets.
+
+    Attributes:
+        first: as many answers each object gets in any case.
+        most: no object gets more than this.
+        error: the share of wrong labels in the whole set to come down to; 0 never stops for it.
+        budget: the answers that may be asked for in all; None for as many as it takes.
+
+    Raises:
+        RedundancyError: if they contradict each other.
+    """
+
+    first: int = 2
+    most: int = 5
+    error: float = 0.02
+    budget: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.first <= self.most:
+            raise RedundancyError(
+                f"first={self.first} answers cannot be had of at most {self.most}; give 1 to {self.most}"
+            )
+        if not 0 <= self.error < 1:
+            raise RedundancyError(
+                f"error={self.error} is no share of wrong labels; give one from 0 to below 1"
+            )
+        if self.budget is not None and self.budget < 1:
+            raise RedundancyError(f"budget={self.budget} buys no answer; give the number of answers in all")
+
+    @classmethod
+    def parse(cls, text: str, most: int) -> Redundancy:
+        """What a job's tag says, like `first=2 error=0.02 budget=4000`; what it leaves out is as usual.
+
+        Args:
+            text: pairs of a name and a number, with spaces between; empty for the usual.
+            most: what the job says of the number of workers for an object.
+
+        Raises:
+            RedundancyError: if a part of it is not understood.
+        """
+        fields: dict[str, float] = {}
+        for part in text.split():
+            name, _, number = part.partition("=")
+            if name not in ("first", "error", "budget") or name in fields:
+                raise RedundancyError(
+                    f"{part!r} in redundancy {text!r} is not understood; write it like 'first=2 error=0.02'"
+                )
+            try:
+                fields[name] = float(number) if name == "error" else int(number)
+            except ValueError:
+                raise RedundancyError(
+                    f"{part!r} in redundancy {text!r} lacks its number; write it like {name}=2"
+                ) from None
+        budget = fields.get("budget")
+        return cls(
+            first=int(fields.get("first", min(2, most))),
+            most=most,
+            error=fields.get("error", 0.02),
+            budget=None if budget is None else int(budget),
+        )
+
+    def __str__(self) -> str:
+        budget = "" if self.budget is None else f" budget={self.budget}"
+        return f"first={self.first} error={self.error:g}{budget}"
+
+    def ask(
+        self,
+        votes: Votes,
+        posterior: NDArray[np.float64],
+        *,
+        pending: NDArray[np.intp] | None = None,
+        limit: NDArray[np.intp] | None = None,
+    ) -> Ask:
+        """Which objects need another answer now.
+
+        The same answers and posterior always give the same. Ask again whenever answers have come; what was
+        asked for and is not there yet stands in `pending`, and is not asked for twice.
+
+        Args:
+            votes: the answers so far.
+            posterior: (objects, classes) what they say about each object, by any method.
+            pending: (objects,) answers that were asked for and have not come; None for none.
+            limit: (objects,) how many answers each object can have at all, where that is fewer than `most`.
+        """
+        objects = len(posterior)
+        given = np.bincount(votes.objects, minlength=objects).astype(np.intp)
+        coming = np.zeros(objects, dtype=np.intp) if pending is None else pending
+        most = np.full(objects, self.most, dtype=np.intp) if limit is None else np.minimum(limit, self.most)
+        error = 1.0 - posterior.max(axis=1)
+        expected = float(error.mean()) if objects else 0.0
+        left = np.inf if self.budget is None else self.budget - int(given.sum() + coming.sum())
+
+        more = np.clip(np.minimum(self.first, most) - given - coming, 0, None)
+        if more.any():
+            more = _within(more, left)
+        elif (given >= np.minimum(self.first, most)).sum() >= ceil(_ENOUGH_TO_JUDGE * objects):
+            more = self._further(votes, posterior, given, coming, most, left)
+        why: Why = "going on"
+        if not more.any() and not coming.any():
+            why = self._why(expected, left)
+        return Ask(more, expected, int(given.sum()), why)
+
+    def _further(
+        self,
+        votes: Votes,
+        posterior: NDArray[np.float64],
+        given: NDArray[np.intp],
+        coming: NDArray[np.intp],
+        most: NDArray[np.intp],
+        left: float,
+    ) -> NDArray[np.intp]:
+        more = np.zeros(len(posterior), dtype=np.intp)
+        error = 1.0 - posterior.max(axis=1)
+        # If even the answers that are coming settled their objects for good, this much would be left.
+        excess = float(error[coming == 0].sum()) - self.error * len(posterior)
+        candidates = np.flatnonzero((coming == 0) & (given < most) & (error > 0))
+        if excess <= 0 or left < 1 or not len(candidates):
+            return more
+        worth = worth_of_another(
+            posterior[candidates],
+            float(posterior[votes.objects, votes.classes].mean()),
+            int((most - given)[candidates].max()),
+        )
+        ranked = candidates[np.argsort(-worth, kind="stable")]
+        # As few as could be enough: those that turn out not to be settled are asked about again.
+        needed = int(np.searchsorted(np.cumsum(error[ranked]), excess)) + 1
+        if self.budget is not None:
+            needed = min(needed, max(1, floor(left * _SHARE_OF_BUDGET)))
+        more[ranked[:needed]] = 1
+        return more
+
+    def _why(self, expected: float, left: float) -> Why:
+        if expected <= self.error:
+            return "error"
+        return "budget" if left < 1 else "most"
+
+
+def worth_of_another(posterior: NDArray[np.float64], accuracy: float, ahead: int) -> NDArray[np.float64]:
+    """How much less wrong each object's label is expected to be for each further answer, `(objects,)`.
+
+    One answer alone seldom changes a label, two or three may; so this is the best ratio of what is won to
+    what it costs over 1, 2, ... `ahead` further answers (as the KG(*) policy of Frazier and Powell, Paradoxes
+    in learning and the marginal value of information, Decision Analysis 7, 2010; for crowds see Chen, Lin and
+    Zhou, Statistical decision making for optimal budget allocation in crowd labeling, JMLR 16, 2015).
+    Only the two likeliest classes are looked at.
+
+    Args:
+        posterior: (objects, classes).
+        accuracy: how often a typical answer is right.
+        ahead: how many further answers to look ahead, 1 or more.
+    """
+    classes = posterior.shape[1]
+    if classes < 2:
+        return np.zeros(len(posterior))
+    right = min(max(accuracy, _WORST), _BEST)
+    wrong = (1 - right) / (classes - 1)
+    # By how much the answers for the likeliest class outnumber those for the second, if it is the true one.
+    step = np.array([wrong, 1 - right - wrong, right])
+    lead, second = np.sort(posterior, axis=1)[:, -1:], np.sort(posterior, axis=1)[:, -2:-1]
+    best = np.zeros(len(posterior))
+    walk = np.ones(1)
+    for answers in range(1, ahead + 1):
+        walk = np.convolve(walk, step)
+        won = np.maximum(second * walk[::-1] - lead * walk, 0.0).sum(axis=1)
+        best = np.maximum(best, won / answers)
+    return best
+
+
+def _within(more: NDArray[np.intp], left: float) -> NDArray[np.intp]:
+    """As much of it as may still be paid for, the earlier objects first."""
+    if more.sum() <= left:
+        return more
+    before = np.cumsum(more) - more
+    return np.clip(more, 0, np.maximum(int(max(left, 0)) - before, 0)).astype(np.intp)
