@@ -21,6 +21,7 @@
     │   ├── ManifestLineError         one line of it               (ValueError)
     │   ├── MissingLabelError         a record without that label  (LookupError)
     │   └── AnswerFileError           what workers said            (ValueError)
+    ├── ConsensusError                answers that no label can be made of (ValueError)
     ├── DatasetError                  consolidation
     │   ├── ArchiveError              a zip or tar that is not safe to read
     │   ├── DatasetInUseError         another run writes it
@@ -104,6 +105,7 @@ from gtlabel.errors.data import (
     ArchiveError,
     BucketNotFoundError,
     ClassListError,
+    ConsensusError,
     DatasetError,
     DatasetInUseError,
     ImageError,
@@ -216,6 +218,7 @@ __all__ = [
     "ClassListError",
     "ComponentVersionFailedError",
     "ComponentVersionTakenError",
+    "ConsensusError",
     "ConversionError",
     "DatabaseFullError",
     "DatabaseInUseError",

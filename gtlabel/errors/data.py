@@ -132,6 +132,10 @@ class AnswerFileError(ManifestError, ValueError):
         self.reason = reason
 
 
+class ConsensusError(GtlabelError, ValueError):
+    """Answers that no label can be made of, or a way to make one that we do not know."""
+
+
 class DatasetError(GtlabelError):
     """Labels that do not make a dataset."""
 
