@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from gtlabel.crowd.auto import auto
 from gtlabel.crowd.aws import aws
+from gtlabel.crowd.bayes import bayes
 from gtlabel.crowd.dawidskene import dawid_skene, one_coin
 from gtlabel.crowd.majority import majority, wawa
 from gtlabel.crowd.sums import Sums
@@ -15,7 +17,9 @@ from gtlabel.errors import ConsensusError
 
 METHODS: Final[Mapping[str, Callable[..., Consensus]]] = MappingProxyType(
     {
+        "auto": auto,
         "aws": aws,
+        "bayes": bayes,
         "dawid_skene": dawid_skene,
         "majority": majority,
         "one_coin": one_coin,

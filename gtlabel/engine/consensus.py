@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gtlabel.crowd.auto import auto
 from gtlabel.crowd.aws import aws, posteriors
+from gtlabel.crowd.bayes import bayes
 from gtlabel.crowd.dawidskene import dawid_skene, one_coin
 from gtlabel.crowd.majority import wawa
 from gtlabel.crowd.methods import METHODS, aggregate
@@ -23,7 +25,9 @@ __all__ = [
     "Label",
     "Votes",
     "aggregate",
+    "auto",
     "aws",
+    "bayes",
     "dawid_skene",
     "majority",
     "multi",
