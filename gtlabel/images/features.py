@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +39,8 @@ _DIRECTIONS = 9
 _LONGEST = 0.2
 _PATTERN_DISTANCES = (1, 3)
 _AT_ONCE = 32
-_BLOCK = 4096
+# What is less wide than this share of the widest is rounding.
+_NOISE = 1e-9
 # They bring photographs of the four views about equally far apart from each other.
 _WEIGHTS = (1.8, 2.2, 1.9, 2.4)
 # From linear sRGB to CIE XYZ over the white of D65, rows X, Y, Z.
@@ -104,36 +106,50 @@ def one_picture(picture: bytes) -> NDArray[np.float32]:
     return np.concatenate(weighted).astype(np.float32, copy=False)
 
 
-def principal(rows: NDArray[np.float32], most: int = 128) -> NDArray[np.float32]:
-    """The directions in which the rows differ most, which is what a classifier of few labels can use.
+@dataclass(frozen=True, slots=True)
+class Directions:
+    """The directions in which pictures differ most, which is what a classifier of few labels can use.
 
-    The same rows give the same numbers; rows that join change all of them a little, so look at all pictures
-    at once. Memory beyond the result grows with the square of the width, and not with the pictures.
-
-    Args:
-        rows: of shape (pictures, numbers).
-        most: how many directions, at most.
-
-    Returns:
-        An array of shape (pictures, at most `most`), each column centered, the widest first.
+    Attributes:
+        middle: the mean row, of shape (numbers,).
+        axes: of shape (numbers, directions), each of length 1, the widest first.
     """
-    count, width = rows.shape
-    if not rows.size:
-        return rows
-    middle = rows.mean(axis=0, dtype=np.float64)
-    scatter = np.zeros((width, width))
-    for start in range(0, count, _BLOCK):
-        block = rows[start : start + _BLOCK] - middle
-        scatter += block.T @ block
-    _, directions = np.linalg.eigh(scatter)
-    kept = directions[:, ::-1][:, : min(most, count, width)]
-    # Eigenvectors come with either sign; the largest part of each is made positive.
-    largest = np.abs(kept).argmax(axis=0)
-    kept = kept * np.where(kept[largest, np.arange(kept.shape[1])] < 0, -1.0, 1.0)
-    found = np.empty((count, kept.shape[1]), np.float32)
-    for start in range(0, count, _BLOCK):
-        found[start : start + _BLOCK] = (rows[start : start + _BLOCK] - middle) @ kept
-    return found
+
+    middle: NDArray[np.float64]
+    axes: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: NDArray[np.floating], most: int = 128) -> Directions:
+        """The principal directions of some rows; a few thousand tell those of all.
+
+        Args:
+            rows: of shape (pictures, numbers).
+            most: how many directions, at most.
+        """
+        count, width = rows.shape
+        middle = rows.mean(axis=0, dtype=np.float64) if count else np.zeros(width)
+        around = rows - middle
+        # The smaller of the two squares of a matrix tells the same directions.
+        if count < width:
+            sizes, turned = np.linalg.eigh(around @ around.T)
+            axes = around.T @ turned / np.sqrt(np.maximum(sizes, 1e-12))
+        else:
+            sizes, axes = np.linalg.eigh(around.T @ around)
+        real = int((sizes > _NOISE * max(sizes.max(initial=0.0), 1e-12)).sum())
+        axes = axes[:, ::-1][:, : min(most, real)]
+        # Either sign would do; with the largest part of each positive, the same rows always give the same.
+        largest = np.abs(axes).argmax(axis=0) if axes.size else np.zeros(axes.shape[1], np.intp)
+        return cls(middle, axes * np.where(axes[largest, np.arange(axes.shape[1])] < 0, -1.0, 1.0))
+
+    def apply(self, rows: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Where rows lie along the directions: an array of shape (pictures, directions)."""
+        found: NDArray[np.float32] = ((rows - self.middle) @ self.axes).astype(np.float32)
+        return found
+
+
+def principal(rows: NDArray[np.floating], most: int = 128) -> NDArray[np.float32]:
+    """Rows along their own principal directions: an array of shape (pictures, at most `most`)."""
+    return Directions.of(rows, most).apply(rows)
 
 
 def _by_network(pictures: Iterable[bytes], network: Network) -> NDArray[np.float32]:
