@@ -24,6 +24,7 @@ from gtlabel.cli import (
     notify,
     policy,
     predict,
+    quality,
     serve,
     stack,
     stream,
@@ -52,6 +53,7 @@ app.add_typer(stream.app, name="stream")
 app.add_typer(team.app, name="team")
 app.command("collect")(collect.collect)
 app.command("consolidate")(consolidate.consolidate)
+app.add_typer(quality.app, name="quality")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(train.app, name="train")
 app.command("evaluate")(evaluate.evaluate)
