@@ -136,9 +136,9 @@ class Directions:
         else:
             sizes, axes = np.linalg.eigh(around.T @ around)
         real = int((sizes > _NOISE * max(sizes.max(initial=0.0), 1e-12)).sum())
-        axes = axes[:, ::-1][:, : min(most, real)]
+        axes = axes[:, ::-1][:, : max(1, min(most, real))]
         # Either sign would do; with the largest part of each positive, the same rows always give the same.
-        largest = np.abs(axes).argmax(axis=0) if axes.size else np.zeros(axes.shape[1], np.intp)
+        largest = np.abs(axes).argmax(axis=0)
         return cls(middle, axes * np.where(axes[largest, np.arange(axes.shape[1])] < 0, -1.0, 1.0))
 
     def apply(self, rows: NDArray[np.floating]) -> NDArray[np.float32]:
