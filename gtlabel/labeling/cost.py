@@ -197,7 +197,7 @@ def estimate(
         )
     seen = (ceil(images * (1 - share[1])), ceil(images * (1 - share[0])))
     answers = Range(Decimal(seen[0] * workers), Decimal(seen[1] * workers))
-    each = _price_of(team, price_per_answer, table)
+    each = price_of_answer(team, price_per_answer, table)
     parts = [
         Part("Ground Truth", images, "images", _fee_range(table, images, already, free_tier)),
         Part(
@@ -242,7 +242,12 @@ def _check(images: int, workers: int, people: int, already: int, automated: bool
         )
 
 
-def _price_of(team: TeamKind, given: Decimal | None, table: Prices) -> Decimal:
+def price_of_answer(team: TeamKind, given: Decimal | None, table: Prices) -> Decimal:
+    """What an answer of a team costs.
+
+    Raises:
+        SettingsError: if nobody says.
+    """
     if given is not None:
         if given < 0:
             raise SettingsError(f"an answer cannot cost {given}; give a price of 0 or more")
