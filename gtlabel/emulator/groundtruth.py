@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from gtlabel.emulator.api import ApiError, Context, Operations
+from gtlabel.emulator.automated import model_arn
 from gtlabel.emulator.jobspec import DEFAULT_AVAILABILITY_SECONDS, DEFAULT_CONCURRENT, job_spec
 from gtlabel.emulator.paging import page
 from gtlabel.emulator.people import People
@@ -123,7 +124,7 @@ class _LabelingJobs:
         }
         return {
             **request,
-            **_standing(job),
+            **_standing(context, job),
             "LabelCounters": _counters(self._board.counters(job.key)),
             "JobReferenceCode": _reference_code(job),
             "LabelingJobArn": _arn(context, job),
@@ -195,7 +196,7 @@ class _LabelingJobs:
         request = job.spec.request
         human = request["HumanTaskConfig"]
         return {
-            **_standing(job),
+            **_standing(context, job),
             "LabelingJobName": job.key.name,
             "LabelingJobArn": _arn(context, job),
             "LabelCounters": _counters(self._board.counters(job.key)),
@@ -215,13 +216,13 @@ class _LabelingJobs:
             "LabelCounters": {
                 "HumanLabeled": count.human_labeled,
                 "PendingHuman": count.unlabeled,
-                "Total": count.human_labeled + count.failed + count.unlabeled,
+                "Total": count.human_labeled + count.machine_labeled + count.failed + count.unlabeled,
             },
             "NumberOfHumanWorkersPerDataObject": job.spec.workers_per_object,
         }
 
 
-def _standing(job: Job) -> dict[str, Any]:
+def _standing(context: Context, job: Job) -> dict[str, Any]:
     """What a description and a summary say alike."""
     standing: dict[str, Any] = {
         "LabelingJobStatus": job.status.value,
@@ -232,15 +233,18 @@ def _standing(job: Job) -> dict[str, Any]:
         standing["FailureReason"] = job.reason
     # A job stopped before its manifest was read has written nothing.
     if job.status is Status.COMPLETED or (job.status is Status.STOPPED and job.begun):
-        standing["LabelingJobOutput"] = {"OutputDatasetS3Uri": str(Tree(job.spec.root).output_manifest)}
+        standing["LabelingJobOutput"] = {
+            "OutputDatasetS3Uri": str(Tree(job.spec.root).output_manifest),
+            **model_arn(context, job),
+        }
     return standing
 
 
 def _counters(count: Counters) -> dict[str, int]:
     return {
-        "TotalLabeled": count.human_labeled,
+        "TotalLabeled": count.human_labeled + count.machine_labeled,
         "HumanLabeled": count.human_labeled,
-        "MachineLabeled": 0,
+        "MachineLabeled": count.machine_labeled,
         "FailedNonRetryableError": count.failed,
         "Unlabeled": count.unlabeled,
     }

@@ -9,6 +9,7 @@ from collections.abc import Container
 from typing import Any
 
 from gtlabel.emulator.api import ApiError, Context
+from gtlabel.emulator.automated import automation_of
 from gtlabel.engine.jobs import JobKey, JobSpec, Kind
 from gtlabel.errors import UriError
 from gtlabel.labeling.tasks import FUNCTION_ACCOUNTS
@@ -40,8 +41,6 @@ def job_spec(context: Context, params: dict[str, Any], functions: Container[str]
     _check_attribute(params["LabelAttributeName"])
     _check_team(context, human["WorkteamArn"])
     _check_times(human)
-    if "LabelingJobAlgorithmsConfig" in params:
-        raise _refusal("LabelingJobAlgorithmsConfig: automated labeling is not emulated; leave it out")
     streaming = "SnsDataSource" in source
     output_topic = params["OutputConfig"].get("SnsTopicArn", "")
     if streaming:
@@ -79,6 +78,7 @@ def job_spec(context: Context, params: dict[str, Any], functions: Container[str]
         team=human["WorkteamArn"],
         pre=pre,
         post=post,
+        automation=automation_of(context, params, kind),
     )
 
 

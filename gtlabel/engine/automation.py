@@ -12,6 +12,7 @@ audit that refutes the promise takes all machine labels back, and people label t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -38,6 +39,8 @@ _BATCHES = 20
 # How many machine labels people look at: a tenth of them, but so many at least and at most.
 _AUDIT_SHARE = 10
 _LEAST_AUDIT, _MOST_AUDIT = 10, 100
+# Two decimals are written, and no machine is certain.
+_SUREST = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class Autolabeler:
         self._wake = wake
         self._desks: dict[int, _Desk] = {}
         self._pool: ThreadPoolExecutor | None = None
+        self._ending = threading.Event()
 
     def advance(self, job: Job, room: int) -> bool | None:
         """Play the next round of a job of which nothing is with people.
@@ -125,7 +129,6 @@ class Autolabeler:
         thought, desk.thinking = desk.thinking, None
         decided = thought.result()
         if decided is None:
-            self.close_books(job)
             return False
         self.rounds.record(job, decided)
         self._write(job, desk)
@@ -139,14 +142,15 @@ class Autolabeler:
         if job.spec.automation is None:
             return
         self.rounds.give_back(job)
-        self._write(job, self._desks.pop(job.number, None) or _Desk())
+        self._write(job, self._desks.pop(job.number, _Desk()))
 
     def forget(self) -> None:
         """Look everything up again: somebody else changed or emptied the database."""
         self._desks.clear()
 
     def close(self) -> None:
-        """Let go of the thread, once it is done with what it does."""
+        """Let go of the thread, which leaves off what it does."""
+        self._ending.set()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
@@ -168,7 +172,7 @@ class Autolabeler:
         images = self.rounds.images(job)
         found = looks.kept(s3, place, images)
         if found is None:
-            found = looks.look(s3, images, settings.network)
+            found = looks.look(s3, images, settings.network, self._ending.is_set)
             looks.keep(s3, place, found)
         return found
 
@@ -212,7 +216,9 @@ class _Play:
     def _ask_or_label(self, now: datetime) -> Round | None:
         policy = self._policy()
         decision = policy.decide()
-        facts = {"why": decision.why, "threshold": decision.threshold, "promised": len(decision.objects)}
+        facts = _plain(
+            {"why": decision.why, "threshold": decision.threshold, "promised": len(decision.objects)}
+        )
         waiting = len(self.standing.waiting)
         if len(decision.objects) and (self.room <= 0 or not self._is_worth_waiting(len(decision.objects))):
             return self._label(policy, decision, facts, now)
@@ -229,7 +235,7 @@ class _Play:
     ) -> Round:
         known = self._indexed()
         chosen = {
-            int(self.looks.numbers[place]): (int(index), round(float(sure), 2))
+            int(self.looks.numbers[place]): (int(index), min(round(float(sure), 2), _SUREST))
             for place, index, sure in zip(decision.objects, decision.labels, decision.confidence, strict=True)
             if int(index) < len(self.job.classes)
         }
@@ -251,7 +257,7 @@ class _Play:
             labeled=tuple((number, *chosen[number]) for number in sorted(chosen)),
             facts={
                 **facts,
-                "promise": asdict(decision.promise) if decision.promise else None,
+                "promise": _plain(asdict(decision.promise)) if decision.promise else None,
                 "audit_size": len(audited),
             },
         )
@@ -340,6 +346,7 @@ class _Play:
         )
 
 
-def _plain(facts: dict[str, Any]) -> dict[str, Any]:
-    """Facts as JSON knows them, which has no numbers that are none."""
-    return {name: None if value != value else value for name, value in facts.items()}
+def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts as JSON knows them, which has neither numpy's numbers nor numbers that are none."""
+    bare = {name: value.item() if hasattr(value, "item") else value for name, value in facts.items()}
+    return {name: None if value != value else value for name, value in bare.items()}

@@ -149,6 +149,7 @@ class Board:
             human_labeled=count.get("labeled", 0) + count.get("answered", 0),
             failed=count.get("failed", 0),
             unlabeled=sum(count.get(state, 0) for state in ("waiting", "chosen", "open")),
+            machine_labeled=count.get("machine", 0),
         )
 
     def add_objects(self, key: JobKey, arrived: Sequence[Arrival]) -> list[str]:

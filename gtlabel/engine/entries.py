@@ -18,12 +18,13 @@ class Tally:
     failed: int
     passed: int
     oldest: datetime | None
+    machine: int = 0
 
     @property
     def total(self) -> int:
         """All lines of the manifest."""
-        states = (self.waiting, self.chosen, self.open, self.answered, self.labeled, self.failed, self.passed)
-        return sum(states)
+        out = self.waiting + self.chosen + self.open
+        return out + self.answered + self.labeled + self.failed + self.passed + self.machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,15 @@ class Answered:
     source_ref: str
     answered: datetime
     answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The label that an image has; `label` and `metadata` are JSON texts."""
+
+    object: int
+    label: str
+    metadata: str
 
 
 @dataclass(frozen=True, slots=True)

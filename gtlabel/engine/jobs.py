@@ -84,6 +84,10 @@ class JobSpec:
         team: the ARN of the work team that is asked; empty for anyone.
         pre: the name of the function that turns a record into what the worker page gets, if there is one.
         post: the name of the function that turns the answers into labels, if there is one.
+        consensus: how answers become labels: `auto`, another method over the whole job that
+            `gtlabel.crowd.methods` has, or `aws` for each batch by itself.
+        automation: what `gtlabel.engine.automation.Settings` has, where a machine labels what it may; None
+            where people label everything.
     """
 
     key: JobKey
@@ -105,6 +109,8 @@ class JobSpec:
     team: str = ""
     pre: str | None = None
     post: str | None = None
+    consensus: str = "auto"
+    automation: Mapping[str, Any] | None = None
 
     @property
     def root(self) -> S3Uri:
@@ -119,7 +125,8 @@ class JobSpec:
     @classmethod
     def from_json(cls, key: JobKey, text: str) -> JobSpec:
         """What `to_json` wrote."""
-        values = json.loads(text)
+        # A job that began when there was no other way goes on as it began.
+        values = {"consensus": "aws", **json.loads(text)}
         for name in ("manifest", "class_list", "output", "template"):
             values[name] = S3Uri(values[name]) if values[name] is not None else None
         return cls(key=key, **{**values, "kind": Kind(values["kind"])})
@@ -167,6 +174,7 @@ class Counters:
     human_labeled: int = 0
     failed: int = 0
     unlabeled: int = 0
+    machine_labeled: int = 0
 
 
 @dataclass(frozen=True, slots=True)

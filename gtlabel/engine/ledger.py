@@ -112,7 +112,7 @@ class Ledger:
         with self._store.read() as connection:
             count: dict[str, int] = dict(connection.execute(query.group_by(tasks.c.state)).all())
             since = connection.execute(oldest).scalar()
-        states = ("waiting", "chosen", "open", "answered", "labeled", "failed", "passed")
+        states = ("waiting", "chosen", "open", "answered", "labeled", "failed", "passed", "machine")
         numbers = {state: count.get(state, 0) for state in states}
         return Tally(**numbers, oldest=None if since is None else from_micros(since))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,12 @@ def kept(s3: S3Client, place: S3Uri, images: Sequence[tuple[int, str]]) -> Looks
     return looks if seen == sorted(number for number, _ in images) else None
 
 
-def look(s3: S3Client, images: Sequence[tuple[int, str]], network: S3Uri | None = None) -> Looks:
+def look(
+    s3: S3Client,
+    images: Sequence[tuple[int, str]],
+    network: S3Uri | None = None,
+    ending: Callable[[], bool] = lambda: False,
+) -> Looks:
     """Look at all pictures of a job.
 
     Args:
@@ -75,10 +81,12 @@ def look(s3: S3Client, images: Sequence[tuple[int, str]], network: S3Uri | None 
         images: number and address of each, in a random order that stays the same: the first few thousand
             tell how all of them are compared.
         network: an ONNX file to look with, instead of what needs none.
+        ending: whether the program ends, and nobody waits for this any more.
 
     Raises:
         EngineError: if no picture can be looked at.
         ArtifactError: if the file is not a network that runs here.
+        CancelledError: if the program ends.
         MissingExtraError: if a part that this needs is not installed.
         StorageError: if S3 cannot be read for now.
     """
@@ -94,6 +102,8 @@ def look(s3: S3Client, images: Sequence[tuple[int, str]], network: S3Uri | None 
     eye = _network(s3, network)
 
     def see(image: tuple[int, str]) -> NDArray[np.float32] | None:
+        if ending():
+            raise CancelledError
         return _row(s3, image[1], eye)
 
     seen: list[int] = []

@@ -173,6 +173,15 @@ revisions = Table(
     Column("active_seconds", Float, nullable=False),
 )
 
+# The workers whose answers in a job count no more: see gtlabel.engine.withdrawal.
+withdrawals = Table(
+    "withdrawals",
+    metadata,
+    Column("job", Integer, ForeignKey("jobs.id"), primary_key=True),
+    Column("worker", String(256), primary_key=True),
+    Column("moment", BigInteger, nullable=False),
+)
+
 # A batch is decided before its files are written, so that writing them again gives the same files.
 batches = Table(
     "batches",
@@ -194,6 +203,17 @@ results = Table(
     Column("batch", Integer, nullable=False),
     Column("label", Text, nullable=False),
     Column("metadata", Text, nullable=False),
+)
+
+# The rounds of automated labeling, each decided before its files are written: see gtlabel.engine.rounds.
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("job", Integer, ForeignKey("jobs.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("iteration", Integer, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
 )
 
 # The objects that were sent to streaming jobs, by the ids that keep them from being labeled twice.

@@ -119,7 +119,7 @@ class Directions:
     axes: NDArray[np.float64]
 
     @classmethod
-    def of(cls, rows: NDArray[np.floating], most: int = 128) -> Directions:
+    def of(cls, rows: NDArray[np.floating], most: int = 64) -> Directions:
         """The principal directions of some rows; a few thousand tell those of all.
 
         Args:
@@ -147,7 +147,7 @@ class Directions:
         return found
 
 
-def principal(rows: NDArray[np.floating], most: int = 128) -> NDArray[np.float32]:
+def principal(rows: NDArray[np.floating], most: int = 64) -> NDArray[np.float32]:
     """Rows along their own principal directions: an array of shape (pictures, at most `most`)."""
     return Directions.of(rows, most).apply(rows)
 
