@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gtlabel.cli.options import EndpointUrl, Output, Profile, Region, connect
-from gtlabel.cli.output import Format, progress, put, put_fields, put_json, put_table, say
+from gtlabel.cli.output import Format, progress, put, put_json, say
 
 if TYPE_CHECKING:
     from gtlabel.aws import Aws
     from gtlabel.labeling.answered import Answered
-    from gtlabel.labeling.reconsolidation import Reconsolidation
 
 app = typer.Typer(no_args_is_help=True, help="How good labels are, and better ones from the same answers.")
 
@@ -43,17 +42,63 @@ Without = Annotated[
     list[str] | None,
     typer.Option("--without", metavar="WORKER", help="Leave out a worker's answers; may be repeated."),
 ]
-# Rows of a table that a person reads.
-_SHOWN = 40
-_DOUBTFUL = 10
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method", help="How to settle on labels: auto, aws, majority, dawid-skene, or another by its name."
+    ),
+]
+Page = Annotated[
+    Path | None, typer.Option("--report", dir_okay=False, help="An HTML page to write, with charts.")
+]
+
+
+@app.command("report")
+def report(
+    places: Places,
+    method: Method = "auto",
+    gold: Annotated[
+        str | None,
+        typer.Option(
+            "--gold", metavar="MANIFEST", help="Pictures whose class is known: a manifest or a dataset."
+        ),
+    ] = None,
+    without: Without = None,
+    page: Page = None,
+    classes: Classes = None,
+    attribute: Attribute = None,
+    output: Output = Format.TEXT,
+    profile: Profile = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Say how good the labels of jobs are: agreement, workers, confidence, and the methods side by side.
+
+    Reads what the jobs left, asks nobody and costs nothing. Several jobs about the same pictures are read as
+    one. Shares come with their 95% intervals.
+
+    Example: gtlabel quality report trash-1f0c22ab --report quality.html
+    """
+    from gtlabel.cli.qualityview import put_quality, write_page
+    from gtlabel.labeling.quality import judge
+
+    aws = _account(profile, region, endpoint_url)
+    answered = read(aws, places, attribute, classes, without)
+    known = None if gold is None else _gold(aws, gold, answered)
+    quality = judge(answered, method=method, gold=known)
+    names = _people(aws, answered)
+    if page is not None:
+        say(f"report: {write_page(page, quality, names, aws)}")
+    if output is Format.JSON:
+        put_json(quality.to_json())
+        return
+    put_quality(quality, names)
 
 
 @app.command("reconsolidate")
 def reconsolidate(
     places: Places,
-    method: Annotated[
-        str, typer.Option("--method", help="How to settle: auto, aws, majority, dawid-skene, ...")
-    ] = "auto",
+    method: Method = "auto",
     without: Without = None,
     into: Annotated[
         str | None,
@@ -63,6 +108,7 @@ def reconsolidate(
         str | None,
         typer.Option("--as", metavar="ATTRIBUTE", help="The key to write them under. (default: the job's)"),
     ] = None,
+    page: Page = None,
     classes: Classes = None,
     attribute: Attribute = None,
     output: Output = Format.TEXT,
@@ -80,23 +126,25 @@ def reconsolidate(
     """
     from datetime import UTC, datetime
 
+    from gtlabel.cli.qualityview import put_differences, write_page
     from gtlabel.labeling.reconsolidation import reconsolidate
     from gtlabel.labeling.relabeled import relabeled
     from gtlabel.manifests.lines import write_record
 
-    @cache
-    def aws() -> Aws:
-        return connect(profile, region, endpoint_url)[1]
-
+    aws = _account(profile, region, endpoint_url)
     answered = read(aws, places, attribute, classes, without)
     made = reconsolidate(answered, method)
     if into is not None:
-        records = relabeled(made, datetime.now(UTC), write_as)
-        _write(aws, into, (write_record(record) for record in records))
+        _write(aws, into, (write_record(record) for record in relabeled(made, datetime.now(UTC), write_as)))
+    if page is not None:
+        from gtlabel.labeling.quality import judge
+
+        quality = judge(answered, method=method)
+        say(f"report: {write_page(page, quality, _people(aws, answered), aws)}")
     if output is Format.JSON:
-        put_json(_told(made, into))
+        put_json({**made.to_json(), "manifest": into})
         return
-    _put(made)
+    put_differences(made)
     if into is not None:
         put(into)
 
@@ -138,46 +186,34 @@ def _write(aws: Callable[[], Aws], into: str, lines: Iterable[bytes]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _told(made: Reconsolidation, into: str | None) -> dict[str, object]:
-    answered = made.answered
-    return {
-        "jobs": [folder.name for folder in answered.folders],
-        "method": made.method,
-        "images": len(answered.sources),
-        "answers": len(answered.objects),
-        "workers": len(answered.workers),
-        "differences": [each.to_json() for each in made.differences],
-        "manifest": into,
-        "notes": list(answered.notes),
-    }
+def _account(profile: str | None, region: str | None, endpoint_url: str | None) -> Callable[[], Aws]:
+    """The account, asked for when it is needed: a folder on this machine needs none."""
+    return cache(lambda: connect(profile, region, endpoint_url)[1])
 
 
-def _put(made: Reconsolidation) -> None:
-    answered = made.answered
-    differences = made.differences
-    put_fields(
-        {
-            "jobs": ", ".join(folder.name for folder in answered.folders),
-            "answers": f"{len(answered.objects):,} of {len(answered.workers):,} workers "
-            f"about {len(answered.sources):,} images",
-            "method": made.method,
-            "other labels": f"{len(differences):,} of {len(answered.sources):,}",
-        }
-    )
-    if differences:
-        put("")
-        put_table(
-            ("image", "was", "is now", "answers", "sure", "because"),
-            [
-                (
-                    each.source.rpartition("/")[2],
-                    ", ".join(each.before) or "-",
-                    ", ".join(each.after) or "-",
-                    ", ".join(f"{count} {name}" for name, count in each.said),
-                    "-" if each.sure is None else f"{each.sure:.0%}",
-                    each.why,
-                )
-                for each in differences[:_SHOWN]
-            ],
-            right=("sure",),
+def _gold(aws: Callable[[], Aws], gold: str, answered: Answered) -> dict[str, tuple[str, ...]]:
+    """The classes of those answered pictures that are known."""
+    from gtlabel.datasets.places import Place
+    from gtlabel.datasets.truth import open_truth
+    from gtlabel.errors import DatasetError
+
+    truth = open_truth(Place.of(gold, lambda: aws().s3), names=answered.classes)
+    wanted = set(answered.sources)
+    known = {each.name: each.classes for each in truth.images if each.name in wanted}
+    if not known:
+        raise DatasetError(
+            f"{gold} tells the class of none of the {len(wanted):,} pictures that were answered; they are "
+            f"known by their addresses, such as {answered.sources[0]}"
         )
+    return known
+
+
+def _people(aws: Callable[[], Aws], answered: Answered) -> list[str]:
+    """What to call the workers: by their address where the user pool tells it, else by their id."""
+    if not any(sub for sub, _ in answered.people):
+        return list(answered.workers)
+    from gtlabel.labeling.throughput import people
+
+    person_of = people(aws().cognito_idp)
+    names = (person_of(sub, issuer) for sub, issuer in answered.people)
+    return [name or worker for name, worker in zip(names, answered.workers, strict=True)]

@@ -8,10 +8,10 @@ by its address, a worker by their id, and who answered twice counts with the new
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ class Answered:
         classes: the names of the classes, in the order of the (first) job's list as far as it is known.
         indices: what each class is in that list; None where nothing tells.
         workers: the ids of the workers.
+        people: of each worker, what their provider names them by and who that is, as AWS writes them; empty
+            texts for public workers and in jobs of before 2020.
         objects: of each answer, the picture, `(answers,)`; answers stand by picture, then by time.
         by: of each answer, the worker, `(answers,)`.
         chosen: of each answer, the classes it names, `(answers, classes)`.
@@ -59,6 +61,7 @@ class Answered:
     classes: tuple[str, ...]
     indices: tuple[int | None, ...]
     workers: tuple[str, ...]
+    people: tuple[tuple[str, str], ...]
     objects: NDArray[np.intp]
     by: NDArray[np.intp]
     chosen: NDArray[np.bool_]
@@ -115,6 +118,7 @@ class Answered:
         return replace(
             self,
             workers=tuple(self.workers[number] for number in staying),
+            people=tuple(self.people[number] for number in staying),
             objects=self.objects[kept],
             by=renumbered[self.by[kept]],
             chosen=self.chosen[kept],
@@ -184,6 +188,7 @@ class _Reader:
         self._answers: dict[tuple[int, str], _Said] = {}
         self._settled: dict[int, Settled] = {}
         self._batch_of: dict[int, tuple[int, str]] = {}
+        self._people: dict[str, tuple[str, str]] = {}
         self._kinds: dict[bool, str] = {}
         self._notes: list[str] = []
         self._done = 0
@@ -270,6 +275,7 @@ class _Reader:
             classes=tuple(classes),
             indices=tuple(self._index_of.get(name) for name in classes),
             workers=tuple(workers),
+            people=tuple(self._people.get(name, ("", "")) for name in workers),
             objects=np.array([key[0] for key, _ in ordered], dtype=np.intp),
             by=np.array([row[key[1]] for key, _ in ordered], dtype=np.intp),
             chosen=chosen,
@@ -307,6 +313,8 @@ class _Reader:
                     math.nan if seconds is None else seconds,
                 )
                 answers.append((place[1], answer.worker_id, said))
+                if answer.worker_id not in self._people and answer.worker_metadata:
+                    self._people[answer.worker_id] = _person(answer.worker_metadata)
             self._done += 1
             on_progress(self._done)
         for name, document in in_parallel(folder.fetch, sorted(folder.requests), _READERS):
@@ -327,3 +335,11 @@ class _Reader:
                 self._unread += 1
                 continue
             yield item.number, annotation.worker, _Said(math.nan, place, annotation.choice, math.nan)
+
+
+def _person(metadata: Mapping[str, Any]) -> tuple[str, str]:
+    """What a provider names a worker by, and which provider; empty where it does not say."""
+    identity = metadata.get("identityData")
+    if not isinstance(identity, Mapping):
+        return "", ""
+    return str(identity.get("sub", "")), str(identity.get("issuer", ""))

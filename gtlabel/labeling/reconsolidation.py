@@ -95,6 +95,12 @@ class Reconsolidation:
         row = self.counts[picture] > 0 if self.answered.several else self.chosen[picture]
         return [int(index) for index in np.flatnonzero(row)]
 
+    def said(self, picture: int) -> tuple[tuple[str, int], ...]:
+        """How many workers named each class of a picture, the most frequent first."""
+        row = self.counts[picture]
+        order = sorted(np.flatnonzero(row), key=lambda index: -row[index])
+        return tuple((self.answered.classes[index], int(row[index])) for index in order)
+
     @property
     def sure(self) -> NDArray[np.float64]:
         """How sure each picture's label is, `(pictures,)`; NaN without one.
@@ -105,12 +111,26 @@ class Reconsolidation:
             found = np.maximum(self.probabilities, 1 - self.probabilities).min(axis=1)
         else:
             found = self.probabilities.max(axis=1)
-        return np.where(self.answers > 0, found, np.nan)
+        ceiling = _CEILING if self.method == AWS else 1.0
+        return np.where(self.answers > 0, ceiling * found, np.nan)
 
     @property
     def differences(self) -> list[Difference]:
         """The pictures whose label is another than before, in their order."""
         return list(_differences(self))
+
+    def to_json(self) -> dict[str, Any]:
+        """What it is made of and what differs, as plain JSON values."""
+        answered = self.answered
+        return {
+            "jobs": [folder.name for folder in answered.folders],
+            "method": self.method,
+            "images": len(answered.sources),
+            "answers": len(answered.objects),
+            "workers": len(answered.workers),
+            "differences": [each.to_json() for each in self.differences],
+            "notes": list(answered.notes),
+        }
 
 
 def reconsolidate(answered: Answered, method: str = "auto") -> Reconsolidation:
@@ -128,20 +148,31 @@ def reconsolidate(answered: Answered, method: str = "auto") -> Reconsolidation:
     np.add.at(counts, answered.objects, answered.chosen.astype(np.intp))
     chosen = np.zeros((pictures, classes), dtype=np.bool_)
     if answered.several:
-        questions = [_settle(answered, answered.question(index), 2, method) for index in range(classes)]
+        questions = [settle(answered, answered.question(index), 2, method) for index in range(classes)]
         probabilities = np.stack([found.posterior[:, 1] for found in questions], axis=1)
         chosen = (probabilities >= _GIVEN) & (counts > 0)
         skills = [found.skill for found in questions if found.skill is not None]
         skill = np.mean(skills, axis=0) if skills else None
     else:
-        found = _settle(answered, answered.votes, classes, method)
+        found = settle(answered, answered.votes, classes, method)
         probabilities, skill = found.posterior, found.skill
         chosen[np.arange(pictures), found.labels] = True
         chosen[answers == 0] = False
     return Reconsolidation(answered, method, probabilities, chosen, counts, answers, skill)
 
 
-def _settle(answered: Answered, votes: Votes, classes: int, method: str) -> Consensus:
+def settle(answered: Answered, votes: Votes, classes: int, method: str) -> Consensus:
+    """What a method makes of one question about each picture.
+
+    Args:
+        answered: the answers, which tell the batches.
+        votes: those to this question.
+        classes: how many classes the question has.
+        method: its name.
+
+    Raises:
+        ConsensusError: if there is no method of that name.
+    """
     pictures = len(answered.sources)
     if method != AWS or (answered.batches < 0).any():
         return aggregate(votes, pictures, classes, method)
@@ -161,14 +192,13 @@ def _differences(made: Reconsolidation) -> Iterator[Difference]:
     given = answered.given
     for picture in np.flatnonzero((chosen != given).any(axis=1)):
         number = int(picture)
-        order = sorted(np.flatnonzero(counts[number]), key=lambda index: -counts[number, index])
         before = float(answered.confidence[number])
         yield Difference(
             number,
             answered.sources[number],
             _names(answered, given[number]),
             _names(answered, chosen[number]),
-            tuple((answered.classes[index], int(counts[number, index])) for index in order),
+            made.said(number),
             None if np.isnan(before) else before,
             None if np.isnan(sure[number]) else float(sure[number]),
             _why(made, number, given[number], chosen[number], counts[number]),
