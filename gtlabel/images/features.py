@@ -5,10 +5,11 @@ they are, which way its edges run, and what its surface is like. Each row depend
 rows can be kept and pictures can join later. Whoever has a network of their own reads its outputs instead.
 
 Sources: histograms of oriented gradients after Dalal and Triggs, "Histograms of Oriented Gradients for Human
-Detection", CVPR 2005; uniform patterns of neighbors after Ojala, Pietikäinen and Mäenpää, "Multi-
-resolution Gray-Scale and Rotation Invariant Texture Classification", TPAMI 24, 2002; the square roots of histograms
-after Arandjelović and Zisserman, "Three things everyone should know to improve object retrieval", CVPR 2012;
-CIE L*a*b* of sRGB after IEC 61966-2-1 with the white of D65.
+Detection", CVPR 2005; uniform patterns of neighbors after Ojala, Pietikäinen and Mäenpää, "Multiresolution
+Gray-Scale and Rotation Invariant Texture Classification", TPAMI 24, 2002, without the word that would mean
+something else in this package; the square roots of histograms after Arandjelović and Zisserman, "Three things
+everyone should know to improve object retrieval", CVPR 2012; CIE L*a*b* of sRGB after IEC 61966-2-1 with the
+white of D65.
 """
 
 from __future__ import annotations
