@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -87,6 +87,16 @@ def label(
         int | None,
         typer.Option("--workers", min=1, max=9, help="How many people look at each picture. (default: 3)"),
     ] = None,
+    automated: Annotated[
+        float | None,
+        typer.Option(
+            "--automated",
+            metavar="PRECISION",
+            min=0.5,
+            max=0.999,
+            help="Have a machine label what it can at this precision, such as 0.95; people label the rest.",
+        ),
+    ] = None,
     template: Annotated[
         Path | None,
         typer.Option("--template", exists=True, dir_okay=False, help="A worker template of your own."),
@@ -157,7 +167,7 @@ def label(
     from gtlabel.journey import plan_labeling, prepare_labeling
     from gtlabel.uris import S3Uri
 
-    fields = request_fields(settings)
+    fields = _automated(request_fields(settings), automated)
     project, aws = connect(
         profile,
         region,
@@ -223,6 +233,16 @@ def label(
     _start(aws, plan, output)
 
 
+def _automated(fields: dict[str, Any], precision: float | None) -> dict[str, Any]:
+    """The fields of a request, with what has a machine label at that precision."""
+    from gtlabel.labeling.tasks import AUTOMATED_TAG
+
+    if precision is None:
+        return fields
+    tags = {**fields.get("tags", {}), AUTOMATED_TAG: f"precision={precision:g}"}
+    return {**fields, "automated": True, "tags": tags}
+
+
 def _start(aws: Aws, plan: LabelingPlan, output: Format) -> None:
     from gtlabel.journey import start_labeling
 
@@ -268,6 +288,7 @@ def _tell(plan: LabelingPlan) -> None:
 def _tell_cost(plan: LabelingPlan, prices: Path | None) -> None:
     """Say what it will cost, where that is known: the prices of vendors stand in the Marketplace alone."""
     from gtlabel.labeling.cost import Prices, estimate
+    from gtlabel.labeling.rules import MIN_IMAGES_AUTOMATED
     from gtlabel.labeling.tasks import TeamKind
 
     request = plan.request
@@ -278,7 +299,8 @@ def _tell_cost(plan: LabelingPlan, prices: Path | None) -> None:
         workers=request.workers_per_image,
         team=request.team_kind or TeamKind.PRIVATE,
         price_per_answer=request.price,
-        automated=request.automated,
+        # Below, AWS has no price for it; so this says what it costs if people label everything.
+        automated=request.automated and plan.launch.images >= MIN_IMAGES_AUTOMATED,
         prices=Prices.load(prices),
     )
     money, hours = found.dollars, found.person_hours

@@ -9,11 +9,9 @@ from typing import Any
 from gtlabel.emulator.api import ApiError, Context
 from gtlabel.engine.jobs import Job, Kind
 from gtlabel.errors import UriError
-from gtlabel.labeling.tasks import algorithm_arn
+from gtlabel.labeling.tasks import AUTOMATED_TAG, algorithm_arn
 from gtlabel.uris import S3Uri
 
-#: The tag that says more than AWS's request can: `precision=0.95 risk=0.05 seed=0 network=s3://…`.
-TAG = "gtlabel:automated"
 _MEMBER = "LabelingJobAlgorithmsConfig"
 _LARGEST_SEED = 2**32
 
@@ -21,7 +19,8 @@ _LARGEST_SEED = 2**32
 def automation_of(context: Context, params: Mapping[str, Any], kind: Kind) -> dict[str, Any] | None:
     """What the engine is asked to have a machine label; None where people label everything.
 
-    The precision is AWS's own, 95 %, unless the tag names another (contract/ground-truth.md 7).
+    The precision is AWS's own, 95 %, unless the tag names another: `precision=0.95 risk=0.05 seed=0
+    network=s3://…` (contract/ground-truth.md 7).
 
     Args:
         context: the account and region.
@@ -31,10 +30,12 @@ def automation_of(context: Context, params: Mapping[str, Any], kind: Kind) -> di
     Raises:
         ApiError: `ValidationException` for what the service, or this emulator, cannot do.
     """
-    said = next((tag["Value"] for tag in params.get("Tags", ()) if tag["Key"] == TAG), None)
+    said = next((tag["Value"] for tag in params.get("Tags", ()) if tag["Key"] == AUTOMATED_TAG), None)
     if _MEMBER not in params:
         if said is not None:
-            raise _refusal(f"Tags, {TAG}: it belongs to {_MEMBER}, which is missing; give both or neither")
+            raise _refusal(
+                f"Tags, {AUTOMATED_TAG}: it belongs to {_MEMBER}; give both or neither"
+            )
         return None
     if "SnsDataSource" in params["InputConfig"]["DataSource"]:
         raise _refusal(f"{_MEMBER}: a streaming job cannot label automatically; leave it out")
@@ -69,12 +70,14 @@ def _settings(said: str) -> dict[str, Any]:
     for part in said.split():
         name, equals, value = part.partition("=")
         if not equals or name not in known:
-            raise _refusal(f"Tags, {TAG}: '{part}' is none of {', '.join(f'{each}=…' for each in known)}")
+            raise _refusal(
+                f"Tags, {AUTOMATED_TAG}: '{part}' is none of {', '.join(f'{each}=…' for each in known)}"
+            )
         place, read = known[name]
         try:
             found[place] = read(value)
         except (ValueError, UriError) as error:
-            raise _refusal(f"Tags, {TAG}: '{part}' cannot be: {error}") from error
+            raise _refusal(f"Tags, {AUTOMATED_TAG}: '{part}' cannot be: {error}") from error
     return found
 
 

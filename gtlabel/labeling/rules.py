@@ -14,6 +14,7 @@ from gtlabel.errors import ClassListError
 from gtlabel.labeling import limits
 from gtlabel.labeling.limits import say
 from gtlabel.labeling.tasks import (
+    AUTOMATED_TAG,
     FUNCTION_ACCOUNTS,
     TASKS,
     Task,
@@ -34,6 +35,8 @@ PUBLIC_PRICES = tuple(Decimal(tenths) / 1000 for tenths in (12, 24, 36, 48, 60, 
 # https://docs.aws.amazon.com/sagemaker/latest/dg/sms-automated-labeling.html
 MIN_IMAGES_AUTOMATED = 1_250
 ADVISED_IMAGES_AUTOMATED = 5_000
+# Our own engine promises from a random sample, which must be there first (gtlabel.learning.policies).
+MIN_IMAGES_PROMISED = 50
 
 CONTENT_CLASSIFIERS = ("FreeOfPersonallyIdentifiableInformation", "FreeOfAdultContent")
 
@@ -312,11 +315,12 @@ def _automated(request: LabelingJobRequest) -> Iterator[str]:
             "LabelingJobAlgorithmSpecificationArn",
             f"this task goes with {algorithm_arn(request.region, algorithm)} alone",
         )
-    if request.images is not None and request.images < MIN_IMAGES_AUTOMATED:
+    fewest = MIN_IMAGES_PROMISED if AUTOMATED_TAG in request.tags else MIN_IMAGES_AUTOMATED
+    if request.images is not None and request.images < fewest:
         yield say(
             "automated",
             member,
-            f"{request.images:,} images are fewer than the {MIN_IMAGES_AUTOMATED:,} it takes to learn from",
+            f"{request.images:,} images are fewer than the {fewest:,} it takes to learn from",
         )
     if bool(request.subnets) != bool(request.security_groups):
         missing = "security_groups" if request.subnets else "subnets"
@@ -342,7 +346,14 @@ def _regrets(request: LabelingJobRequest) -> Iterator[str]:
             "TaskAvailabilityLifetimeInSeconds",
             "it is shorter than task_time_limit, so that images expire in workers' hands",
         )
-    if request.automated and MIN_IMAGES_AUTOMATED <= (request.images or 0) < ADVISED_IMAGES_AUTOMATED:
+    if request.automated and AUTOMATED_TAG in request.tags:
+        yield say(
+            "automated",
+            f"Tags, {AUTOMATED_TAG}",
+            f"gtlabel's own engine reads it; AWS does not, takes {MIN_IMAGES_AUTOMATED:,} images and more, "
+            "and means 95 %",
+        )
+    elif request.automated and MIN_IMAGES_AUTOMATED <= (request.images or 0) < ADVISED_IMAGES_AUTOMATED:
         yield say(
             "automated",
             "LabelingJobAlgorithmsConfig",

@@ -28,6 +28,8 @@ FUNCTION_ACCOUNTS = {
 
 # One account owns the algorithms of automated labeling in every region, another the public team.
 ALGORITHM_ACCOUNT = "027400017018"
+#: The tag by which a job says more of automated labeling than AWS's request can, to an engine that knows it.
+AUTOMATED_TAG = "gtlabel:automated"
 PUBLIC_TEAM_ACCOUNT = "394669845002"
 
 IMAGE_MULTI_CLASS = "ImageMultiClass"
