@@ -15,7 +15,7 @@ _HALF_LOG_TAU = 0.5 * float(np.log(2 * np.pi))
 
 
 def log_gamma(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """log Γ(x) for each x above zero and below 1e30."""
+    """The logarithm of Γ(x), for each x above zero and below 1e30."""
     below = x * (x + 1)
     for step in range(2, _SHIFT):
         below *= x + step

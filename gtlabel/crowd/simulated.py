@@ -156,7 +156,7 @@ def _asked(kind: Kind, random: np.random.Generator) -> tuple[NDArray[np.intp], N
 def _matrices(kind: Kind, random: np.random.Generator) -> Floats:
     """What each worker says of each class, `[workers, true classes, said classes]`."""
     classes, eye = kind.classes, np.eye(kind.classes)
-    ease = kind.lopsided * random.standard_normal(classes)
+    ease = kind.lopsided * random.uniform(-1, 1, size=classes)
     skill = 1 / classes + (1 - 1 / classes) * random.beta(*kind.skill, size=kind.workers)
     spread = 0.2 if kind.mistakes == "own" else 0.05
     right = skill[:, None] + ease + spread * random.standard_normal((kind.workers, classes))
@@ -199,10 +199,12 @@ def _looks(kind: Kind, truth: NDArray[np.intp], random: np.random.Generator) -> 
     """What each object looks like where it does not look like itself."""
     if kind.mistakes == "graded":
         step = random.choice([-1, 1], size=kind.objects)
-        return np.abs(kind.classes - 1 - np.abs(kind.classes - 1 - np.abs(truth + step)))
+        turned = np.abs(kind.classes - 1 - np.abs(truth + step))
+        return np.asarray(np.abs(kind.classes - 1 - turned), dtype=np.intp)
     away = random.dirichlet(np.full(kind.classes, 0.7), size=kind.classes) * (1 - np.eye(kind.classes)) + 1e-9
     chances = (away / away.sum(axis=1, keepdims=True))[truth].cumsum(axis=1)
-    return np.minimum((random.random(kind.objects)[:, None] > chances).sum(axis=1), kind.classes - 1)
+    drawn = (random.random(kind.objects)[:, None] > chances).sum(axis=1)
+    return np.asarray(np.minimum(drawn, kind.classes - 1), dtype=np.intp)
 
 
 def _disputed(objects: NDArray[np.intp], said: NDArray[np.intp], kind: Kind) -> NDArray[np.bool_]:
