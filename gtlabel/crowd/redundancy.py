@@ -9,7 +9,7 @@ whole set is small enough, or the answers that may be paid for are spent.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, floor
+from math import ceil
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -28,6 +28,10 @@ Why = Literal["going on", "error", "budget", "most"]
 _ENOUGH_TO_JUDGE = 0.9
 # No round commits more than this share of the budget that is left: the answers it brings choose the next.
 _SHARE_OF_BUDGET = 0.5
+# Nor does a round ask where another answer is worth less than this share of what it is where it is worth most,
+# as long as there are some; but it asks for so much of the budget in any case, lest there be rounds without end.
+_SHARE_OF_WORTH = 0.5
+_LEAST_SHARE_OF_BUDGET = 0.1
 # Nobody is taken to be surer or worse than this when the worth of another answer is estimated.
 _WORST, _BEST = 0.05, 0.98
 
@@ -184,7 +188,10 @@ class Redundancy:
         # As few as could be enough: those that turn out not to be settled are asked about again.
         needed = int(np.searchsorted(np.cumsum(error[ranked]), excess)) + 1
         if self.budget is not None:
-            needed = min(needed, max(1, floor(left * _SHARE_OF_BUDGET)))
+            good = int((worth >= _SHARE_OF_WORTH * worth.max()).sum())
+            needed = min(
+                needed, max(good, ceil(left * _LEAST_SHARE_OF_BUDGET)), ceil(left * _SHARE_OF_BUDGET)
+            )
         more[ranked[:needed]] = 1
         return more
 
