@@ -28,10 +28,12 @@ Why = Literal["going on", "error", "budget", "most"]
 _ENOUGH_TO_JUDGE = 0.9
 # No round commits more than this share of the budget that is left: the answers it brings choose the next.
 _SHARE_OF_BUDGET = 0.5
-# Nor does a round ask where another answer is worth less than this share of what it is where it is worth most,
-# as long as there are some; but it asks for so much of the budget in any case, lest there be rounds without end.
+# Nor does a round ask where an answer is worth less than this share of what it is where it is worth most,
+# while there are others; but it asks for so much of the budget in any case, lest there be rounds without end.
 _SHARE_OF_WORTH = 0.5
 _LEAST_SHARE_OF_BUDGET = 0.1
+# Rounding is not worth an answer.
+_NOTHING = 1e-9
 # Nobody is taken to be surer or worse than this when the worth of another answer is estimated.
 _WORST, _BEST = 0.05, 0.98
 
@@ -163,6 +165,42 @@ class Redundancy:
             why = self._why(expected, left)
         return Ask(more, expected, int(given.sum()), why)
 
+    def at_once(
+        self,
+        votes: Votes,
+        posterior: NDArray[np.float64],
+        answers: int,
+        *,
+        limit: NDArray[np.intp] | None = None,
+    ) -> Ask:
+        """Which objects should get so many further answers each, if they cannot be asked for one by one.
+
+        As few as are expected to bring the error down to what is wanted: for labeling jobs in a row, where
+        each object of a job gets as many answers as the others. Objects that are sure enough for no answers
+        to change their label are never among them.
+
+        Args:
+            votes: the answers so far.
+            posterior: (objects, classes) what they say about each object.
+            answers: how many each of the objects gets that get any.
+            limit: (objects,) how many answers each object can have at all, where that is fewer than `most`.
+        """
+        objects = len(posterior)
+        given = np.bincount(votes.objects, minlength=objects).astype(np.intp)
+        most = np.full(objects, self.most, dtype=np.intp) if limit is None else np.minimum(limit, self.most)
+        expected = float((1.0 - posterior.max(axis=1)).mean()) if objects else 0.0
+        left = np.inf if self.budget is None else self.budget - int(given.sum())
+        more = np.zeros(objects, dtype=np.intp)
+        won = _won(posterior, _accuracy(votes, posterior), answers)[answers - 1]
+        won[given + answers > most] = 0.0
+        ranked = np.argsort(-won, kind="stable")[: int((won > _NOTHING).sum())]
+        excess = (expected - self.error) * objects
+        if excess > 0 and len(ranked):
+            needed = int(np.searchsorted(np.cumsum(won[ranked]), excess)) + 1
+            more[ranked[: int(min(needed, max(left, 0) // answers))]] = answers
+        why: Why = "going on" if more.any() else self._why(expected, left - answers + 1)
+        return Ask(more, expected, int(given.sum()), why)
+
     def _further(
         self,
         votes: Votes,
@@ -181,7 +219,7 @@ class Redundancy:
             return more
         worth = worth_of_another(
             posterior[candidates],
-            float(posterior[votes.objects, votes.classes].mean()),
+            _accuracy(votes, posterior),
             int((most - given)[candidates].max()),
         )
         ranked = candidates[np.argsort(-worth, kind="stable")]
@@ -215,21 +253,35 @@ def worth_of_another(posterior: NDArray[np.float64], accuracy: float, ahead: int
         accuracy: how often a typical answer is right.
         ahead: how many further answers to look ahead, 1 or more.
     """
-    classes = posterior.shape[1]
-    if classes < 2:
-        return np.zeros(len(posterior))
-    right = min(max(accuracy, _WORST), _BEST)
-    wrong = (1 - right) / (classes - 1)
-    # By how much the answers for the likeliest class outnumber those for the second, if it is the true one.
-    step = np.array([wrong, 1 - right - wrong, right])
-    lead, second = np.sort(posterior, axis=1)[:, -1:], np.sort(posterior, axis=1)[:, -2:-1]
     best = np.zeros(len(posterior))
-    walk = np.ones(1)
-    for answers in range(1, ahead + 1):
-        walk = np.convolve(walk, step)
-        won = np.maximum(second * walk[::-1] - lead * walk, 0.0).sum(axis=1)
+    for answers, won in enumerate(_won(posterior, accuracy, ahead), start=1):
         best = np.maximum(best, won / answers)
     return best
+
+
+def _won(posterior: NDArray[np.float64], accuracy: float, ahead: int) -> list[NDArray[np.float64]]:
+    """How much less wrong each object's label is expected to be after 1, 2, ... `ahead` further answers."""
+    classes = posterior.shape[1]
+    if classes < 2:
+        return [np.zeros(len(posterior))] * ahead
+    right = min(max(accuracy, _WORST), _BEST)
+    wrong = (1 - right) / (classes - 1)
+    # By how much one answer changes the lead of the likeliest class over the second, if it is the true one.
+    step = np.array([wrong, 1 - right - wrong, right])
+    ordered = np.sort(posterior, axis=1)
+    lead, second = ordered[:, -1:], ordered[:, -2:-1]
+    walk = np.ones(1)
+    found = []
+    for _ in range(ahead):
+        walk = np.convolve(walk, step)
+        # The second class is taken instead wherever it is likelier by then.
+        found.append(np.maximum(second * walk[::-1] - lead * walk, 0.0).sum(axis=1))
+    return found
+
+
+def _accuracy(votes: Votes, posterior: NDArray[np.float64]) -> float:
+    """How often the answers so far are right, as far as is believed."""
+    return float(posterior[votes.objects, votes.classes].mean()) if len(votes.objects) else 0.0
 
 
 def _within(more: NDArray[np.intp], left: float) -> NDArray[np.intp]:

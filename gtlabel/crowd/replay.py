@@ -1,7 +1,7 @@
 """What a policy of redundancy would have made of answers that are there already.
 
-Recorded answers are handed out as the policy asks for them, so that what it saves and what it costs can be told
-before a real crowd is paid. Who answers next is not the policy's choice, as in a real job.
+Recorded answers are handed out as the policy asks for them, so that what it saves and what it costs can be
+told before a real crowd is paid. Who answers next is not the policy's choice, as in a real job.
 """
 
 from __future__ import annotations
