@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gtlabel.cli import more
 from gtlabel.cli.options import EndpointUrl, Output, Profile, Region, connect
 from gtlabel.cli.output import Format, progress, put, put_json, say
 
@@ -147,6 +148,9 @@ def reconsolidate(
     put_differences(made)
     if into is not None:
         put(into)
+
+
+app.command("more")(more.more)
 
 
 def read(

@@ -59,8 +59,8 @@ def clone(
     from gtlabel.labeling.lifecycle import plan_clone
 
     _, aws = connect(profile, region, endpoint_url)
-    _launch(
-        aws, plan_clone(aws, job, to=name, **_changes(aws, workers, team, settings)), dry_run, force, output
+    launch(
+        aws, plan_clone(aws, job, to=name, **changed(aws, workers, team, settings)), dry_run, force, output
     )
 
 
@@ -103,9 +103,9 @@ def chain(
         classes=[part.strip() for part in classes.split(",")] if classes else None,
         template=template.read_text(encoding="utf-8") if template else None,
         max_images_per_job=project.max_images_per_job,
-        **_changes(aws, workers, team, settings),
+        **changed(aws, workers, team, settings),
     )
-    _launch(aws, plan, dry_run, force, output)
+    launch(aws, plan, dry_run, force, output)
 
 
 def resume(
@@ -130,14 +130,14 @@ def resume(
     from gtlabel.labeling.lifecycle import plan_resume
 
     project, aws = connect(profile, region, endpoint_url)
-    _launch(
+    launch(
         aws,
         plan_resume(
             aws,
             job,
             to=name,
             max_images_per_job=project.max_images_per_job,
-            **_changes(aws, workers, team, settings),
+            **changed(aws, workers, team, settings),
         ),
         dry_run,
         force,
@@ -183,9 +183,9 @@ def relabel(
         to=name,
         attribute=attribute,
         max_images_per_job=project.max_images_per_job,
-        **_changes(aws, workers, team, settings),
+        **changed(aws, workers, team, settings),
     )
-    _launch(aws, plan, dry_run, force, output)
+    launch(aws, plan, dry_run, force, output)
 
 
 def verify(
@@ -219,12 +219,12 @@ def verify(
         to=name,
         attribute=attribute,
         max_images_per_job=project.max_images_per_job,
-        **_changes(aws, workers, team, settings),
+        **changed(aws, workers, team, settings),
     )
-    _launch(aws, plan, dry_run, force, output)
+    launch(aws, plan, dry_run, force, output)
 
 
-def _changes(aws: Aws, workers: int | None, team: str | None, settings: list[str] | None) -> dict[str, Any]:
+def changed(aws: Aws, workers: int | None, team: str | None, settings: list[str] | None) -> dict[str, Any]:
     """The fields of the request that are to be otherwise than before."""
     from gtlabel.labeling.tasks import team_arn
 
@@ -236,7 +236,8 @@ def _changes(aws: Aws, workers: int | None, team: str | None, settings: list[str
     return changes
 
 
-def _launch(aws: Aws, plan: SuccessorPlan, dry_run: bool, force: bool, output: Format) -> None:
+def launch(aws: Aws, plan: SuccessorPlan, dry_run: bool, force: bool, output: Format) -> None:
+    """Start the jobs of a plan after a look at what could go wrong, or with `dry_run` print the requests."""
     from gtlabel.labeling.lifecycle import start_successor
 
     if plan.started != plan.launch.jobs:
