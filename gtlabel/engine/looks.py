@@ -24,6 +24,8 @@ _SAMPLE = 4000
 # So many pictures of a job are on their way at once.
 _READERS = 8
 _CHUNK = 512
+# What a network says of a picture is one view, which needs more directions than each of ours.
+_OF_NETWORK = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,13 @@ class Looks:
     Attributes:
         numbers: of the pictures that can be looked at, in ascending order, of shape (pictures,).
         features: theirs, of shape (pictures, directions).
+        views: how many directions describe the same thing, from the left.
         unreadable: the numbers of those that are not there or cannot be decoded.
     """
 
     numbers: NDArray[np.int64]
     features: NDArray[np.float32]
+    views: NDArray[np.int64]
     unreadable: NDArray[np.int64]
 
 
@@ -46,7 +50,7 @@ def keep(s3: S3Client, place: S3Uri, looks: Looks) -> None:
     import numpy as np
 
     body = io.BytesIO()
-    np.savez(body, numbers=looks.numbers, features=looks.features, unreadable=looks.unreadable)
+    np.savez(body, **{name: getattr(looks, name) for name in Looks.__slots__})
     storage.write(s3, place, body.getvalue())
 
 
@@ -60,7 +64,7 @@ def kept(s3: S3Client, place: S3Uri, images: Sequence[tuple[int, str]]) -> Looks
         return None
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as file:
-            looks = Looks(file["numbers"], file["features"], file["unreadable"])
+            looks = Looks(**{name: file[name] for name in Looks.__slots__})
     # Half a file, or somebody else's: looking again costs time and nothing more.
     except (OSError, ValueError, KeyError, EOFError):
         return None
@@ -120,10 +124,12 @@ def look(
         full = len(rows) >= (_SAMPLE if directions is None else _CHUNK)
         if rows and (full or place == len(images)):
             block = np.stack(rows)
-            directions = directions or Directions.of(block)
+            directions = directions or (
+                Directions.of(block) if eye is None else Directions.of(block, block.shape[1:], _OF_NETWORK)
+            )
             found.append(directions.apply(block))
             rows = []
-    if not found:
+    if directions is None:
         raise EngineError(
             f"none of the {len(images)} images can be looked at for automated labeling; the first is "
             f"{images[0][1] if images else 'missing'}. Leave automated labeling out, or mend the images"
@@ -132,6 +138,7 @@ def look(
     return Looks(
         np.array(seen, np.int64)[order],
         np.concatenate(found)[order],
+        np.array(directions.views, np.int64),
         np.array(sorted(unseen), np.int64),
     )
 

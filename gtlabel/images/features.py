@@ -15,8 +15,9 @@ white of D65.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,6 +43,7 @@ _PATTERN_DISTANCES = (1, 3)
 _AT_ONCE = 32
 # What is less wide than this share of the widest is rounding.
 _NOISE = 1e-9
+_LEAST_SIZE = 1e-12
 # They bring photographs of the four views about equally far apart from each other.
 _WEIGHTS = (1.8, 2.2, 1.9, 2.4)
 # From linear sRGB to CIE XYZ over the white of D65, rows X, Y, Z.
@@ -69,13 +71,21 @@ def _uniform() -> NDArray[np.intp]:
 
 _UNIFORM = _uniform()
 _PATTERNS = int(_UNIFORM.max()) + 1
+#: How many numbers each view of a picture has: colors, their places, edges, and surfaces.
+VIEWS = (
+    _COLOR_STEPS**3 + 3 * _HUE_STEPS,
+    3 * _THUMBNAIL[0] * _THUMBNAIL[1],
+    4 * _DIRECTIONS * (_HEIGHT // _CELL - 1) * (_WIDTH // _CELL - 1),
+    5 * _PATTERNS * len(_PATTERN_DISTANCES),
+)
 
 
 def picture_features(pictures: Iterable[bytes], network: Network | None = None) -> NDArray[np.float32]:
     """One row of numbers for each picture; alike pictures lie close together.
 
     Pictures are taken one by one, so any iterable serves. Without a network it takes about 3 ms of CPU for a
-    photograph of 512 x 384. Give the rows to `principal` before a classifier gets them.
+    photograph of 512 x 384. `VIEWS` says which numbers describe the same thing; `Directions` makes fewer of
+    them where there are many pictures.
 
     Args:
         pictures: files of any format that Pillow reads; the first picture of each.
@@ -109,48 +119,58 @@ def one_picture(picture: bytes) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True)
 class Directions:
-    """The directions in which pictures differ most, which is what a classifier of few labels can use.
+    """The directions in which pictures differ most in each view: fewer numbers that tell about as much.
 
     Attributes:
         middle: the mean row, of shape (numbers,).
-        axes: of shape (numbers, directions), each of length 1, the widest first.
+        axes: for each view, of shape (its numbers, directions), each of length 1, the widest first.
     """
 
     middle: NDArray[np.float64]
-    axes: NDArray[np.float64]
+    axes: tuple[NDArray[np.float64], ...]
 
     @classmethod
-    def of(cls, rows: NDArray[np.floating], most: int = 64) -> Directions:
+    def of(cls, rows: NDArray[np.floating], views: Sequence[int] = VIEWS, most: int = 48) -> Directions:
         """The principal directions of some rows; a few thousand tell those of all.
 
         Args:
             rows: of shape (pictures, numbers).
-            most: how many directions, at most.
+            views: how many numbers each view has, from the left.
+            most: how many directions each view keeps, at most.
         """
-        count, width = rows.shape
-        middle = rows.mean(axis=0, dtype=np.float64) if count else np.zeros(width)
+        middle = rows.mean(axis=0, dtype=np.float64) if len(rows) else np.zeros(rows.shape[1])
         around = rows - middle
-        # The smaller of the two squares of a matrix tells the same directions.
-        if count < width:
-            sizes, turned = np.linalg.eigh(around @ around.T)
-            axes = around.T @ turned / np.sqrt(np.maximum(sizes, 1e-12))
-        else:
-            sizes, axes = np.linalg.eigh(around.T @ around)
-        real = int((sizes > _NOISE * max(sizes.max(initial=0.0), 1e-12)).sum())
-        axes = axes[:, ::-1][:, : max(1, min(most, real))]
-        # Either sign would do; with the largest part of each positive, the same rows always give the same.
-        largest = np.abs(axes).argmax(axis=0)
-        return cls(middle, axes * np.where(axes[largest, np.arange(axes.shape[1])] < 0, -1.0, 1.0))
+        ends = np.cumsum([0, *views])
+        return cls(middle, tuple(_axes(around[:, start:end], most) for start, end in pairwise(ends)))
+
+    @property
+    def views(self) -> tuple[int, ...]:
+        """How many directions each view has, from the left."""
+        return tuple(axes.shape[1] for axes in self.axes)
 
     def apply(self, rows: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Where rows lie along the directions: an array of shape (pictures, directions)."""
-        found: NDArray[np.float32] = ((rows - self.middle) @ self.axes).astype(np.float32)
-        return found
+        """Where rows lie along the directions: an array of shape (pictures, directions of all views)."""
+        around = rows - self.middle
+        ends = np.cumsum([0, *(len(axes) for axes in self.axes)])
+        parts = [
+            around[:, start:end] @ axes for (start, end), axes in zip(pairwise(ends), self.axes, strict=True)
+        ]
+        return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def principal(rows: NDArray[np.floating], most: int = 64) -> NDArray[np.float32]:
-    """Rows along their own principal directions: an array of shape (pictures, at most `most`)."""
-    return Directions.of(rows, most).apply(rows)
+def _axes(around: NDArray[np.floating], most: int) -> NDArray[np.float64]:
+    # The smaller of the two squares of a matrix tells the same directions.
+    if len(around) < around.shape[1]:
+        sizes, turned = np.linalg.eigh(around @ around.T)
+        axes = around.T @ turned / np.sqrt(np.maximum(sizes, _LEAST_SIZE))
+    else:
+        sizes, axes = np.linalg.eigh(around.T @ around)
+    real = int((sizes > _NOISE * max(sizes.max(initial=0.0), _LEAST_SIZE)).sum())
+    axes = axes[:, ::-1][:, : max(1, min(most, real))]
+    # Either sign would do; with the largest part of each positive, the same rows always give the same.
+    largest = np.abs(axes).argmax(axis=0)
+    signed: NDArray[np.float64] = axes * np.where(axes[largest, np.arange(axes.shape[1])] < 0, -1.0, 1.0)
+    return signed
 
 
 def _by_network(pictures: Iterable[bytes], network: Network) -> NDArray[np.float32]:
