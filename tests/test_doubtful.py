@@ -59,8 +59,8 @@ def test_the_command_asks_again_only_about_what_is_in_doubt_and_both_jobs_make_t
     first, second = (
         gtlabel_aws.sagemaker.describe_labeling_job(LabelingJobName=name) for name in ("bins", "bins-more")
     )
-    same = ("WorkteamArn", "UiConfig")
-    assert [second["HumanTaskConfig"][key] for key in same] == [first["HumanTaskConfig"][key] for key in same]
+    before, now = first["HumanTaskConfig"], second["HumanTaskConfig"]
+    assert (now["WorkteamArn"], now["UiConfig"]) == (before["WorkteamArn"], before["UiConfig"])
     assert second["LabelCategoryConfigS3Uri"] == first["LabelCategoryConfigS3Uri"]
 
     people_answer("bins-more", truth, workers=3)

@@ -34,8 +34,9 @@ _SHARE_OF_WORTH = 0.5
 _LEAST_SHARE_OF_BUDGET = 0.1
 # Rounding is not worth an answer.
 _NOTHING = 1e-9
-# Nobody is taken to be surer or worse than this when the worth of another answer is estimated.
-_WORST, _BEST = 0.05, 0.98
+# For the worth of another answer people are taken to be right in at least this share of the cases in which a
+# guess is wrong, and never more often than this: else none would ever be asked again.
+_WORST, _BEST = 0.2, 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Ask:
         expected_error: the share of the labels that are expected to be wrong as they are now.
         given: how many answers there are.
         why: `going on` while answers are asked for or open; else why nothing more is: the `error` is small
-            enough, the `budget` is spent, or every object that is in doubt has had the `most`.
+            enough, the `budget` is spent, or no label would change with the `most` answers either.
     """
 
     more: NDArray[np.intp]
@@ -220,9 +221,12 @@ class Redundancy:
         worth = worth_of_another(
             posterior[candidates],
             _accuracy(votes, posterior),
-            int((most - given)[candidates].max()),
+            (most - given)[candidates],
         )
-        ranked = candidates[np.argsort(-worth, kind="stable")]
+        # Where no answers within reach would change the label, they would be paid for nothing.
+        ranked = candidates[np.argsort(-worth, kind="stable")[: int((worth > _NOTHING).sum())]]
+        if not len(ranked):
+            return more
         # As few as could be enough: those that turn out not to be settled are asked about again.
         needed = int(np.searchsorted(np.cumsum(error[ranked]), excess)) + 1
         if self.budget is not None:
@@ -239,7 +243,9 @@ class Redundancy:
         return "budget" if left < 1 else "most"
 
 
-def worth_of_another(posterior: NDArray[np.float64], accuracy: float, ahead: int) -> NDArray[np.float64]:
+def worth_of_another(
+    posterior: NDArray[np.float64], accuracy: float, ahead: NDArray[np.intp]
+) -> NDArray[np.float64]:
     """How much less wrong each object's label is expected to be for each further answer, `(objects,)`.
 
     One answer alone seldom changes a label, two or three may; so this is the best ratio of what is won to
@@ -251,11 +257,11 @@ def worth_of_another(posterior: NDArray[np.float64], accuracy: float, ahead: int
     Args:
         posterior: (objects, classes).
         accuracy: how often a typical answer is right.
-        ahead: how many further answers to look ahead, 1 or more.
+        ahead: (objects,) how many further answers to look ahead.
     """
     best = np.zeros(len(posterior))
-    for answers, won in enumerate(_won(posterior, accuracy, ahead), start=1):
-        best = np.maximum(best, won / answers)
+    for answers, won in enumerate(_won(posterior, accuracy, int(ahead.max(initial=0))), start=1):
+        best = np.maximum(best, np.where(answers <= ahead, won / answers, 0.0))
     return best
 
 
@@ -264,7 +270,7 @@ def _won(posterior: NDArray[np.float64], accuracy: float, ahead: int) -> list[ND
     classes = posterior.shape[1]
     if classes < 2:
         return [np.zeros(len(posterior))] * ahead
-    right = min(max(accuracy, _WORST), _BEST)
+    right = min(max(accuracy, (1 + _WORST * (classes - 1)) / classes), _BEST)
     wrong = (1 - right) / (classes - 1)
     # By how much one answer changes the lead of the likeliest class over the second, if it is the true one.
     step = np.array([wrong, 1 - right - wrong, right])
