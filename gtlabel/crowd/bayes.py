@@ -5,11 +5,13 @@ few answers cannot fill. Here a matrix is drawn around a shared expectation, and
 the answers (empirical Bayes):
 
 * a worker's skill: a beta distribution around the crowd's, its strength by the beta-binomial likelihood;
+* how much harder each class is than others: one factor for each class, on the odds of everybody's skill;
 * where mistakes go: one distribution for each true class, of all workers together;
-* how far workers' matrices stray from that expectation: the strength of a Dirichlet distribution, chosen on a
-  grid by the Dirichlet-multinomial likelihood. At its strong end this is one-coin Dawid-Skene with shared
-  mistakes, at its weak end it is Dawid-Skene as published;
-* how frequent each class is: the posterior's mean, drawn as far as `share` says to the share of the answers.
+* how far workers' matrices stray from all that: the strength of a Dirichlet distribution, chosen on a grid by
+  the Dirichlet-multinomial likelihood. At its strong end this is one-coin Dawid-Skene with shared mistakes,
+  at its weak end it is Dawid-Skene as published;
+* how frequent each class is: what is believed, drawn by a fifth to how many objects a weighted vote gives the
+  class. Belief alone starves classes: fewer objects make a class less likely, which takes more from it.
 
 The posterior over matrices is variational (BCC: Kim & Ghahramani 2012,
 https://proceedings.mlr.press/v22/kim12.html): a matrix counts by the expectation of its logarithm.
@@ -24,14 +26,21 @@ import numpy as np
 
 from gtlabel.crowd.gamma import digamma, log_gamma
 from gtlabel.crowd.majority import wawa
-from gtlabel.crowd.sums import Floats, Sums, normalized, prior_of, sums_of
+from gtlabel.crowd.rounds import Rounds, Spoken
+from gtlabel.crowd.sums import Floats, Indices, Sums, check_known, sums_of
 from gtlabel.crowd.votes import Consensus, Votes
 
-# Pseudo-answers that a worker's matrix, and a worker's skill, may start from.
-_STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 1e3, 1e4)
+# How many answers a worker's skill, and a row of a worker's matrix, may start from.
 _SKILL_STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0)
+_STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 1e3, 1e4)
+# So many answers about a class speak as loud as the guess that it is as hard as the others.
+_CLASS_STRENGTH = 20.0
 # No answer is impossible: a crowd's answers are too few to know anything rarer.
 _LEAST = 1e-4
+# The grid of strengths is searched whole at first, and near the last choice in every so many rounds after.
+_WHOLE_SEARCHES = 2
+_SEARCH_EVERY = 3
+_EVEN = 1e-9
 
 
 def bayes(
@@ -39,10 +48,10 @@ def bayes(
     objects: int,
     classes: int,
     *,
-    share: float = 0.0,
-    start: Floats | None = None,
+    share: float = 0.25,
     rounds: int = 60,
     tolerance: float = 1e-4,
+    known: Indices | None = None,
 ) -> Consensus:
     """The classes of objects by a hierarchy of confusion matrices.
 
@@ -50,98 +59,166 @@ def bayes(
         votes: the answers, or `Sums` of them.
         objects: how many objects there are, also those without answers.
         classes: how many classes there are, also those that nobody chose.
-        share: how much the frequencies of classes are drawn to their share of the answers, in pseudo-objects
-            for each object: 0 believes the posterior, 1 both alike.
-        start: the posterior to start with, `[objects, classes]`; Wawa's when it is None.
+        share: how much the frequencies of classes are drawn to those of a weighted vote, in pseudo-objects
+            for each object: 0 believes the posterior alone, 1 both alike.
         rounds: at most so many.
         tolerance: the rounds end when no probability moves by more than this.
+        known: the class of each object whose class is known (gold), -1 for all others; None if none is.
     """
     sums = sums_of(votes, objects, classes)
-    first = wawa(sums, objects, classes).posterior if start is None else start
-    posterior = np.ascontiguousarray(first.T, dtype=np.float32)
-    asked = prior_of(sums)
-    done = 0
-    crowd = _Crowd.of(sums, sums.to_pairs(posterior).astype(np.float64))
-    for done in range(1, rounds + 1):
-        mass = posterior.sum(axis=1, dtype=np.float64) + share * objects * asked + 1
-        scores = sums.to_objects(crowd.expected().astype(np.float32))
-        scores += np.log(mass / mass.sum()).astype(np.float32)[:, None]
-        moved, _ = normalized(scores)
-        step = float(np.abs(moved - posterior).max(initial=0))
-        posterior = moved
-        crowd = _Crowd.of(sums, sums.to_pairs(posterior).astype(np.float64))
-        if step <= tolerance:
-            break
-    found = posterior.T.astype(np.float64)
-    found /= found.sum(axis=1, keepdims=True)
-    return Consensus(found, crowd.confusion(), crowd.skill, "bayes", done, None)
+    check_known(known, objects, classes)
+    fit = fitted(sums, wawa(sums, objects, classes).posterior, share, rounds, tolerance, known)
+    return Consensus(fit.posterior, fit.crowd.confusion(sums), fit.crowd.skill, "bayes", fit.rounds, None)
 
 
 @dataclass(frozen=True, slots=True)
-class _Crowd:
+class Crowd:
     """What a posterior says of the workers.
 
     Attributes:
         counts: how many objects of each true class each pair stands for, `[classes, pairs]`.
         rows: how many objects of each true class each worker has answered, `[classes, workers]`.
         skill: how often each worker is right, `[workers]`.
-        mistakes: where mistakes go, `[true class, named class]`, nothing on the diagonal.
-        strength: how many answers the shared expectation of a row weighs.
+        base: what all workers together let expect of each pair, `[classes, pairs]`.
+        strength: how many answers that expectation weighs.
     """
 
-    sums: Sums
     counts: Floats
     rows: Floats
     skill: Floats
-    mistakes: Floats
     base: Floats
     strength: float
 
-    @classmethod
-    def of(cls, sums: Sums, counts: Floats) -> _Crowd:
-        """Learn each level from the one below."""
-        rows = sums.to_workers(counts)
-        right, total = sums.to_workers(sums.own(counts)), rows.sum(axis=0)
-        mean = float(np.clip(right.sum() / max(float(total.sum()), 1e-9), 0.02, 0.98))
-
-        def of_skill(weight: float) -> float:
-            hits, misses = weight * mean, weight * (1 - mean)
-            return _rising(hits, right) + _rising(misses, total - right) - _rising(weight, total)
-
-        weight = _likeliest(_SKILL_STRENGTHS, of_skill)
-        skill = (right + weight * mean) / (total + weight)
-        mistakes = np.stack([np.bincount(sums.pair_class, row, sums.classes) for row in counts]) + 1
-        np.fill_diagonal(mistakes, 0)
-        mistakes /= np.maximum(mistakes.sum(axis=1, keepdims=True), 1e-12)
-        own = skill[sums.pair_worker]
-        base = (1 - own) * mistakes[:, sums.pair_class]
-        base[sums.pair_class, np.arange(len(own))] = own
-        base = np.maximum(base, _LEAST)
-        strength = _likeliest(_STRENGTHS, lambda s: _rising(s * base, counts) - _rising(s, rows))
-        return cls(sums, counts, rows, skill, mistakes, base, strength)
-
-    def expected(self) -> Floats:
+    def expected(self, sums: Sums) -> Floats:
         """The expected logarithm of the probability of each pair's answer, `[classes, pairs]`."""
-        whole = digamma(self.strength + self.rows)[:, self.sums.pair_worker]
+        whole = digamma(self.strength + self.rows)[:, sums.pair_worker]
         value: Floats = digamma(self.strength * self.base + self.counts) - whole
         return value
 
-    def confusion(self) -> Floats | None:
+    def confusion(self, sums: Sums) -> Floats | None:
         """Each worker's matrix, `[workers, true class, named class]`."""
-        named = (self.strength * self.base + self.counts) / (self.strength + self.rows)[
-            :, self.sums.pair_worker
-        ]
-        left = np.maximum(1 - self.sums.to_workers(named), 0)
-        spare = np.full((self.sums.workers, self.sums.classes), float(self.sums.classes))
-        spare -= np.bincount(self.sums.pair_worker, minlength=self.sums.workers)[:, None]
-        full = self.sums.confusion(named, left.T / np.maximum(spare, 1))
-        return None if full is None else full / full.sum(axis=2, keepdims=True)
+        whole = (self.strength + self.rows)[:, sums.pair_worker]
+        named = (self.strength * self.base + self.counts) / whole
+        left = np.maximum(1 - sums.to_workers(named), 0)
+        never = sums.classes - np.bincount(sums.pair_worker, minlength=sums.workers)
+        full = sums.confusion(named, left.T / np.maximum(never, 1)[:, None])
+        return None if full is None else full / np.maximum(full.sum(axis=2, keepdims=True), _EVEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Where the rounds ended.
+
+    Attributes:
+        posterior: the probability of each class, `[objects, classes]`.
+        crowd: the workers.
+        spoken: what an answer of each pair says, and the logarithm of the frequency of each class.
+        rounds: how many rounds it took.
+    """
+
+    posterior: Floats
+    crowd: Crowd
+    spoken: Spoken
+    rounds: int
+
+
+def fitted(
+    sums: Sums,
+    start: Floats,
+    share: float = 0.25,
+    rounds: int = 60,
+    tolerance: float = 1e-4,
+    known: Indices | None = None,
+) -> Fit:
+    """Fit the hierarchy from a weighted vote, `[objects, classes]`; its classes are drawn to the vote's."""
+    target = share * _frequencies(start) + 1
+    learner = _Learner(sums)
+
+    def speak(counts: Floats, mass: Floats) -> Spoken:
+        crowd = learner.learn(counts)
+        frequency = mass + target
+        return Spoken(crowd.expected(sums), np.log(frequency / frequency.sum()), 0.0)
+
+    fit = Rounds(sums, start.T, speak, known)
+    done, _ = fit.run(lambda _: float(fit.moved.max(initial=0)) <= tolerance, rounds)
+    return Fit(fit.posterior, learner.crowd, fit.spoken, done)
+
+
+class _Learner:
+    """Learns each level from the one below, round after round."""
+
+    def __init__(self, sums: Sums) -> None:
+        self._sums = sums
+        self._pairs = np.arange(len(sums.pair_class))
+        self._done = 0
+        self._near: Sequence[float] = _STRENGTHS
+        self.crowd: Crowd
+
+    def learn(self, counts: Floats) -> Crowd:
+        """What the workers are like if pairs stand for so many objects of each class."""
+        sums = self._sums
+        rows = sums.to_workers(counts)
+        right, total = sums.to_workers(sums.own(counts)), rows.sum(axis=0)
+        mean = float(np.clip(right.sum() / max(float(total.sum()), _EVEN), 0.02, 0.98))
+        skill = _skill(right, total, mean)
+        confused = np.zeros((sums.classes, sums.classes))
+        for row, out in zip(counts, confused, strict=True):
+            out += np.bincount(sums.pair_class, row, sums.classes)
+        base = self._expectation(rows, skill, confused, mean)
+        strength = self._strength(base, counts, rows)
+        self.crowd = Crowd(counts, rows, skill, base, strength)
+        return self.crowd
+
+    def _expectation(self, rows: Floats, skill: Floats, confused: Floats, mean: float) -> Floats:
+        """What the shared model lets expect of each pair, `[classes, pairs]`."""
+        sums = self._sums
+        right, expected, of_class = np.diag(confused), rows @ skill, confused.sum(axis=1)
+        hits, misses = _CLASS_STRENGTH * mean, _CLASS_STRENGTH * (1 - mean)
+        seen = (right + hits) / (np.maximum(of_class - right, 0) + misses)
+        foreseen = (expected + hits) / (np.maximum(of_class - expected, 0) + misses)
+        odds = skill / (1 - skill) * (seen / foreseen)[:, None]
+        own = (odds / (1 + odds))[:, sums.pair_worker]
+        mistakes = confused + 1
+        np.fill_diagonal(mistakes, 0)
+        mistakes /= np.maximum(mistakes.sum(axis=1, keepdims=True), _EVEN)
+        base = (1 - own) * mistakes[:, sums.pair_class]
+        base[sums.pair_class, self._pairs] = own[sums.pair_class, self._pairs]
+        least: Floats = np.maximum(base, _LEAST)
+        return least
+
+    def _strength(self, base: Floats, counts: Floats, rows: Floats) -> float:
+        self._done += 1
+        if self._done > _WHOLE_SEARCHES and self._done % _SEARCH_EVERY:
+            return self.crowd.strength
+        found = _likeliest(self._near, lambda s: _rising(s * base, counts) - _rising(s, rows))
+        if self._done >= _WHOLE_SEARCHES:
+            place = _STRENGTHS.index(found)
+            self._near = _STRENGTHS[max(place - 1, 0) : place + 2]
+        return found
+
+
+def _skill(right: Floats, total: Floats, mean: float) -> Floats:
+    def likelihood(weight: float) -> float:
+        hits, misses = weight * mean, weight * (1 - mean)
+        return _rising(hits, right) + _rising(misses, total - right) - _rising(weight, total)
+
+    weight = _likeliest(_SKILL_STRENGTHS, likelihood)
+    skill: Floats = (right + weight * mean) / (total + weight)
+    return skill
+
+
+def _frequencies(weighted: Floats) -> Floats:
+    """How many objects a vote gives each class, `[classes]`; those of a tie in equal parts."""
+    leading = (weighted >= weighted.max(axis=1, keepdims=True) - _EVEN).astype(np.float64)
+    frequency: Floats = (leading / leading.sum(axis=1, keepdims=True)).sum(axis=0)
+    return frequency
 
 
 def _rising(start: Floats | float, steps: Floats) -> float:
     """The sum of log Γ(start + steps) - log Γ(start)."""
     begin = np.asarray(start, dtype=np.float64)
-    each = log_gamma(begin + steps) - log_gamma(begin)
+    # Single precision may leave a count a little below nothing.
+    each = log_gamma(begin + np.maximum(steps, 0)) - log_gamma(begin)
     return float(each.sum())
 
 
