@@ -106,7 +106,9 @@ def show(
     from gtlabel.labeling.groups import describe_labeling
 
     _, aws = connect(profile, region, endpoint_url)
-    _print_group(describe_labeling(aws.sagemaker, aws.s3, job), output)
+    group = describe_labeling(aws.sagemaker, aws.s3, job)
+    _tell_automation(aws, group)
+    _print_group(group, output)
 
 
 @app.command()
@@ -157,6 +159,7 @@ def wait(
                 _post(webhook, seen[0])
             raise
     _tell_failures(aws, seen[0])
+    _tell_automation(aws, seen[0])
     _print_group(seen[0], output)
     if webhook is not None:
         _post(webhook, seen[0])
@@ -211,6 +214,17 @@ def _tell_failures(aws: Aws, group: JobGroup) -> None:
     for reason, count in reasons.most_common(_REASONS_SHOWN):
         say(f"  {count} times: {reason}")
     say(f"  label them once more: gtlabel jobs resume {group.name}")
+
+
+def _tell_automation(aws: Aws, group: JobGroup) -> None:
+    """Say what is promised of labels that a machine gave, and what people found who looked at some."""
+    from gtlabel.labeling.promised import read_automation, sentences
+
+    for job in group.jobs:
+        told = read_automation(aws.s3, job)
+        if told is not None:
+            for sentence in sentences(told):
+                say(f"{job.name}: {sentence}")
 
 
 def _post(webhook: str, group: JobGroup) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from gtlabel import storage
@@ -214,7 +215,7 @@ class _Play:
         return self._ask_the_rest(now)
 
     def _ask_or_label(self, now: datetime) -> Round | None:
-        policy = self._policy()
+        policy = self._policy(self._told())
         decision = policy.decide()
         facts = _plain(
             {"why": decision.why, "threshold": decision.threshold, "promised": len(decision.objects)}
@@ -233,7 +234,6 @@ class _Play:
     def _label(
         self, policy: Automation, decision: Decision, facts: Mapping[str, Any], now: datetime
     ) -> Round:
-        known = self._indexed()
         chosen = {
             int(self.looks.numbers[place]): (int(index), min(round(float(sure), 2), _SUREST))
             for place, index, sure in zip(decision.objects, decision.labels, decision.confidence, strict=True)
@@ -249,7 +249,6 @@ class _Play:
         ]
         rest = [number for number in self.standing.waiting if number not in chosen]
         asked = (*audited, *rest[: max(self.room - len(audited), 0)])
-        assert known.isdisjoint(chosen)
         return self._round(
             now,
             asked=asked,
@@ -259,6 +258,7 @@ class _Play:
                 **facts,
                 "promise": _plain(asdict(decision.promise)) if decision.promise else None,
                 "audit_size": len(audited),
+                "baseline": self._baseline(len(chosen)),
             },
         )
 
@@ -266,15 +266,13 @@ class _Play:
         """What people said of the machine labels that they were shown."""
         import numpy as np
 
-        from gtlabel.learning.policies import Promise
+        from gtlabel.learning.policies import Decision, Promise
 
         machine = {number: (index, sure) for number, index, sure in labeled.labeled}
         place_of = {int(number): place for place, number in enumerate(self.looks.numbers)}
         numbers = sorted(machine)
         told = [number for number in labeled.audited if number in self.standing.labels]
         promise = labeled.facts["promise"]
-        from gtlabel.learning.policies import Decision
-
         decision = Decision(
             np.array([place_of[number] for number in numbers], np.intp),
             np.array([machine[number][0] for number in numbers], np.intp),
@@ -283,7 +281,7 @@ class _Play:
             Promise(**promise) if promise else None,
             labeled.facts["why"],
         )
-        audit = self._policy().audited(
+        audit = self._policy({}).audited(
             decision,
             np.array([place_of[number] for number in told], np.intp),
             np.array([self.standing.labels[number] for number in told], np.intp),
@@ -294,30 +292,41 @@ class _Play:
         asked = self.standing.waiting[: max(self.room, 0)]
         return self._round(now, asked=asked) if asked else None
 
-    def _policy(self) -> Automation:
+    def _policy(self, told: Mapping[int, int]) -> Automation:
+        """A policy that knows what people said of some images."""
         import numpy as np
 
         from gtlabel.learning.policies import Automation
 
-        known = self._indexed()
-        places = [place for place, number in enumerate(self.looks.numbers) if int(number) in known]
-        # What nobody could label is no label of a machine's either: a class of its own, which it is wrong
-        # about wherever it names another. So the promise holds with these images among the sample.
         lost = len(self.job.classes)
-        labels = [self.standing.labels.get(int(self.looks.numbers[place]), lost) for place in places]
         policy = Automation(
             self.looks.features,
-            lost + (lost in labels),
+            lost + (lost in told.values()),
             target=self.settings.target,
             alpha=self.settings.risk,
             seed=self.settings.seed,
         )
+        places = [place for place, number in enumerate(self.looks.numbers.tolist()) if number in told]
+        labels = [told[int(self.looks.numbers[place])] for place in places]
         policy.learn(np.array(places, np.intp), np.array(labels, np.intp))
         return policy
 
-    def _indexed(self) -> set[int]:
-        """The images that people are done with."""
-        return {*self.standing.labels, *self.standing.failed}
+    def _told(self) -> dict[int, int]:
+        """What people said of each image that they are done with.
+
+        What nobody could label is no label of a machine's either: a class of its own, which it is wrong about
+        wherever it names another. So the promise holds with these images among the sample.
+        """
+        return {**dict.fromkeys(self.standing.failed, len(self.job.classes)), **self.standing.labels}
+
+    def _baseline(self, promised: int) -> dict[str, int]:
+        """What a machine could have labeled if people had only been asked about images chosen at random."""
+        told, numbers = self._told(), self.looks.numbers.tolist()
+        # Who knows nothing asks at random, so these are all images in the order of the random lane.
+        lane = (numbers[place] for place in self._policy({}).ask(len(numbers)))
+        drawn = list(takewhile(told.__contains__, lane))
+        found = self._policy({number: told[number] for number in drawn}).decide()
+        return {"people": len(drawn), "promised": len(found.objects), "instead_of": promised}
 
     def _is_worth_waiting(self, promised: int) -> bool:
         """Whether people should label another batch before a machine labels what it may.

@@ -65,6 +65,7 @@ def facts_of(job: Job, played: Sequence[Round], labels: Mapping[int, int]) -> di
         "people_labeled": len(labels),
         "machine_labeled": len(standing),
         "promise": labeled.facts["promise"] if labeled else None,
+        "baseline": labeled.facts["baseline"] if labeled else None,
         "audit": audit,
         "withdrawn": withdrawn,
         "why": _why(played, labeled, withdrawn=withdrawn),
