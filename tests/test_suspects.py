@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lifecycle_parts import BUCKET, CLASSES, OUTPUT, PHOTOS, USUAL, lines, people_answer
+from PIL import Image
 
+from gtlabel.aws import Aws
+from gtlabel.datasets.places import Place
+from gtlabel.datasets.suspects import suspicious_labels
+from gtlabel.errors import DatasetError
+from gtlabel.labeling.groups import wait_for_labeling
+from gtlabel.labeling.plan import plan_labeling, start_labeling
+from gtlabel.labeling.preflight import let_browsers_in
 from gtlabel.learning.classifier import cross_fitted
 from gtlabel.learning.suspects import find_suspects
 
@@ -62,3 +77,79 @@ def test_labels_that_were_changed_are_found_among_the_suspects_and_counted() -> 
     suspects = found.ranked[:24]
     assert np.isin(suspects, changed).mean() >= 0.9
     assert (found.better[suspects] == truth[suspects]).mean() >= 0.9
+
+
+def picture(kind: int, number: int) -> bytes:
+    """A picture that shows what it is: one of three colors, with specks of its own."""
+    random = np.random.default_rng(number)
+    pixels = random.integers(0, 60, size=(24, 32, 3), dtype=np.uint8)
+    pixels[..., kind] += np.uint8(150)
+    body = io.BytesIO()
+    Image.fromarray(pixels).save(body, "PNG")
+    return body.getvalue()
+
+
+def folders(root: Path, count: int) -> list[str]:
+    """Class folders of so many pictures, two of which lie in a wrong one; return those two."""
+    misplaced = {4: 0, 8: 1}
+    found = []
+    for number in range(count):
+        folder = root / CLASSES[misplaced.get(number, number % 3)]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(picture(number % 3, number))
+        if number in misplaced:
+            found.append(str(folder / f"{number}.png"))
+    return found
+
+
+def no_account() -> object:
+    raise AssertionError("nothing here is in S3")
+
+
+def test_pictures_in_a_wrong_folder_are_found_without_an_account(tmp_path: Path) -> None:
+    wrong = folders(tmp_path, 24)
+    (tmp_path / CLASSES[0] / "torn.png").write_bytes(picture(0, 99)[:200])
+    found = suspicious_labels(Place(tmp_path, no_account))  # type: ignore[arg-type]
+    assert sorted(each.image for each in found.suspects) == wrong
+    assert {(each.label, each.better) for each in found.suspects} == {
+        (CLASSES[0], CLASSES[1]),
+        (CLASSES[1], CLASSES[2]),
+    }
+    assert all(each.times > 1 and each.expected for each in found.suspects)
+    assert (len(found.ranked), found.unreadable) == (24, (str(tmp_path / CLASSES[0] / "torn.png"),))
+
+
+def test_too_few_pictures_are_not_judged(tmp_path: Path) -> None:
+    folders(tmp_path, 9)
+    with pytest.raises(DatasetError, match=r"has 9 pictures in 3 classes, .* takes 10 pictures"):
+        suspicious_labels(Place(tmp_path, no_account))  # type: ignore[arg-type]
+
+
+def test_one_command_sends_suspects_to_be_labeled_again(gtlabel_aws: Aws, tmp_path: Path) -> None:
+    gtlabel_aws.s3.create_bucket(Bucket=BUCKET)
+    let_browsers_in(gtlabel_aws.s3, BUCKET)
+    said = {}
+    for number in range(18):
+        image = PHOTOS / f"{number:02}.png"
+        gtlabel_aws.s3.put_object(Bucket=BUCKET, Key=image.key, Body=picture(number % 3, number))
+        said[str(image)] = CLASSES[0 if number == 4 else number % 3]
+    start_labeling(gtlabel_aws, plan_labeling(gtlabel_aws, PHOTOS, **USUAL, name="bins", workers_per_image=1))
+    people_answer("bins", said, workers=1)
+    wait_for_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins", poll=0.02, timeout=30)
+
+    ranked = tmp_path / "ranked.jsonl"
+    command = [sys.executable, "-m", "gtlabel", "quality", "suspects"]
+    command += [str(OUTPUT / "bins/manifests/output/output.manifest"), "--out", str(ranked)]
+    run = subprocess.run(
+        [*command, "--relabel", "bins", "--workers", "3"], capture_output=True, text=True, timeout=60
+    )
+    assert (run.returncode, run.stdout) == (0, "bins-suspects\n"), run.stderr
+    assert "1 of 18 labels seem to be wrong" in run.stderr
+    doubted = [json.loads(line) for line in ranked.read_text().splitlines()]
+    assert len(doubted) == 18
+    assert doubted[0]["source-ref"] == str(PHOTOS / "04.png")
+    assert (doubted[0]["suspect"]["label"], doubted[0]["suspect"]["better"]) == (CLASSES[0], CLASSES[1])
+    asked = lines(gtlabel_aws, OUTPUT / "bins-suspects/input/input.manifest")
+    assert [line["source-ref"] for line in asked] == [str(PHOTOS / "04.png")]
+    sent = gtlabel_aws.sagemaker.describe_labeling_job(LabelingJobName="bins-suspects")
+    assert sent["HumanTaskConfig"]["NumberOfHumanWorkersPerDataObject"] == 3

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gtlabel.cli import more
+from gtlabel.cli import more, suspects
 from gtlabel.cli.options import EndpointUrl, Output, Profile, Region, connect
 from gtlabel.cli.output import Format, progress, put, put_json, say
 
@@ -151,6 +151,7 @@ def reconsolidate(
 
 
 app.command("more")(more.more)
+app.command("suspects")(suspects.suspects)
 
 
 def read(
