@@ -13,61 +13,22 @@ audit that refutes the promise takes all machine labels back, and people label t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gtlabel import storage
 from gtlabel.engine import automationfiles, looks
 from gtlabel.engine.jobs import Job, JobKey
-from gtlabel.engine.rounds import Round, Rounds, Standing
-from gtlabel.uris import S3Uri
+from gtlabel.engine.lanes import Play, Settings
+from gtlabel.engine.rounds import Round, Rounds
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
     from gtlabel.engine.store import Store
-    from gtlabel.learning.policies import Automation, Decision
-
-# As many try the task out as in every other job (contract/ground-truth.md 5.1).
-_PROBES = 10
-# Learning anew after every few answers tells little more; after too many, people have labeled too much.
-_LEAST_BATCH = 20
-_BATCHES = 20
-# How many machine labels people look at: a tenth of them, but so many at least and at most.
-_AUDIT_SHARE = 10
-_LEAST_AUDIT, _MOST_AUDIT = 10, 100
-# Two decimals are written, and no machine is certain.
-_SUREST = 0.99
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a job says about its automated labeling.
-
-    Attributes:
-        target: the share of machine labels that must be right.
-        risk: the probability, at most, that it is not.
-        seed: of everything that is chosen at random.
-        network: an ONNX file to look at pictures with; None for what needs no file.
-    """
-
-    target: float = 0.95
-    risk: float = 0.05
-    seed: int = 0
-    network: S3Uri | None = None
-
-    @classmethod
-    def of(cls, job: Job) -> Settings | None:
-        """A job's settings; None if people alone label it."""
-        said = job.spec.automation
-        if said is None:
-            return None
-        network = said.get("network")
-        return cls(**{**said, "network": S3Uri(network) if network else None})
 
 
 @dataclass(slots=True)
@@ -165,8 +126,7 @@ class Autolabeler:
         before, standing = self.rounds.of(job), self.rounds.standing(job)
         if room <= 0 and not standing.labels:
             return None
-        play = _Play(job, settings, desk.looks, before, standing, room)
-        return play.next(self._clock())
+        return Play(job, settings, desk.looks, before, standing, room).next(self._clock())
 
     def _look(self, job: Job, settings: Settings) -> looks.Looks:
         s3, place = self._s3_of(job.key), automationfiles.looks_of(job)
@@ -193,169 +153,3 @@ class Autolabeler:
             desk.written.add(each.number)
         report = automationfiles.report(job, played, self.rounds.standing(job).labels)
         storage.write(s3, automationfiles.report_of(job), report, "application/json")
-
-
-@dataclass(frozen=True, slots=True)
-class _Play:
-    """One decision: what was known, and what follows from it."""
-
-    job: Job
-    settings: Settings
-    looks: looks.Looks
-    before: list[Round]
-    standing: Standing
-    room: int
-
-    def next(self, now: datetime) -> Round | None:
-        labeled = next((each for each in self.before if each.labeled), None)
-        if labeled is None:
-            return self._ask_or_label(now)
-        if labeled.facts["audit_size"] and not any("audit" in each.facts for each in self.before):
-            return self._judge(labeled, now)
-        return self._ask_the_rest(now)
-
-    def _ask_or_label(self, now: datetime) -> Round | None:
-        policy = self._policy(self._told())
-        decision = policy.decide()
-        facts = _plain(
-            {"why": decision.why, "threshold": decision.threshold, "promised": len(decision.objects)}
-        )
-        waiting = len(self.standing.waiting)
-        if len(decision.objects) and (self.room <= 0 or not self._is_worth_waiting(len(decision.objects))):
-            return self._label(policy, decision, facts, now)
-        if not waiting or self.room <= 0:
-            return None
-        count = min(self.room, self._batch())
-        asked = [int(self.looks.numbers[place]) for place in policy.ask(count)]
-        # Nobody else can say what pictures show that cannot be decoded here; people may.
-        asked = asked or list(self.standing.waiting[: self.room])
-        return self._round(now, asked=tuple(asked), facts=facts)
-
-    def _label(
-        self, policy: Automation, decision: Decision, facts: Mapping[str, Any], now: datetime
-    ) -> Round:
-        chosen = {
-            int(self.looks.numbers[place]): (int(index), min(round(float(sure), 2), _SUREST))
-            for place, index, sure in zip(decision.objects, decision.labels, decision.confidence, strict=True)
-            if int(index) < len(self.job.classes)
-        }
-        size = min(
-            max(len(chosen) // _AUDIT_SHARE, _LEAST_AUDIT), _MOST_AUDIT, len(chosen), max(self.room, 0)
-        )
-        audited = [
-            number
-            for place in policy.audit(decision, size)
-            if (number := int(self.looks.numbers[place])) in chosen
-        ]
-        rest = [number for number in self.standing.waiting if number not in chosen]
-        asked = (*audited, *rest[: max(self.room - len(audited), 0)])
-        return self._round(
-            now,
-            asked=asked,
-            audited=tuple(audited),
-            labeled=tuple((number, *chosen[number]) for number in sorted(chosen)),
-            facts={
-                **facts,
-                "promise": _plain(asdict(decision.promise)) if decision.promise else None,
-                "audit_size": len(audited),
-                "baseline": self._baseline(len(chosen)),
-            },
-        )
-
-    def _judge(self, labeled: Round, now: datetime) -> Round:
-        """What people said of the machine labels that they were shown."""
-        import numpy as np
-
-        from gtlabel.learning.policies import Decision, Promise
-
-        machine = {number: (index, sure) for number, index, sure in labeled.labeled}
-        place_of = {int(number): place for place, number in enumerate(self.looks.numbers)}
-        numbers = sorted(machine)
-        told = [number for number in labeled.audited if number in self.standing.labels]
-        promise = labeled.facts["promise"]
-        decision = Decision(
-            np.array([place_of[number] for number in numbers], np.intp),
-            np.array([machine[number][0] for number in numbers], np.intp),
-            np.array([machine[number][1] for number in numbers]),
-            labeled.facts["threshold"],
-            Promise(**promise) if promise else None,
-            labeled.facts["why"],
-        )
-        audit = self._policy({}).audited(
-            decision,
-            np.array([place_of[number] for number in told], np.intp),
-            np.array([self.standing.labels[number] for number in told], np.intp),
-        )
-        return self._round(now, withdrawn=not audit.holds, facts={"audit": _plain(asdict(audit))})
-
-    def _ask_the_rest(self, now: datetime) -> Round | None:
-        asked = self.standing.waiting[: max(self.room, 0)]
-        return self._round(now, asked=asked) if asked else None
-
-    def _policy(self, told: Mapping[int, int]) -> Automation:
-        """A policy that knows what people said of some images."""
-        import numpy as np
-
-        from gtlabel.learning.policies import Automation
-
-        lost = len(self.job.classes)
-        policy = Automation(
-            self.looks.features,
-            lost + (lost in told.values()),
-            target=self.settings.target,
-            alpha=self.settings.risk,
-            seed=self.settings.seed,
-        )
-        places = [place for place, number in enumerate(self.looks.numbers.tolist()) if number in told]
-        labels = [told[int(self.looks.numbers[place])] for place in places]
-        policy.learn(np.array(places, np.intp), np.array(labels, np.intp))
-        return policy
-
-    def _told(self) -> dict[int, int]:
-        """What people said of each image that they are done with.
-
-        What nobody could label is no label of a machine's either: a class of its own, which it is wrong about
-        wherever it names another. So the promise holds with these images among the sample.
-        """
-        return {**dict.fromkeys(self.standing.failed, len(self.job.classes)), **self.standing.labels}
-
-    def _baseline(self, promised: int) -> dict[str, int]:
-        """What a machine could have labeled if people had only been asked about images chosen at random."""
-        told, numbers = self._told(), self.looks.numbers.tolist()
-        # Who knows nothing asks at random, so these are all images in the order of the random lane.
-        lane = (numbers[place] for place in self._policy({}).ask(len(numbers)))
-        drawn = list(takewhile(told.__contains__, lane))
-        found = self._policy({number: told[number] for number in drawn}).decide()
-        return {"people": len(drawn), "promised": len(found.objects), "instead_of": promised}
-
-    def _is_worth_waiting(self, promised: int) -> bool:
-        """Whether people should label another batch before a machine labels what it may.
-
-        What people label in all is what is not promised; so wait while the promise still grows, unless what
-        is left could not grow it.
-        """
-        waiting = len(self.standing.waiting)
-        if promised >= waiting - self._batch():
-            return False
-        last = self.before[-1].facts.get("promised", 0) if self.before else 0
-        return bool(promised > last)
-
-    def _batch(self) -> int:
-        if not self.before:
-            return _PROBES
-        return max(_LEAST_BATCH, len(self.looks.numbers) // _BATCHES)
-
-    def _round(self, now: datetime, **decided: Any) -> Round:
-        return Round(
-            number=len(self.before) + 1,
-            iteration=self.job.iteration,
-            created=now,
-            told=len(self.standing.labels),
-            **decided,
-        )
-
-
-def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts as JSON knows them, which has neither numpy's numbers nor numbers that are none."""
-    bare = {name: value.item() if hasattr(value, "item") else value for name, value in facts.items()}
-    return {name: None if value != value else value for name, value in bare.items()}

@@ -37,6 +37,7 @@ class Round:
         asked: the images that people were asked about next.
         audited: those of them that a machine had labeled.
         labeled: the images that a machine labeled now: number, class index and confidence.
+        decided: the images that it may label in the end, unless people do, in the same way.
         withdrawn: whether all machine labels that nobody looked at were taken back.
         facts: what is told about the decision, as JSON knows it.
     """
@@ -48,12 +49,13 @@ class Round:
     asked: tuple[int, ...] = ()
     audited: tuple[int, ...] = ()
     labeled: tuple[tuple[int, int, float], ...] = ()
+    decided: tuple[tuple[int, int, float], ...] = ()
     withdrawn: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """As one JSON text, for the database."""
-        names = ("told", "asked", "audited", "labeled", "withdrawn", "facts")
+        names = ("told", "asked", "audited", "labeled", "decided", "withdrawn", "facts")
         return json.dumps({name: getattr(self, name) for name in names}, ensure_ascii=False)
 
 
@@ -236,6 +238,7 @@ def _round_of(number: int, iteration: int, created: int, body: str) -> Round:
         tuple(said["asked"]),
         tuple(said["audited"]),
         tuple((each[0], each[1], each[2]) for each in said["labeled"]),
+        tuple((each[0], each[1], each[2]) for each in said["decided"]),
         said["withdrawn"],
         said["facts"],
     )
