@@ -1,10 +1,11 @@
 """Labels by crowd-kit's methods, for the table of consensus.py; runs in an environment of its own.
 
-Run: /opt/ck/bin/python tests/benchmarks/consensus_peer.py FOLDER
+Run: /opt/ck/bin/python tests/benchmarks/consensus_peer.py FOLDER [--slow]
 
 FOLDER holds one `NAME.npz` for each crowd: the arrays objects, workers and classes, and the number count of
 all objects. Beside each goes `NAME.peer.npz`: the names of methods, and for each of them an array of labels,
--1 for objects that nobody answered for. Needs crowd-kit 1.4.2 with scikit-learn 1.5.2: with newer ones its Wawa raises an error.
+-1 for objects that nobody answered for. Needs crowd-kit 1.4.2 with scikit-learn 1.5.2; with newer ones its
+Wawa raises an error.
 """
 
 import sys
@@ -24,24 +25,25 @@ METHODS = {
     "ZeroBasedSkill": crowdkit.ZeroBasedSkill,
     "DawidSkene": crowdkit.DawidSkene,
     "OneCoin": crowdkit.OneCoinDawidSkene,
-    "GLAD": crowdkit.GLAD,
-    "MACE": lambda: crowdkit.MACE(random_state=0),
 }
+# These two take minutes for a crowd of thousands.
+SLOW = {"GLAD": crowdkit.GLAD, "MACE": lambda: crowdkit.MACE(random_state=0)}
 
 
 def main() -> None:
     """Label the crowds of a folder."""
     warnings.simplefilter("ignore")
+    methods = METHODS | (SLOW if "--slow" in sys.argv else {})
     for path in sorted(Path(sys.argv[1]).glob("*.npz")):
         crowd = np.load(path)
         answers = pandas.DataFrame(
             {"task": crowd["objects"], "worker": crowd["workers"], "label": crowd["classes"]}
         )
-        table = np.full((len(METHODS), int(crowd["count"])), -1)
-        for labels, method in zip(table, METHODS.values(), strict=True):
+        table = np.full((len(methods), int(crowd["count"])), -1)
+        for labels, method in zip(table, methods.values(), strict=True):
             given = method().fit_predict(answers)
             labels[given.index.to_numpy()] = given.to_numpy()
-        np.savez(path.with_suffix(".peer.npz"), methods=list(METHODS), labels=table)
+        np.savez(path.with_suffix(".peer.npz"), methods=list(methods), labels=table)
 
 
 if __name__ == "__main__":
