@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gtlabel import storage
-from gtlabel.errors import EngineError, ObjectNotFoundError, UriError
+from gtlabel.errors import ArtifactError, EngineError, ObjectNotFoundError, UriError
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ def look(
         ending: whether the program ends, and nobody waits for this any more.
 
     Raises:
-        EngineError: if no picture can be looked at.
-        ArtifactError: if the file is not a network that runs here.
+        EngineError: if no picture can be looked at, or the file is not a network that runs here.
         CancelledError: if the program ends.
         MissingExtraError: if a part that this needs is not installed.
         StorageError: if S3 cannot be read for now.
@@ -148,7 +147,10 @@ def _network(s3: S3Client, place: S3Uri | None) -> Network | None:
         return None
     from gtlabel.networks.runtime import Network
 
-    return Network(storage.read(s3, place))
+    try:
+        return Network(storage.read(s3, place))
+    except ArtifactError as error:
+        raise EngineError(f"automated labeling cannot look at pictures with {place}: {error}") from error
 
 
 def _row(s3: S3Client, address: str, network: Network | None) -> NDArray[np.float32] | None:

@@ -89,7 +89,7 @@ def picture_features(pictures: Iterable[bytes], network: Network | None = None) 
 
     Args:
         pictures: files of any format that Pillow reads; the first picture of each.
-        network: what to look with instead, such as the body of a classifier: its first output is the row.
+        network: what to look with instead, such as the body of a classifier: its first output, flat, is the row.
 
     Returns:
         An array of shape (pictures, numbers).
@@ -179,10 +179,10 @@ def _by_network(pictures: Iterable[bytes], network: Network) -> NDArray[np.float
     for picture in pictures:
         batch.append(network.load(picture))
         if len(batch) == _AT_ONCE:
-            rows.append(network.probabilities(np.stack(batch)))
+            rows.append(network.probabilities(np.stack(batch)).reshape(len(batch), -1))
             batch = []
     if batch:
-        rows.append(network.probabilities(np.stack(batch)))
+        rows.append(network.probabilities(np.stack(batch)).reshape(len(batch), -1))
     return np.concatenate(rows) if rows else np.empty((0, network.outputs), np.float32)
 
 
