@@ -89,7 +89,7 @@ def picture_features(pictures: Iterable[bytes], network: Network | None = None) 
 
     Args:
         pictures: files of any format that Pillow reads; the first picture of each.
-        network: what to look with instead, such as the body of a classifier: its first output, flat, is the row.
+        network: what to look with instead, such as the body of a classifier, whose first output is the row.
 
     Returns:
         An array of shape (pictures, numbers).
