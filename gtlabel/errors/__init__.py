@@ -51,6 +51,7 @@
     │   ├── ConversionError           an operator we do not convert
     │   └── QuantizationError         8 bits that cannot be had
     ├── EvaluationError               answers that cannot be judged (ValueError)
+    ├── LearningError                 numbers a machine cannot learn from (ValueError)
     ├── PredictionError               pictures that are not there  (LookupError)
     ├── EdgeError
     │   ├── BundleError               a bundle that does not hold what it promises
@@ -109,6 +110,7 @@ from gtlabel.errors.data import (
     DatasetError,
     DatasetInUseError,
     ImageError,
+    LearningError,
     ManifestError,
     ManifestLineError,
     MissingExtraError,
@@ -251,6 +253,7 @@ __all__ = [
     "JobNotFoundError",
     "LabelingJobError",
     "LeadLostError",
+    "LearningError",
     "LeaseError",
     "ManifestError",
     "ManifestLineError",

@@ -25,6 +25,10 @@ class MissingExtraError(GtlabelError):
         self.extra = extra
 
 
+class LearningError(GtlabelError, ValueError):
+    """Numbers that a machine cannot learn from."""
+
+
 class StorageError(GtlabelError):
     """S3 refused, or did not have, what was asked for."""
 

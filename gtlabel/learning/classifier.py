@@ -24,6 +24,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from gtlabel.errors import LearningError
+
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
@@ -59,8 +61,15 @@ def cross_fitted(
 
     Returns:
         Probabilities of shape (n, classes); rows sum to 1.
+
+    Raises:
+        LearningError: at arrays that do not go together, or folds of which none would be left to learn from.
     """
     count = len(labels)
+    if count != len(features):
+        raise LearningError(f"{len(features)} rows of features have {count} labels; give one for each")
+    if folds < 2:
+        raise LearningError(f"folds={folds} leaves nothing to learn from; give 2 or more")
     parts = np.empty(count, dtype=np.intp)
     parts[np.random.default_rng(seed).permutation(count)] = np.arange(count) % folds
     return Learner(features, classes, views=views).out_of_fold(np.arange(count), labels, parts)
@@ -90,13 +99,23 @@ class Learner:
         features: of all objects, shape (n, d).
         classes: how many there are.
         views: how many columns each view has, from the left; by default they are all one.
+
+    Raises:
+        LearningError: at features that are no table of finite numbers, or views that are not its columns.
     """
 
     def __init__(
         self, features: NDArray[np.floating], classes: int, *, views: Sequence[int] | None = None
     ) -> None:
         features = np.asarray(features)
+        if features.ndim != 2 or not np.isfinite(features).all():
+            raise LearningError(
+                f"features of shape {features.shape} are not a row of finite numbers for each object; "
+                "leave out, or replace, what is missing or endless"
+            )
         ends = np.cumsum([0, *(views or [features.shape[1]])])
+        if ends[-1] != features.shape[1]:
+            raise LearningError(f"views of {ends[-1]} columns do not make up {features.shape[1]} features")
         self._views = [_scaled(features[:, start:end]) for start, end in pairwise(ends)]
         self._count = len(features)
         self._classes = classes
@@ -112,7 +131,11 @@ class Learner:
         Returns:
             Probabilities of shape (n, classes); rows sum to 1. Where the other folds have no labels, all
             classes are alike.
+
+        Raises:
+            LearningError: at a label that is none of the classes.
         """
+        check_labels(labels, self._classes)
         if len(objects) > _MOST_LEARNED:
             some = np.random.default_rng(0).permutation(len(objects))[:_MOST_LEARNED]
             objects, labels = objects[some], labels[some]
@@ -135,6 +158,19 @@ class Learner:
         for fold, rows in outside.items():
             logs[folds == fold] *= _gain(left_out[fold], labels[rows], len(self._views))
         return np.exp(_log_softmax(logs))
+
+
+def check_labels(labels: Indices, classes: int) -> None:
+    """Refuse labels that are none of the classes.
+
+    Raises:
+        LearningError: naming the first of them.
+    """
+    strange = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(strange):
+        raise LearningError(
+            f"label {labels[strange[0]]} at place {strange[0]} is none of {classes} classes, counted from 0"
+        )
 
 
 def _scaled(features: NDArray[np.floating]) -> Floats:

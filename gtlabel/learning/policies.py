@@ -31,7 +31,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gtlabel.learning.classifier import Learner
+from gtlabel.errors import LearningError
+from gtlabel.learning.classifier import Learner, check_labels
 from gtlabel.learning.threshold import Region, chance_of_at_most, chance_of_few, most_wrong
 
 Floats = NDArray[np.float64]
@@ -151,6 +152,9 @@ class Automation:
         learner: who scores the objects instead of our classifier.
         spent: the risk that looks in the past have cost.
         standing: what was decided in the past.
+
+    Raises:
+        LearningError: at features that are no table of finite numbers, or a target or risk that is no share.
     """
 
     def __init__(
@@ -167,7 +171,12 @@ class Automation:
         spent: float = 0.0,
         standing: Decision | None = None,
     ) -> None:
+        if not (0 < target < 1 and 0 < alpha < 1):
+            raise LearningError(
+                f"target={target} and alpha={alpha} must both lie between 0 and 1, as 0.95 and 0.05 do"
+            )
         count = len(features)
+        self._classes = classes
         self._learner = learner or Learner(features, classes, views=views)
         self._target = target
         self._alpha = alpha
@@ -188,7 +197,8 @@ class Automation:
     def ask(self, n: int) -> Indices:
         """The objects that people should label next; none when the machine may label all that are left.
 
-        The first 50 are chosen at random. Asking again without having learned gives the same objects.
+        The first 50 are chosen at random. Later ones depend on what the machine may label, so this decides
+        first. Asking again without having learned gives the same objects.
 
         Args:
             n: how many at most; fewer where fewer are left.
@@ -215,8 +225,16 @@ class Automation:
         return np.concatenate([random, rest[: n - len(random)]])
 
     def learn(self, objects: Indices, labels: Indices) -> None:
-        """Take the labels that people gave; those of an object known before are replaced."""
-        self._known[np.asarray(objects, dtype=np.intp)] = labels
+        """Take the labels that people gave; those of an object known before are replaced.
+
+        Raises:
+            LearningError: at a label that is none of the classes, or not one for each object.
+        """
+        objects, labels = np.asarray(objects, dtype=np.intp), np.asarray(labels, dtype=np.intp)
+        if objects.shape != labels.shape:
+            raise LearningError(f"{len(objects)} objects have {len(labels)} labels; give one for each")
+        check_labels(labels, self._classes)
+        self._known[objects] = labels
         self._scored = None
         self._decided = False
         standing = self._standing
