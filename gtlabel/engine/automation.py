@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gtlabel import storage
 from gtlabel.engine import automationfiles, looks
@@ -29,6 +29,17 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
     from gtlabel.engine.store import Store
+
+
+def told(store: Store, job: Job) -> dict[str, Any] | None:
+    """What is to be told of the automated labeling of a job now, as in its file `gtlabel/automation.json`.
+
+    None where people label everything. `gtlabel.engine.automationfiles.facts_of` says what it holds.
+    """
+    if job.spec.automation is None:
+        return None
+    rounds = Rounds(store)
+    return automationfiles.facts_of(job, rounds.of(job), rounds.standing(job).labels)
 
 
 @dataclass(slots=True)
