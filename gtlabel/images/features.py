@@ -1,8 +1,10 @@
 """What a classifier learns from: pictures as numbers, without a network that was downloaded.
 
-Four views of a picture that miss different things (contract/measurements.md §3): which colors it has, where
-they are, which way its edges run, and what its surface is like. Each row depends on its own picture alone, so
-rows can be kept and pictures can join later. Whoever has a network of their own reads its outputs instead.
+Five views of a picture that miss different things (contract/measurements.md §3): which colors it has, where
+they are, which way its edges run, what its surface is like, and how much of it is how bright, colorful and
+rough, at the border and as a whole (as our trainer sees it: samples/README.md). Each row depends on its own
+picture alone, so rows can be kept and pictures can join later. Whoever has a network of their own reads its
+outputs instead.
 
 Sources: histograms of oriented gradients after Dalal and Triggs, "Histograms of Oriented Gradients for Human
 Detection", CVPR 2005; uniform patterns of neighbors after Ojala, Pietikäinen and Mäenpää, "Multiresolution
@@ -44,8 +46,8 @@ _AT_ONCE = 32
 # What is less wide than this share of the widest is rounding.
 _NOISE = 1e-9
 _LEAST_SIZE = 1e-12
-# They bring photographs of the four views about equally far apart from each other.
-_WEIGHTS = (1.8, 2.2, 1.9, 2.4)
+# They bring photographs of the five views about equally far apart from each other.
+_WEIGHTS = (1.8, 2.2, 1.9, 2.4, 2.3)
 # From linear sRGB to CIE XYZ over the white of D65, rows X, Y, Z.
 _XYZ = np.array(
     [
@@ -59,6 +61,14 @@ _SRGB_KNEE = 0.04045
 _LAB_KNEE = 6 / 29
 # About how far the L*, a* and b* of photographs lie from their middle.
 _SPREAD = 25.0
+# Red, green, blue, their mean, and the differences between them.
+_TONE_AXES = np.array(
+    [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1 / 3, 1 / 3, 1 / 3], [1, -1, 0], [1, 0, -1], [0, 1, -1]], np.float32
+).T
+_TONES, _CONTRASTS = 12, 8
+# Hardly a pixel's colors differ by more, nor does a pixel from those around it.
+_MOST_COLORFUL, _MOST_CONTRAST = 0.4, 0.1
+_NEIGHBORHOOD = 5
 _AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 
 
@@ -71,19 +81,20 @@ def _uniform() -> NDArray[np.intp]:
 
 _UNIFORM = _uniform()
 _PATTERNS = int(_UNIFORM.max()) + 1
-#: How many numbers each view of a picture has: colors, their places, edges, and surfaces.
+#: How many numbers each view of a picture has: colors, their places, edges, surfaces, and amounts.
 VIEWS = (
     _COLOR_STEPS**3 + 3 * _HUE_STEPS,
     3 * _THUMBNAIL[0] * _THUMBNAIL[1],
     4 * _DIRECTIONS * (_HEIGHT // _CELL - 1) * (_WIDTH // _CELL - 1),
     5 * _PATTERNS * len(_PATTERN_DISTANCES),
+    2 * (4 * _TONES + 3 * _TONES + 3 * _CONTRASTS),
 )
 
 
 def picture_features(pictures: Iterable[bytes], network: Network | None = None) -> NDArray[np.float32]:
     """One row of numbers for each picture; alike pictures lie close together.
 
-    Pictures are taken one by one, so any iterable serves. Without a network it takes about 3 ms of CPU for a
+    Pictures are taken one by one, so any iterable serves. Without a network it takes about 6 ms of CPU for a
     photograph of 512 x 384. `VIEWS` says which numbers describe the same thing; `Directions` makes fewer of
     them where there are many pictures.
 
@@ -112,7 +123,7 @@ def one_picture(picture: bytes) -> NDArray[np.float32]:
     small = _opened(picture)
     pixels = np.asarray(small, np.uint8)
     gray = np.asarray(small.convert("L"), np.float32)
-    views = (_colors(small, pixels), _places(small), _edges(gray), _surfaces(gray))
+    views = (_colors(small, pixels), _places(small), _edges(gray), _surfaces(gray), _amounts(pixels))
     weighted = [weight * view for weight, view in zip(_WEIGHTS, views, strict=True)]
     return np.concatenate(weighted).astype(np.float32, copy=False)
 
@@ -270,11 +281,57 @@ def _surfaces(gray: NDArray[np.float32]) -> NDArray[np.float64]:
     return _joined(found)
 
 
+def _amounts(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """How much of a picture, and of its border, is how bright, how colorful, and how rough."""
+    tones = np.matmul(pixels.astype(np.float32) / 255, _TONE_AXES).astype(np.float32)
+    contrasts = tones[..., 3:6]
+    edge = _NEIGHBORHOOD // 2
+    apart = np.abs(contrasts[edge:-edge, edge:-edge] - _averages(contrasts))
+    rough = _averages(apart)[::edge, ::edge]
+    return _joined(
+        [
+            *_shares(tones[..., :4], 0, 1, _TONES),
+            *_shares(tones[..., 4:], -_MOST_COLORFUL, _MOST_COLORFUL, _TONES),
+            *_shares(rough, 0, _MOST_CONTRAST, _CONTRASTS),
+        ]
+    )
+
+
+def _shares(
+    values: NDArray[np.float32], low: float, high: float, steps: int
+) -> Iterable[NDArray[np.float64]]:
+    """Histograms of the last axis' channels, over the whole and over all but the middle.
+
+    A value counts for the two steps next to it, so that a small change of light changes little.
+    """
+    rows, columns, channels = values.shape
+    middle = np.zeros((rows, columns), dtype=bool)
+    middle[rows // 4 : rows - rows // 4, columns // 4 : columns - columns // 4] = True
+    position = np.clip((values - low) / (high - low) * (steps - 1), 0, steps - 1)
+    before = np.minimum(position.astype(np.intp), steps - 2)
+    share = position - before
+    place = before + np.arange(channels) * steps
+    for part in (np.full_like(middle, True), ~middle):
+        counts = np.bincount(place[part].ravel(), 1 - share[part].ravel(), channels * steps)
+        counts += np.bincount(place[part].ravel() + 1, share[part].ravel(), channels * steps)
+        yield _rooted(counts)
+
+
+def _averages(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of each neighborhood that lies inside the picture."""
+    for axis in (0, 1):
+        sums = np.cumsum(np.insert(values, 0, 0, axis=axis), axis=axis, dtype=np.float64)
+        ahead = np.take(sums, np.arange(_NEIGHBORHOOD, sums.shape[axis]), axis=axis)
+        behind = np.take(sums, np.arange(sums.shape[axis] - _NEIGHBORHOOD), axis=axis)
+        values = ((ahead - behind) / _NEIGHBORHOOD).astype(np.float32)
+    return values
+
+
 def _sides(middle: int) -> tuple[slice, slice]:
     return slice(None, middle), slice(middle, None)
 
 
-def _rooted(counts: NDArray[np.intp]) -> NDArray[np.float64]:
+def _rooted(counts: NDArray[np.integer] | NDArray[np.floating]) -> NDArray[np.float64]:
     """A histogram whose Euclidean length is 1, whatever it counted."""
     rooted: NDArray[np.float64] = np.sqrt(counts / counts.sum())
     return rooted
