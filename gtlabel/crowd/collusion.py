@@ -58,7 +58,7 @@ class Pair:
     evidence: float
 
 
-def colluders(beliefs: Beliefs, alarm: float = 0.01) -> list[Pair]:
+def colluders(beliefs: Beliefs, alarm: float = 0.05) -> list[Pair]:
     """Pairs whose likeness no independent work explains, the plainest first.
 
     Args:

@@ -31,8 +31,10 @@ _FEWEST_TIMES = 10
 # differ by at least 0.4 (half of them by more than a factor of 1.3), however few there are to tell it from.
 _FAST_DEVIATIONS = 3.5
 _LEAST_SPREAD = 0.4
-# A spammer is surely less informed than this share of what the typical worker is.
-_SPAMMER_SHARE = 0.25
+# A spammer is surely less informed than this share of what the typical worker is, and may as well not be
+# informed at all: not more than that in the lower end of the interval.
+_SPAMMER_SHARE = 0.5
+_GUESSING = 0.1
 # Somebody changed when his accuracy moved by so much; less is not worth a talk.
 _LEAST_CHANGE = 0.1
 # Below this nobody can be told from somebody who does not look.
@@ -110,7 +112,7 @@ def profiles(
     seconds: ArrayLike | None = None,
     moments: ArrayLike | None = None,
     level: float = 0.95,
-    alarm: float = 0.01,
+    alarm: float = 0.05,
     beliefs: Beliefs | None = None,
 ) -> list[Profile]:
     """Every worker with intervals and flags, by number.
@@ -319,7 +321,7 @@ def _flag_spammers(
     right, chance = beliefs.right, beliefs.others @ beliefs.prior
     for worker in judged:
         better = 1 - float(np.interp(_SPAMMER_SHARE * typical, degrees[:, worker], below[:, worker]))
-        if better >= bar:
+        if better >= bar or found[worker].informed.low > _GUESSING * typical:
             continue
         mine = (beliefs.votes.workers == worker) & (beliefs.backed > 0)
         accuracy = share(float(right[mine].sum()), int(mine.sum()), 1 - 2 * bar)
