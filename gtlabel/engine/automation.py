@@ -38,8 +38,7 @@ def told(store: Store, job: Job) -> dict[str, Any] | None:
     """
     if job.spec.automation is None:
         return None
-    rounds = Rounds(store)
-    return automationfiles.facts_of(job, rounds.of(job), rounds.standing(job).labels)
+    return automationfiles.facts_of(job, *Rounds(store).told(job))
 
 
 @dataclass(slots=True)
@@ -162,5 +161,5 @@ class Autolabeler:
                     "text/plain",
                 )
             desk.written.add(each.number)
-        report = automationfiles.report(job, played, self.rounds.standing(job).labels)
+        report = automationfiles.report(job, *self.rounds.told(job))
         storage.write(s3, automationfiles.report_of(job), report, "application/json")

@@ -42,54 +42,47 @@ def annotator_lines(job: Job, played: Round, lines: Mapping[int, str]) -> bytes:
     return b"".join(made)
 
 
-def report(job: Job, played: Sequence[Round], labels: Mapping[int, int]) -> bytes:
+def report(job: Job, summaries: Sequence[Mapping[str, Any]], states: Mapping[str, int]) -> bytes:
     """The report of a job, as JSON."""
-    return json.dumps(facts_of(job, played, labels), ensure_ascii=False, indent=2).encode() + b"\n"
+    return json.dumps(facts_of(job, summaries, states), ensure_ascii=False, indent=2).encode() + b"\n"
 
 
-def facts_of(job: Job, played: Sequence[Round], labels: Mapping[int, int]) -> dict[str, Any]:
-    """What is to be told of automated labeling: settings, promise, audit, and every round.
+def facts_of(job: Job, summaries: Sequence[Mapping[str, Any]], states: Mapping[str, int]) -> dict[str, Any]:
+    """What is to be told of automated labeling.
 
     Args:
         job: the job.
-        played: its rounds so far.
-        labels: what people said, by the number of the image.
+        summaries: those of its rounds so far.
+        states: how many of its images are in which state.
+
+    Returns:
+        `settings` (target, risk, seed), `people_labeled` and `machine_labeled`; `promise` (precision, risk,
+        sample, wrong), `baseline` (people, promised, instead_of) and `audit` (sample, wrong, precision,
+        at_least, holds, why), each None until there is one; `withdrawn`, whether the audit took the machine's
+        labels back; `why`, one sentence; and `rounds`, the summaries.
     """
-    labeled = next((each for each in played if each.labeled), None)
-    audit = next((each.facts["audit"] for each in played if "audit" in each.facts), None)
-    withdrawn = any(each.withdrawn for each in played)
-    machine = {number for number, *_ in labeled.labeled} if labeled else set()
-    standing = set() if withdrawn else machine - set(labels)
+    labeled = next((each for each in summaries if each["machine_labeled"]), None)
+    withdrawn = any(each["withdrawn"] for each in summaries)
     return {
         "settings": dict(job.spec.automation or {}),
-        "people_labeled": len(labels),
-        "machine_labeled": len(standing),
-        "promise": labeled.facts["promise"] if labeled else None,
-        "baseline": labeled.facts["baseline"] if labeled else None,
-        "audit": audit,
+        "people_labeled": states.get("labeled", 0),
+        "machine_labeled": states.get(BY_MACHINE, 0),
+        "promise": labeled["promise"] if labeled else None,
+        "baseline": labeled["baseline"] if labeled else None,
+        "audit": next((each["audit"] for each in summaries if "audit" in each), None),
         "withdrawn": withdrawn,
-        "why": _why(played, labeled, withdrawn=withdrawn),
-        "rounds": [
-            {
-                "round": each.number,
-                "iteration": each.iteration,
-                "moment": each.created.isoformat(),
-                "people_had_labeled": each.told,
-                "people_asked": len(each.asked) - len(each.audited),
-                "audited": len(each.audited),
-                "machine_labeled": len(each.labeled),
-                **each.facts,
-            }
-            for each in played
-        ],
+        "why": _why(summaries, labeled, withdrawn=withdrawn),
+        "rounds": list(summaries),
     }
 
 
-def _why(played: Sequence[Round], labeled: Round | None, *, withdrawn: bool) -> str:
+def _why(
+    summaries: Sequence[Mapping[str, Any]], labeled: Mapping[str, Any] | None, *, withdrawn: bool
+) -> str:
     """One sentence about where it stands."""
     if withdrawn:
         return "the audit refuted the promise, so the machine's labels were taken back and people label all"
     if labeled is not None:
-        return str(labeled.facts["why"])
-    said = [each.facts["why"] for each in played if "why" in each.facts]
+        return str(labeled["why"])
+    said = [each["why"] for each in summaries if "why" in each]
     return str(said[-1]) if said else "nothing was decided yet"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from gtlabel.engine import output
 from gtlabel.engine.jobs import Job, Status, from_micros, to_micros
@@ -53,10 +53,24 @@ class Round:
     withdrawn: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def summary(self) -> dict[str, Any]:
+        """What is told of it, apart from which images it is about."""
+        return {
+            "round": self.number,
+            "iteration": self.iteration,
+            "moment": self.created.isoformat(),
+            "people_had_labeled": self.told,
+            "people_asked": len(self.asked) - len(self.audited),
+            "audited": len(self.audited),
+            "machine_labeled": len(self.labeled),
+            "withdrawn": self.withdrawn,
+            **self.facts,
+        }
+
     def to_json(self) -> str:
         """As one JSON text, for the database."""
         names = ("told", "asked", "audited", "labeled", "decided", "withdrawn", "facts")
-        return json.dumps({name: getattr(self, name) for name in names}, ensure_ascii=False)
+        return output.compact({name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +100,20 @@ class Rounds:
 
     def of(self, job: Job) -> list[Round]:
         """The rounds of a job, in their order."""
+        query = select(rounds).where(rounds.c.job == job.number).order_by(rounds.c.number)
         with self._store.read() as connection:
-            return rounds_of(connection, job.number)
+            return [
+                _round_of(row.number, row.iteration, row.created, row.body)
+                for row in connection.execute(query)
+            ]
+
+    def told(self, job: Job) -> tuple[list[dict[str, Any]], dict[str, int]]:
+        """The summaries of a job's rounds, in their order, and how many of its images are in which state."""
+        played = select(rounds.c.summary).where(rounds.c.job == job.number).order_by(rounds.c.number)
+        states = select(tasks.c.state, func.count()).where(tasks.c.job == job.number)
+        with self._store.read() as connection:
+            summaries = [json.loads(text) for text in connection.execute(played).scalars()]
+            return summaries, dict(connection.execute(states.group_by(tasks.c.state)).all())
 
     def images(self, job: Job) -> list[tuple[int, str]]:
         """Number and address of each image that the job is to label, in the order of asking."""
@@ -136,10 +162,14 @@ class Rounds:
             # Somebody stopped it, or another process has led on meanwhile.
             if tuple(connection.execute(here).one()) != (Status.IN_PROGRESS, decided.iteration):
                 return
-            row = {"number": decided.number, "iteration": decided.iteration, "body": decided.to_json()}
-            connection.execute(
-                insert(rounds).values(job=job.number, created=to_micros(decided.created), **row)
-            )
+            row = {
+                "number": decided.number,
+                "iteration": decided.iteration,
+                "created": to_micros(decided.created),
+                "summary": output.compact(decided.summary()),
+                "body": decided.to_json(),
+            }
+            connection.execute(insert(rounds).values(job=job.number, **row))
             if decided.labeled:
                 _label(connection, job, decided, metadata)
             if decided.withdrawn:
@@ -162,12 +192,6 @@ class Rounds:
             tasks.c.object.in_(by_machine),
         )
         self._store.lead(lambda connection: connection.execute(left.values(state=BY_MACHINE)))
-
-
-def rounds_of(connection: Connection, job: int) -> list[Round]:
-    """The rounds of the job that the database calls that, in their order."""
-    found = connection.execute(select(rounds).where(rounds.c.job == job).order_by(rounds.c.number))
-    return [_round_of(row.number, row.iteration, row.created, row.body) for row in found]
 
 
 def machine_metadata(job: Job, decided: Round) -> dict[int, tuple[int, dict[str, Any]]]:

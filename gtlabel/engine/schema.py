@@ -213,6 +213,8 @@ rounds = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("iteration", Integer, nullable=False),
     Column("created", BigInteger, nullable=False),
+    # What is told of it, apart from which images it is about: those may be many.
+    Column("summary", Text, nullable=False),
     Column("body", Text, nullable=False),
 )
 

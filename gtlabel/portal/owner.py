@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from gtlabel.engine.automation import told
 from gtlabel.engine.board import Board
 from gtlabel.engine.crew import Crew, Role, Worker
 from gtlabel.engine.desk import Desk
@@ -212,6 +213,7 @@ class OwnerSite:
             "reason": job.reason,
             "classes": view.classes,
             "agreement": view.agreement,
+            "automation": told(self._board.store, job),
             "people": [
                 {
                     "name": names.get(pace.worker, pace.worker),
@@ -234,7 +236,8 @@ class OwnerSite:
 
 
 def _row(job: Job, states: dict[str, int]) -> dict[str, Any]:
-    labeled = states.get("labeled", 0) + states.get("answered", 0)
+    machine = states.get("machine", 0)
+    labeled = states.get("labeled", 0) + states.get("answered", 0) + machine
     passed = states.get("passed", 0)
     return {
         "number": job.number,
@@ -244,6 +247,7 @@ def _row(job: Job, states: dict[str, int]) -> dict[str, Any]:
         "ended": job.status.ended,
         "created": job.created.isoformat(timespec="seconds"),
         "labeled": labeled,
+        "by_machine": machine,
         "failed": states.get("failed", 0),
         "total": sum(states.values()) - passed,
     }
