@@ -1,12 +1,14 @@
 """The method to use when nothing is known about a crowd.
 
-No single method wins on all crowds, and nobody can choose among them without gold. So `auto` does not choose:
+No single method wins on all crowds, and nobody can choose among them without gold. So `auto` does not choose.
+Three opinions get a third of the probability each (a linear pool: Genest & Zidek 1986,
+https://doi.org/10.1214/ss/1177013825):
 
-* three quarters of the probability go where the hierarchy of `crowd.bayes` says. It contains Dawid-Skene,
-  which it is where workers gave enough answers to be told apart, and one-coin, which it is where not,
-  and chooses between by the evidence of the answers;
-* a quarter goes to Wawa's weighted vote, which trusts no model (a linear pool: Genest & Zidek 1986,
-  https://doi.org/10.1214/ss/1177013825). Where the model is torn the hands decide.
+* the hierarchy of `crowd.bayes`. It contains Dawid-Skene, which it is where workers gave enough answers to be
+  told apart, and one-coin, which it is where not, and chooses between by the evidence of the answers;
+* the same after three rounds. Where answers are few the rounds may wander far from what people said, to a
+  place that explains the answers a little better and the truth much worse;
+* Wawa's weighted vote, which trusts no model. Where the model is torn the hands decide.
 
 Answers about one object are less independent than any such model takes them for: what misleads one person
 misleads another. So n answers count as n / (1 + r (n - 1)) (Kish's design effect, Survey Sampling, 1965), r
@@ -28,8 +30,6 @@ from gtlabel.crowd.rounds import clamped
 from gtlabel.crowd.sums import Indices, Sums, check_known, normalized, sums_of
 from gtlabel.crowd.votes import Consensus, Votes
 
-# The share of the probability that goes where the hands are.
-_HANDS = 0.25
 # How much alike answers about one object are taken to be beyond what left-out answers show.
 _UNSEEN = 0.03
 _LIKENESS = (0.0, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8)
@@ -52,10 +52,11 @@ def auto(votes: Votes | Sums, objects: int, classes: int, *, known: Indices | No
     fit = fitted(sums, hands, known=known)
     likeness = _UNSEEN + _likeness(sums, fit)
     worth = 1 / (1 + likeness * np.maximum(sums.answers - 1, 0))
-    scores = sums.to_objects(fit.spoken.table) * worth + fit.spoken.prior[:, None]
-    believed, _ = normalized(scores)
-    believed *= 1 - _HANDS
-    believed += _HANDS * hands.T
+    believed = hands.T.copy()
+    for spoken in (fit.early, fit.spoken):
+        scores = sums.to_objects(spoken.table) * worth + spoken.prior[:, None]
+        believed += normalized(scores)[0]
+    believed /= 3
     if known is not None:
         clamped(believed, known)
     posterior = np.ascontiguousarray(believed.T)

@@ -41,6 +41,8 @@ _LEAST = 1e-4
 _WHOLE_SEARCHES = 2
 _SEARCH_EVERY = 3
 _EVEN = 1e-9
+# After so many rounds a fit is called early.
+_EARLY = 3
 
 
 def bayes(
@@ -113,12 +115,14 @@ class Fit:
         posterior: the probability of each class, `[objects, classes]`.
         crowd: the workers.
         spoken: what an answer of each pair says, and the logarithm of the frequency of each class.
+        early: what the model said after a few rounds, when it still leaned on the vote it began with.
         rounds: how many rounds it took.
     """
 
     posterior: Floats
     crowd: Crowd
     spoken: Spoken
+    early: Spoken
     rounds: int
 
 
@@ -133,15 +137,19 @@ def fitted(
     """Fit the hierarchy from a weighted vote, `[objects, classes]`; its classes are drawn to the vote's."""
     target = share * _frequencies(start) + 1
     learner = _Learner(sums)
+    early: list[Spoken] = []
 
     def speak(counts: Floats, mass: Floats) -> Spoken:
         crowd = learner.learn(counts)
         frequency = mass + target
-        return Spoken(crowd.expected(sums), np.log(frequency / frequency.sum()), 0.0)
+        spoken = Spoken(crowd.expected(sums), np.log(frequency / frequency.sum()), 0.0)
+        # The last of the first few stays.
+        early[:] = early if learner.done > _EARLY else [spoken]
+        return spoken
 
     fit = Rounds(sums, start.T, speak, known)
     done, _ = fit.run(lambda _: float(fit.moved.max(initial=0)) <= tolerance, rounds)
-    return Fit(fit.posterior, learner.crowd, fit.spoken, done)
+    return Fit(fit.posterior, learner.crowd, fit.spoken, early[0], done)
 
 
 class _Learner:
@@ -150,7 +158,7 @@ class _Learner:
     def __init__(self, sums: Sums) -> None:
         self._sums = sums
         self._pairs = np.arange(len(sums.pair_class))
-        self._done = 0
+        self.done = 0
         self._near: Sequence[float] = _STRENGTHS
         self.crowd: Crowd
 
@@ -187,11 +195,11 @@ class _Learner:
         return least
 
     def _strength(self, base: Floats, counts: Floats, rows: Floats) -> float:
-        self._done += 1
-        if self._done > _WHOLE_SEARCHES and self._done % _SEARCH_EVERY:
+        self.done += 1
+        if self.done > _WHOLE_SEARCHES and self.done % _SEARCH_EVERY:
             return self.crowd.strength
         found = _likeliest(self._near, lambda s: _rising(s * base, counts) - _rising(s, rows))
-        if self._done >= _WHOLE_SEARCHES:
+        if self.done >= _WHOLE_SEARCHES:
             place = _STRENGTHS.index(found)
             self._near = _STRENGTHS[max(place - 1, 0) : place + 2]
         return found
