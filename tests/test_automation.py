@@ -23,6 +23,7 @@ from automation_parts import (
 from edge_parts import tiny_network
 from engine_parts import CLASSES, KEY, PowerCut, Shop
 
+from gtlabel.engine.automation import told
 from gtlabel.engine.jobs import Counters, Status, Task
 
 
@@ -58,10 +59,10 @@ def test_a_machine_labels_what_people_need_not_look_at(done: Shop) -> None:
 
 def test_a_machine_s_label_says_so_and_looks_like_all_others_otherwise(done: Shop) -> None:
     machine = by_machine(done)
-    told = {number: record for number, record in enumerate(done.records()) if number not in machine}
+    people = {number: record for number, record in enumerate(done.records()) if number not in machine}
     number, record = next(iter(machine.items()))
     about = record["bin-metadata"]
-    _, other = next(iter(told.items()))
+    _, other = next(iter(people.items()))
     assert list(record) == list(other) == ["source-ref", "bin", "bin-metadata"]
     assert list(about) == list(other["bin-metadata"])
     assert about["class-name"] == CLASSES[number % 3]
@@ -86,14 +87,19 @@ def test_machine_labels_lie_where_programs_that_know_ground_truth_look_for_them(
 
 
 def test_a_job_tells_what_it_promised_and_what_the_audit_found(done: Shop) -> None:
-    told = report(done)
-    assert told["promise"]["precision"] == 0.95
-    assert told["promise"]["risk"] == 0.05
-    assert told["audit"]["sample"] >= 10
-    assert told["audit"]["wrong"] == 0
-    assert told["audit"]["holds"] is True
-    assert told["people_labeled"] + told["machine_labeled"] == IMAGES
-    assert sum(each["people_asked"] + each["audited"] for each in told["rounds"]) == told["people_labeled"]
+    said = report(done)
+    assert said["promise"]["precision"] == 0.95
+    assert said["promise"]["risk"] == 0.05
+    assert said["audit"]["sample"] >= 10
+    assert said["audit"]["wrong"] == 0
+    assert said["audit"]["holds"] is True
+    assert said["baseline"]["instead_of"] == said["machine_labeled"] + said["audit"]["sample"]
+    assert said["people_labeled"] + said["machine_labeled"] == IMAGES
+    assert sum(each["people_asked"] + each["audited"] for each in said["rounds"]) == said["people_labeled"]
+
+
+def test_an_owner_is_told_the_same_as_the_file_says(done: Shop) -> None:
+    assert told(done.store, done.job) == report(done)
 
 
 def test_nobody_is_told_which_images_are_the_audit(done: Shop) -> None:
@@ -181,10 +187,10 @@ def test_an_audit_that_refutes_the_promise_takes_all_machine_labels_back(done: S
         return CLASSES[(task.object + 1) % 3] if promised else right(task)
 
     work(opened, changed)
-    told = report(opened)
-    assert told["withdrawn"] is True
-    assert told["audit"]["holds"] is False
-    assert told["machine_labeled"] == 0
+    said = report(opened)
+    assert said["withdrawn"] is True
+    assert said["audit"]["holds"] is False
+    assert said["machine_labeled"] == 0
     assert by_machine(opened) == {}
     assert opened.board.counters(KEY) == Counters(human_labeled=IMAGES)
 

@@ -1,6 +1,7 @@
 // One job: what it is at, what people say, and where they disagree.
 
 import {call, get} from '/static/api.js';
+import {drawAutomation} from '/static/owner/automation.js';
 import {ago, byId, node, percent} from '/static/nodes.js';
 
 const LIVE_MILLISECONDS = 2_000;
@@ -19,6 +20,7 @@ function draw(job) {
   byId('facts').textContent = [job.title, `${job.workers_per_object} ${job.workers_per_object === 1 ? 'person' : 'people'} for each picture`,
     `label attribute ${job.attribute}`, job.output, job.reason].filter(Boolean).join(' · ');
   drawClasses(job.classes);
+  drawAutomation(job.automation);
   drawPeople(job.people);
   byId('agreement').textContent = job.agreement === null
     ? 'No picture has two answers yet.'
