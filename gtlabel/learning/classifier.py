@@ -125,7 +125,7 @@ class Learner:
         """How likely each class is for every object, by a model of the labels in the other folds.
 
         Args:
-            objects: those with a label, each once. Of more than 1,500, so many are learned from, chosen at random.
+            objects: those with a label, each once. Of more than 1,500 so many, chosen at random, are used.
             labels: theirs, from zero.
             folds: of every object, shape (n,).
 

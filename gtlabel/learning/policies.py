@@ -42,7 +42,7 @@ _FOLDS = 5
 # Fewer labels than this make no model that could tell where to ask.
 _LEAST = 50
 # How much of a batch goes on along the lane while the sample is too small.
-_LANE_SHARE = 0.75
+_LANE_SHARE = 0.9
 # How much of the risk that is left one look may cost.
 _LOOK = 0.7
 # A look is worth its risk where it is likely to succeed; once something may be labeled, likelier still.
