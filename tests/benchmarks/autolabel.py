@@ -277,7 +277,7 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     if given.quick:
-        missed = table("digits", digits(800), ["promise", "ground truth"], 2)
+        missed = table("some digits", digits(800), ["promise", "ground truth"], 2)
     else:
         made = {
             "digits": digits,
