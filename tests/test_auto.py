@@ -167,6 +167,22 @@ def test_a_single_answer_is_as_good_as_its_worker_is_elsewhere(method: Method) -
 
 
 @both
+def test_answers_that_stand_alone_do_not_vouch_for_each_other(method: Method) -> None:
+    votes = votes_of(*[(n, "ann", n % 2) for n in range(50)])
+    found = method(votes, 50, 2)
+    assert np.array_equal(found.labels, np.arange(50) % 2)
+    assert found.confidence == pytest.approx(0.75, abs=0.01)
+
+
+@both
+def test_the_more_people_agree_the_surer_a_label_is(method: Method) -> None:
+    crowds = [votes_of(*[(0, str(name), 1) for name in range(people)]) for people in (1, 2, 3)]
+    confidence = [float(method(votes, 1, 3).confidence[0]) for votes in crowds]
+    assert 0.6 < confidence[0] < 0.9
+    assert confidence == sorted(confidence)
+
+
+@both
 def test_people_with_one_answer_each_are_not_told_apart(method: Method) -> None:
     random = np.random.default_rng(2)
     truth = np.arange(40) % 2

@@ -17,7 +17,8 @@ workers share leave no trace in the answers, and no method can be honest about t
 added for them.
 
 A tie between classes has a probability of about a half for both. A single answer is as good as its worker is
-on other objects. An object without answers has the frequencies of the classes.
+on objects that others answered too, and as good as a crowd is taken for before it answers where there are
+none. An object without answers has the frequencies of the classes.
 """
 
 from __future__ import annotations
@@ -52,11 +53,14 @@ def auto(votes: Votes | Sums, objects: int, classes: int, *, known: Indices | No
     fit = fitted(sums, hands, known=known)
     likeness = _UNSEEN + _likeness(sums, fit)
     worth = 1 / (1 + likeness * np.maximum(sums.answers - 1, 0))
-    believed = hands.T.copy()
+    believed = np.zeros((classes, objects))
     for spoken in (fit.early, fit.spoken):
         scores = sums.to_objects(spoken.table) * worth + spoken.prior[:, None]
         believed += normalized(scores)[0]
-    believed /= 3
+    # One hand is no show of hands.
+    shown = sums.answers != 1
+    believed[:, shown] = (believed[:, shown] + hands[shown].T) / 3
+    believed[:, ~shown] /= 2
     if known is not None:
         clamped(believed, known)
     posterior = np.ascontiguousarray(believed.T)

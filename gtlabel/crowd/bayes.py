@@ -4,7 +4,9 @@ Dawid & Skene (1979, https://doi.org/10.2307/2346806) give each worker a confusi
 few answers cannot fill. Here a matrix is drawn around a shared expectation, and each level is learned from
 the answers (empirical Bayes):
 
-* a worker's skill: a beta distribution around the crowd's, its strength by the beta-binomial likelihood;
+* a worker's skill: a beta distribution around the crowd's, its strength by the beta-binomial likelihood. The
+  crowd's own starts as if it had been right in three answers of four; an answer that stands alone about its
+  object says nothing of skill, since it can only agree with itself;
 * how much harder each class is than others: one factor for each class, on the odds of everybody's skill;
 * where mistakes go: one distribution for each true class, of all workers together;
 * how far workers' matrices stray from all that: the strength of a Dirichlet distribution, chosen on a grid by
@@ -27,12 +29,15 @@ import numpy as np
 from gtlabel.crowd.gamma import digamma, log_gamma
 from gtlabel.crowd.majority import wawa
 from gtlabel.crowd.rounds import Rounds, Spoken
-from gtlabel.crowd.sums import Floats, Indices, Sums, check_known, sums_of
+from gtlabel.crowd.sums import Floats, Indices, Sums, check_known, normalized, sums_of
 from gtlabel.crowd.votes import Consensus, Votes
 
-# How many answers a worker's skill, and a row of a worker's matrix, may start from.
-_SKILL_STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0)
-_STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 1e3, 1e4)
+# How many answers a worker's skill, and a row of a worker's matrix, may start from. Where the answers do not
+# tell, the first is taken: everybody is like the others.
+_SKILL_STRENGTHS = (512.0, 128.0, 64.0, 32.0, 16.0, 8.0, 4.0, 2.0, 1.0)
+_STRENGTHS = (1e4, 1e3, 128.0, 64.0, 32.0, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5)
+# What a crowd is taken for before it answers: so many answers, and how many of them right.
+_FIRST_ANSWERS, _FIRST_RIGHT = 4.0, 3.0
 # So many answers about a class speak as loud as the guess that it is as hard as the others.
 _CLASS_STRENGTH = 20.0
 # No answer is impossible: a crowd's answers are too few to know anything rarer.
@@ -136,13 +141,14 @@ def fitted(
 ) -> Fit:
     """Fit the hierarchy from a weighted vote, `[objects, classes]`; its classes are drawn to the vote's."""
     target = share * _frequencies(start) + 1
-    learner = _Learner(sums)
+    learner = _Learner(sums, known)
     early: list[Spoken] = []
 
     def speak(counts: Floats, mass: Floats) -> Spoken:
         crowd = learner.learn(counts)
         frequency = mass + target
         spoken = Spoken(crowd.expected(sums), np.log(frequency / frequency.sum()), 0.0)
+        learner.hear(spoken)
         # The last of the first few stays.
         early[:] = early if learner.done > _EARLY else [spoken]
         return spoken
@@ -155,8 +161,15 @@ def fitted(
 class _Learner:
     """Learns each level from the one below, round after round."""
 
-    def __init__(self, sums: Sums) -> None:
+    def __init__(self, sums: Sums, known: Indices | None) -> None:
         self._sums = sums
+        alone = sums.answers == 1
+        if known is not None:
+            alone &= known < 0
+        self._alone = np.bincount(sums.pair_of[alone[sums.votes.objects]], minlength=len(sums.pair_class))
+        # What is believed of an object about which only this pair's answer speaks.
+        self._of_alone: Floats = np.zeros((sums.classes, len(sums.pair_class)))
+        self._of_alone[sums.pair_class, np.arange(len(sums.pair_class))] = 1
         self._pairs = np.arange(len(sums.pair_class))
         self.done = 0
         self._near: Sequence[float] = _STRENGTHS
@@ -165,9 +178,10 @@ class _Learner:
     def learn(self, counts: Floats) -> Crowd:
         """What the workers are like if pairs stand for so many objects of each class."""
         sums = self._sums
+        counts = np.maximum(counts - self._alone * self._of_alone, 0)
         rows = sums.to_workers(counts)
         right, total = sums.to_workers(sums.own(counts)), rows.sum(axis=0)
-        mean = float(np.clip(right.sum() / max(float(total.sum()), _EVEN), 0.02, 0.98))
+        mean = float((right.sum() + _FIRST_RIGHT) / (total.sum() + _FIRST_ANSWERS))
         skill = _skill(right, total, mean)
         confused = np.zeros((sums.classes, sums.classes))
         for row, out in zip(counts, confused, strict=True):
@@ -176,6 +190,11 @@ class _Learner:
         strength = self._strength(base, counts, rows)
         self.crowd = Crowd(counts, rows, skill, base, strength)
         return self.crowd
+
+    def hear(self, spoken: Spoken) -> None:
+        """Take note of what answers that stand alone make believe."""
+        if self._alone.any():
+            self._of_alone = normalized(spoken.table + spoken.prior[:, None])[0]
 
     def _expectation(self, rows: Floats, skill: Floats, confused: Floats, mean: float) -> Floats:
         """What the shared model lets expect of each pair, `[classes, pairs]`."""
