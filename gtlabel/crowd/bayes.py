@@ -68,7 +68,7 @@ def bayes(
         classes: how many classes there are, also those that nobody chose.
         share: how much the frequencies of classes are drawn to those of a weighted vote, in pseudo-objects
             for each object: 0 believes the posterior alone, 1 both alike.
-        rounds: at most so many.
+        rounds: at most so many, and at least one.
         tolerance: the rounds end when no probability moves by more than this.
         known: the class of each object whose class is known (gold), -1 for all others; None if none is.
     """
@@ -154,7 +154,7 @@ def fitted(
         return spoken
 
     fit = Rounds(sums, start.T, speak, known)
-    done, _ = fit.run(lambda _: float(fit.moved.max(initial=0)) <= tolerance, rounds)
+    done, _ = fit.run(lambda _: float(fit.moved.max(initial=0)) <= tolerance, max(rounds, 1))
     return Fit(fit.posterior, learner.crowd, fit.spoken, early[0], done)
 
 
