@@ -11,10 +11,10 @@ https://doi.org/10.1214/ss/1177013825):
 * Wawa's weighted vote, which trusts no model. Where the model is torn the hands decide.
 
 Answers about one object are less independent than any such model takes them for: what misleads one person
-misleads another. So n answers count as n / (1 + r (n - 1)) (Kish's design effect, Survey Sampling, 1965), with
-the r under which left-out answers are foretold best by the others; see `_likeness`. Mistakes that all workers
-share leave no trace in the answers, and no method can be honest about those; a little is always added to r
-for them.
+misleads another. So n answers count as n / (1 + r (n - 1)) (Kish's design effect, Survey Sampling, 1965),
+with the r under which left-out answers are foretold best by the others; see `_likeness`. Mistakes that all
+workers share leave no trace in the answers, and no method can be honest about those; a little is always added
+to r for them.
 
 A tie between classes has a probability of about a half for both. A single answer is as good as its worker is
 on objects that others answered too, and as good as a crowd is taken for before it answers where there are
