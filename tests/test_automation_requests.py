@@ -9,10 +9,13 @@ import pytest
 from automation_parts import picture
 from engine_parts import KEY
 from groundtruth_parts import Account, request
+from request_parts import FIELDS
 
 from gtlabel.emulator.api import ApiError
+from gtlabel.engine.automation import told
 from gtlabel.engine.jobs import JobSpec
 from gtlabel.labeling.promised import sentences
+from gtlabel.labeling.request import LabelingJobRequest
 from gtlabel.labeling.tasks import AUTOMATED_TAG, algorithm_arn
 
 ALGORITHM = {"LabelingJobAlgorithmSpecificationArn": algorithm_arn("us-east-1")}
@@ -55,6 +58,35 @@ def test_a_job_means_the_precision_of_aws_unless_it_says_another() -> None:
         "seed": 7,
         "network": "s3://trash/eye.onnx",
     }
+
+
+def test_a_model_of_an_earlier_job_is_told_and_has_no_say() -> None:
+    account = Account()
+    model = "arn:aws:sagemaker:us-east-1:123456789012:model/earlier"
+    account.create(LabelingJobAlgorithmsConfig={**ALGORITHM, "InitialActiveLearningModelArn": model})
+    said = told(account.board.store, account.board.job(KEY))
+    assert said is not None
+    assert next(sentences(said)) == said["notes"][0]
+    assert model in said["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("images", "tags", "problems"),
+    [
+        (60, {AUTOMATED_TAG: "precision=0.9"}, ""),
+        (49, {AUTOMATED_TAG: "precision=0.9"}, "49 images are fewer than the 50 it takes to learn from"),
+        (60, {}, "60 images are fewer than the 1,250 it takes to learn from"),
+    ],
+)
+def test_our_own_engine_learns_from_fewer_images_than_aws(
+    images: int, tags: dict[str, str], problems: str
+) -> None:
+    asked = LabelingJobRequest(**{**FIELDS, "automated": True, "images": images, "tags": tags})
+    assert [problem for problem in asked.problems() if "learn from" not in problem] == []
+    assert problems in "".join(asked.problems())
+    assert bool(asked.problems()) == bool(problems)
+    warned = "AWS does not, takes 1,250 images and more" in "".join(asked.warnings())
+    assert warned == bool(tags)
 
 
 def test_a_description_repeats_what_was_asked() -> None:
@@ -166,7 +198,7 @@ AUDIT = {"sample": 21, "wrong": 0, "why": "of 21 machine labels that people look
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("known", "expected"),
     [
         ({"promise": None, "why": "not enough: no"}, ["no label was given by a machine; not enough: no"]),
         (
@@ -188,8 +220,8 @@ AUDIT = {"sample": 21, "wrong": 0, "why": "of 21 machine labels that people look
         ),
     ],
 )
-def test_promise_baseline_and_audit_are_told_in_sentences(told: dict[str, Any], expected: list[str]) -> None:
-    said = list(sentences(told))
+def test_promise_baseline_and_audit_are_told_in_sentences(known: dict[str, Any], expected: list[str]) -> None:
+    said = list(sentences(known))
     assert len(said) == len(expected)
     for sentence, part in zip(said, expected, strict=True):
         assert part in sentence

@@ -33,9 +33,7 @@ def automation_of(context: Context, params: Mapping[str, Any], kind: Kind) -> di
     said = next((tag["Value"] for tag in params.get("Tags", ()) if tag["Key"] == AUTOMATED_TAG), None)
     if _MEMBER not in params:
         if said is not None:
-            raise _refusal(
-                f"Tags, {AUTOMATED_TAG}: it belongs to {_MEMBER}; give both or neither"
-            )
+            raise _refusal(f"Tags, {AUTOMATED_TAG}: it belongs to {_MEMBER}; give both or neither")
         return None
     if "SnsDataSource" in params["InputConfig"]["DataSource"]:
         raise _refusal(f"{_MEMBER}: a streaming job cannot label automatically; leave it out")
@@ -47,7 +45,9 @@ def automation_of(context: Context, params: Mapping[str, Any], kind: Kind) -> di
             f"{_MEMBER}.LabelingJobAlgorithmSpecificationArn: '{given}' does not fit this task in "
             f"{context.region}; give {fits}"
         )
-    return _settings(said or "")
+    settings = _settings(said or "")
+    earlier = params[_MEMBER].get("InitialActiveLearningModelArn")
+    return {**settings, "initial_model": earlier} if earlier else settings
 
 
 def model_arn(context: Context, job: Job) -> dict[str, str]:

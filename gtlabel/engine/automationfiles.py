@@ -12,6 +12,8 @@ from gtlabel.engine.jobs import Job
 from gtlabel.engine.rounds import BY_MACHINE, Round, machine_metadata
 from gtlabel.uris import S3Uri
 
+_NOT_USED = "the model {} was not used: everything was learned anew from what people said in this job"
+
 
 def looks_of(job: Job) -> S3Uri:
     """What the pictures look like, in numbers."""
@@ -56,15 +58,18 @@ def facts_of(job: Job, summaries: Sequence[Mapping[str, Any]], states: Mapping[s
         states: how many of its images are in which state.
 
     Returns:
-        `settings` (target, risk, seed), `people_labeled` and `machine_labeled`; `promise` (precision, risk,
-        sample, wrong), `baseline` (people, promised, instead_of) and `audit` (sample, wrong, precision,
-        at_least, holds, why), each None until there is one; `withdrawn`, whether the audit took the machine's
-        labels back; `why`, one sentence; and `rounds`, the summaries.
+        `settings` (target, risk, seed), `notes`, sentences about what is odd about them, `people_labeled` and
+        `machine_labeled`; `promise` (precision, risk, sample, wrong), `baseline` (people, promised,
+        instead_of) and `audit` (sample, wrong, precision, at_least, holds, why), each None until there is
+        one; `withdrawn`, whether the audit took the machine's labels back; `why`, one sentence; and `rounds`,
+        the summaries.
     """
+    settings = dict(job.spec.automation or {})
     labeled = next((each for each in summaries if each["machine_labeled"]), None)
     withdrawn = any(each["withdrawn"] for each in summaries)
     return {
-        "settings": dict(job.spec.automation or {}),
+        "settings": settings,
+        "notes": [_NOT_USED.format(settings["initial_model"])] if "initial_model" in settings else [],
         "people_labeled": states.get("labeled", 0),
         "machine_labeled": states.get(BY_MACHINE, 0),
         "promise": labeled["promise"] if labeled else None,

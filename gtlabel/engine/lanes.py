@@ -46,12 +46,15 @@ class Settings:
         risk: the probability, at most, that it is not.
         seed: of everything that is chosen at random.
         network: an ONNX file to look at pictures with; None for what needs no file.
+        initial_model: the ARN of an earlier job's model, which is told and has no say: a classifier of few
+            labels is learned anew in a second, and labels that no random sample had would break the promise.
     """
 
     target: float = 0.95
     risk: float = 0.05
     seed: int = 0
     network: S3Uri | None = None
+    initial_model: str = ""
 
     @classmethod
     def of(cls, job: Job) -> Settings | None:

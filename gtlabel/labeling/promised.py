@@ -41,6 +41,7 @@ def read_automation(s3: S3Client, job: LabelingJob) -> dict[str, Any] | None:
 
 def sentences(told: Mapping[str, Any]) -> Iterator[str]:
     """The same for people: the promise, the baseline, and what the audit found."""
+    yield from told.get("notes", ())
     promise, audit, baseline = told.get("promise"), told.get("audit"), told.get("baseline")
     if promise is None:
         yield f"no label was given by a machine; {told.get('why', '')}"
