@@ -101,7 +101,8 @@ class Play:
     def _ask_or_label(self, now: datetime) -> Round | None:
         if not self.numbers:
             return self._ask(now, self.standing.waiting)
-        policy = self._policy(self.standing.labels, self._decided())
+        spent = self.before[-1].facts.get("spent", 0.0) if self.before else 0.0
+        policy = self._policy(self.standing.labels, self._decided(), spent)
         decision = policy.decide()
         facts = _plain(
             {
@@ -244,8 +245,10 @@ class Play:
     def _places(self) -> dict[int, int]:
         return {number: place for place, number in enumerate(self.numbers)}
 
-    def _policy(self, told: Mapping[int, int], decided: Decision | None = None) -> Automation:
-        """A policy that knows what people said of some images, and what it decided before."""
+    def _policy(
+        self, told: Mapping[int, int], decided: Decision | None = None, spent: float = 0.0
+    ) -> Automation:
+        """A policy that knows what people said of some images, what it decided, and what that cost."""
         import numpy as np
 
         from gtlabel.learning.policies import Automation
@@ -258,7 +261,7 @@ class Play:
             target=self.settings.target,
             alpha=self.settings.risk,
             seed=self.settings.seed,
-            spent=self.before[-1].facts.get("spent", 0.0) if self.before and told else 0.0,
+            spent=spent,
             standing=decided,
         )
         known = [number for number in told if number in self._places]
