@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gtlabel import storage
 from gtlabel.engine import output
+from gtlabel.engine.automation import Autolabeler
 from gtlabel.engine.board import Board
 from gtlabel.engine.consolidation import BATCH, Consolidator, Pending
 from gtlabel.engine.custom import function_arn, pre_event, read_task_input, unhandled
@@ -95,6 +96,7 @@ class Foreman:
         self._pages = Pages(board.store)
         self._ledger = Ledger(board.store, board.clock)
         self._consolidator = Consolidator(self._ledger, s3_of, identify, self._functions, board.news.set)
+        self._autolabeler = Autolabeler(board.store, board.clock, s3_of, board.news.set)
         self._desks: dict[int, _Desk] = {}
 
     def turn(self) -> bool:
@@ -118,9 +120,11 @@ class Foreman:
     def forget(self) -> None:
         """Look everything up again at the next turn: somebody else changed or emptied the database."""
         self._desks.clear()
+        self._autolabeler.forget()
 
     def close(self) -> None:
         """Let go of threads; a turn afterwards is an error."""
+        self._autolabeler.close()
         self._consolidator.close()
 
     def _advance(self, job: Job) -> bool:
@@ -197,6 +201,8 @@ class Foreman:
         if pulse.open or pulse.answered or pending.batches:
             return busy
         tally = self._ledger.tally(job)
+        if job.spec.automation is not None:
+            return self._automate(job, desk, tally) or busy
         count = min(tally.waiting, _PROBES if job.iteration == 0 else tally.waiting, _room(job, tally))
         if count > 0:
             if job.iteration:
@@ -204,9 +210,26 @@ class Foreman:
             self._ledger.choose(job, count)
             self._send(self._board.job(job.key), desk)
             return True
+        self._complete(job, tally)
+        return True
+
+    def _automate(self, job: Job, desk: _Desk, tally: Tally) -> bool:
+        """Have a machine label what it may, and send out what it wants to know."""
+        chosen = self._autolabeler.advance(job, _room(job, tally))
+        if chosen is None:
+            return False
+        tally = self._ledger.tally(job)
+        if not chosen:
+            self._complete(job, tally)
+            return True
+        self._show(job, desk, tally, output.Tree(job.spec.root).intermediate_manifest)
+        self._send(self._board.job(job.key), desk)
+        return True
+
+    def _complete(self, job: Job, tally: Tally) -> None:
+        self._autolabeler.close_books(job)
         self._write_manifests(job)
         self._finish(job, Status.STOPPED if tally.waiting else Status.COMPLETED)
-        return True
 
     def _flow(self, job: Job, desk: _Desk, pending: Pending) -> bool:
         """Move a streaming job on: each image goes out as soon as there is room, and is labeled by itself."""
@@ -239,6 +262,7 @@ class Foreman:
             self._consolidate(job, pending)
         if pending.batches:
             return False
+        self._autolabeler.close_books(job)
         self._write_manifests(job)
         expired = not job.spec.streaming and self._board.clock() - job.created >= _LIFE
         # The service does not say how an expired job ends; so, its results are used like any stopped job's.
@@ -346,5 +370,5 @@ def _room(job: Job, tally: Tally) -> int:
         room = min(room, job.spec.max_labeled - tally.labeled)
     if job.spec.max_percentage is not None:
         share = -(-tally.total * job.spec.max_percentage // 100)
-        room = min(room, share - tally.labeled - tally.passed)
+        room = min(room, share - tally.labeled - tally.machine - tally.passed)
     return room
