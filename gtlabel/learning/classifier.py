@@ -177,6 +177,8 @@ def check_labels(labels: Indices, classes: int) -> None:
 def _scaled(features: NDArray[np.floating]) -> Floats:
     """Columns that count about alike, with a mean square of 1 for a whole row."""
     points = np.asarray(features, dtype=np.float64)
+    if not len(points):
+        return points
     points = points - points.mean(axis=0)
     squares = (points**2).mean(axis=0)
     # A column that hardly varies must not drown the others.

@@ -252,9 +252,12 @@ class Automation:
         May cost risk (`spent`), once for the labels learned so far.
         """
         known = self._known >= 0
-        if self._decided or known.all():
+        if self._decided:
             return self._standing
         self._decided = True
+        if known.all():
+            self._refuse(f"people labeled all {len(known)} objects before anything could be promised")
+            return self._standing
         drawn = self._drawn()
         if drawn < _LEAST:
             self._refuse(f"{drawn} objects chosen at random have a label, {_LEAST} are needed")
@@ -267,8 +270,8 @@ class Automation:
         likely = not self._sample_more or (standing > 0 and chance >= _LIKELIER)
         if end is None or not likely or now <= standing * _WORTH_LOOKING:
             self._refuse(
-                f"{drawn} objects chosen at random have a label, and a sample that could promise "
-                f"{self._target:.1%} of some threshold's labels is larger"
+                f"{drawn} objects chosen at random have a label, and only more of them could promise that "
+                f"{self._target:.1%} of a machine's labels are right"
             )
             return self._standing
         self._look(ranked, end, level)
