@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -41,7 +41,11 @@ Classes = Annotated[
 ]
 Without = Annotated[
     list[str] | None,
-    typer.Option("--without", metavar="WORKER", help="Leave out a worker's answers; may be repeated."),
+    typer.Option(
+        "--without",
+        metavar="WORKER",
+        help="Leave out the answers of a worker, by id or address; may be repeated.",
+    ),
 ]
 Method = Annotated[
     str,
@@ -61,7 +65,9 @@ def report(
     gold: Annotated[
         str | None,
         typer.Option(
-            "--gold", metavar="MANIFEST", help="Pictures whose class is known: a manifest or a dataset."
+            "--gold",
+            metavar="MANIFEST",
+            help='Pictures whose class is known: a manifest, a dataset, or JSON lines with "class".',
         ),
     ] = None,
     without: Without = None,
@@ -170,7 +176,17 @@ def read(
         answered = read_answered(aws, places, attribute=attribute, classes=listed, on_progress=show)
     for note in answered.notes:
         say(note)
-    return answered.without(without or ())
+    return answered.without(_ids(aws, answered, without)) if without else answered
+
+
+def _ids(aws: Callable[[], Aws], answered: Answered, named: Sequence[str]) -> set[str]:
+    """The ids of workers, who may be named as the report does; what is no name of one stays as it is."""
+    from gtlabel.pages.quality import short_worker
+
+    ids = {short_worker(worker): worker for worker in answered.workers}
+    if not set(named) <= {*ids, *answered.workers}:
+        ids.update(zip(_people(aws, answered), answered.workers, strict=True))
+    return {ids.get(name, name) for name in named}
 
 
 def _write(aws: Callable[[], Aws], into: str, lines: Iterable[bytes]) -> None:
@@ -201,10 +217,21 @@ def _gold(aws: Callable[[], Aws], gold: str, answered: Answered) -> dict[str, tu
     from gtlabel.datasets.places import Place
     from gtlabel.datasets.truth import open_truth
     from gtlabel.errors import DatasetError
+    from gtlabel.manifests.lines import read_records
 
-    truth = open_truth(Place.of(gold, lambda: aws().s3), names=answered.classes)
+    place = Place.of(gold, lambda: aws().s3)
     wanted = set(answered.sources)
-    known = {each.name: each.classes for each in truth.images if each.name in wanted}
+    known = {
+        each.name: each.classes
+        for each in open_truth(place, names=answered.classes).images
+        if each.name in wanted
+    }
+    if not known and place.is_manifest:
+        # Truth as simulated people read it.
+        for record in read_records(place.lines(), gold):
+            name = record.get("class")
+            if isinstance(name, str) and record.address in wanted:
+                known[record.address] = (name,)
     if not known:
         raise DatasetError(
             f"{gold} tells the class of none of the {len(wanted):,} pictures that were answered; they are "

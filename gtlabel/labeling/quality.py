@@ -128,7 +128,7 @@ def judge(
         flat.votes,
         flat.objects,
         flat.classes,
-        method=method,
+        method=made.method,
         others=others,
         labels=flat.labels,
         confidence=flat.confidence,

@@ -18,6 +18,8 @@ AWS = "aws"
 _CEILING = 0.95
 # From where on a class of a picture with several counts as given.
 _GIVEN = 0.5
+# Less than this apart, it is not their skill that sets two workers apart.
+_TELLING = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ def reconsolidate(answered: Answered, method: str = "auto") -> Reconsolidation:
     Raises:
         ConsensusError: if there is no method of that name.
     """
+    method = method.replace("-", "_")
     pictures, classes = len(answered.sources), len(answered.classes)
     answers = np.bincount(answered.objects, minlength=pictures)
     counts = np.zeros((pictures, classes), dtype=np.intp)
@@ -233,12 +236,12 @@ def _why(
         return f"{counts[new]} of {total} say so, and {counts[old]} said the other"
     opening = "as many say the one as the other" if counts[new] == counts[old] else "fewer say so"
     mine, theirs = _skill(made, picture, new), _skill(made, picture, old)
-    if mine is None or theirs is None:
-        return f"{opening}, and the method does not tell workers apart"
-    if mine > theirs:
+    if mine is not None and theirs is not None and mine - theirs >= _TELLING:
         return f"{opening}, but they are right {mine:.0%} of the time and the others {theirs:.0%}"
-    names = made.answered.classes
-    return f"{opening}, but {names[old]} is often said of {names[new]}"
+    said = " and ".join(
+        f"{made.probabilities[picture, index]:.0%} for {made.answered.classes[index]}" for index in (new, old)
+    )
+    return f"{opening}; by who says what of what it is {said}"
 
 
 def _skill(made: Reconsolidation, picture: int, index: int) -> float | None:
