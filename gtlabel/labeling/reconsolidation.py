@@ -238,10 +238,10 @@ def _why(
     mine, theirs = _skill(made, picture, new), _skill(made, picture, old)
     if mine is not None and theirs is not None and mine - theirs >= _TELLING:
         return f"{opening}, but they are right {mine:.0%} of the time and the others {theirs:.0%}"
-    said = " and ".join(
+    both = " and ".join(
         f"{made.probabilities[picture, index]:.0%} for {made.answered.classes[index]}" for index in (new, old)
     )
-    return f"{opening}; by who says what of what it is {said}"
+    return f"{opening}; by who says what of what it is {both}"
 
 
 def _skill(made: Reconsolidation, picture: int, index: int) -> float | None:
