@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gtlabel.crowd.workers import Profile
     from gtlabel.labeling.quality import Quality
     from gtlabel.labeling.reconsolidation import Difference, Reconsolidation
-    from gtlabel.pages.quality import AnsweredPicture
+    from gtlabel.pages.quality import AnsweredPicture, QualityPage
 
 _DIFFERENCES = 40
 _WORKERS = 20
@@ -100,10 +100,17 @@ def put_differences(made: Reconsolidation) -> None:
 
 def write_page(path: Path, quality: Quality, names: Sequence[str], aws: Callable[[], Aws]) -> Path:
     """Write the page; pictures in doubt are fetched from where they lie, if they can be had."""
-    from gtlabel.pages.quality import QualityPage, write_quality
+    from gtlabel.pages.quality import write_quality
+
+    return write_quality(page_of(quality, names), path, _fetcher(aws))
+
+
+def page_of(quality: Quality, names: Sequence[str]) -> QualityPage:
+    """What the page shows, without the pictures themselves."""
+    from gtlabel.pages.quality import QualityPage
 
     answered = quality.answered
-    page = QualityPage(
+    return QualityPage(
         title=", ".join(folder.name for folder in answered.folders),
         places=[folder.place for folder in answered.folders],
         notes=answered.notes,
@@ -118,7 +125,6 @@ def write_page(path: Path, quality: Quality, names: Sequence[str], aws: Callable
         doubtful=_doubtful(quality),
         numbers=quality.to_json(),
     )
-    return write_quality(page, path, _fetcher(aws))
 
 
 def _fetcher(aws: Callable[[], Aws]) -> Callable[[str], bytes]:
