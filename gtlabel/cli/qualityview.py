@@ -81,7 +81,7 @@ def put_quality(quality: Quality, names: Sequence[str]) -> None:
     )
     put("")
     _put_workers(report.workers, names, gold=gold)
-    _put_doubtful(quality)
+    _put_doubtful(quality.made)
     _put_rows(quality.made.differences)
 
 
@@ -96,6 +96,7 @@ def put_differences(made: Reconsolidation) -> None:
     fields["confidence"] = (f"{mean(sure):.1%}" if sure else "none") + f" on average{before}"
     put_fields(fields)
     _put_rows(differences)
+    _put_doubtful(made)
 
 
 def write_page(path: Path, quality: Quality, names: Sequence[str], aws: Callable[[], Aws]) -> Path:
@@ -122,7 +123,7 @@ def page_of(quality: Quality, names: Sequence[str]) -> QualityPage:
         classes=quality.classes,
         workers=names,
         differences=[_changed(each) for each in quality.made.differences],
-        doubtful=_doubtful(quality),
+        doubtful=_doubtful(quality.made),
         numbers=quality.to_json(),
     )
 
@@ -186,13 +187,19 @@ def _put_workers(workers: Sequence[Profile], names: Sequence[str], *, gold: bool
         put(f"and {len(ranked) - _WORKERS:,} more workers; --output json and --report name them all")
 
 
-def _put_doubtful(quality: Quality) -> None:
+def _put_doubtful(made: Reconsolidation) -> None:
     rows = [
-        (each.name, each.label, _percent(each.sure), _said(each.said))
-        for each in _doubtful(quality)[:_DOUBTFUL]
+        (
+            each.name,
+            each.label,
+            _percent(each.sure),
+            _percent(each.sure_before),
+            _said(each.said),
+        )
+        for each in _doubtful(made)[:_DOUBTFUL]
     ]
     put("")
-    put_table(("least sure", "label", "sure", "answers"), rows, right=("sure",))
+    put_table(("least sure", "label", "sure", "job stated", "answers"), rows, right=("sure", "job stated"))
 
 
 def _put_rows(differences: Sequence[Difference]) -> None:
@@ -225,19 +232,21 @@ def _changed(each: Difference) -> AnsweredPicture:
     return AnsweredPicture(each.source, label, each.sure, before, each.said, each.why)
 
 
-def _doubtful(quality: Quality) -> list[AnsweredPicture]:
+def _doubtful(made: Reconsolidation) -> list[AnsweredPicture]:
     """The pictures whose labels are the least sure, those first."""
     from gtlabel.pages.quality import PICTURES_SHOWN, AnsweredPicture
 
-    made, names = quality.made, quality.answered.classes
+    answered = made.answered
+    names, stated = answered.classes, answered.confidence.tolist()
     order = sorted((number for number in range(len(made.sure)) if made.answers[number]), key=made.sure.item)
     return [
         AnsweredPicture(
-            quality.answered.sources[number],
+            answered.sources[number],
             ", ".join(names[index] for index in made.chosen[number].nonzero()[0]),
             float(made.sure[number]),
-            ", ".join(names[index] for index in quality.answered.given[number].nonzero()[0]),
+            ", ".join(names[index] for index in answered.given[number].nonzero()[0]),
             made.said(number),
+            sure_before=stated[number],
         )
         for number in order[:PICTURES_SHOWN]
     ]

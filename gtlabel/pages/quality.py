@@ -37,6 +37,7 @@ class AnsweredPicture:
         before: what the job wrote; empty for nothing.
         said: how many workers named each class.
         why: why it is another than before; empty where it is not.
+        sure_before: how sure the job said it is; nan or None where it did not.
         data: the picture's file; None where it is not at hand.
     """
 
@@ -46,6 +47,7 @@ class AnsweredPicture:
     before: str
     said: Sequence[tuple[str, int]]
     why: str = ""
+    sure_before: float | None = None
     data: bytes | None = None
 
     @property
