@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from gtlabel import storage
-from gtlabel.engine import output
-from gtlabel.engine.board import check_answer
+from gtlabel.engine import labels, output
 from gtlabel.engine.custom import Consolidated, function_arn, post_event, read_consolidated, unhandled
-from gtlabel.engine.entries import Answered, Batch
+from gtlabel.engine.entries import Answered, Batch, Recorded
 from gtlabel.engine.functions import Functions
 from gtlabel.engine.jobs import Job, JobKey, Kind
 from gtlabel.engine.ledger import Ledger
+from gtlabel.engine.settlement import Settlement
 from gtlabel.errors import EngineError, FunctionError
 from gtlabel.uris import S3Uri
 
@@ -37,10 +37,16 @@ _WRITERS = 8
 
 @dataclass(slots=True)
 class Pending:
-    """The batches of one job that were formed and not recorded, and what functions were asked about them."""
+    """The batches of one job that were formed and not recorded, and what functions were asked about them.
+
+    Attributes:
+        standing: what was said in the batches up to `heard`; None while nothing was asked of it.
+    """
 
     batches: list[Batch]
     calls: dict[int, Future[Any]] = field(default_factory=dict)
+    standing: labels.Standing | None = None
+    heard: int = 0
 
 
 class Consolidator:
@@ -48,6 +54,7 @@ class Consolidator:
 
     Args:
         ledger: where batches are formed and recorded.
+        settlement: what is read and written of whole jobs.
         s3_of: gives the S3 client a job writes with.
         identify: tells who a worker of a job is.
         functions: what custom workflows consolidate with.
@@ -57,12 +64,14 @@ class Consolidator:
     def __init__(
         self,
         ledger: Ledger,
+        settlement: Settlement,
         s3_of: Callable[[JobKey], S3Client],
         identify: Callable[[Job, str], output.Identity | None],
         functions: Functions,
         wake: Callable[[], None],
     ) -> None:
         self._ledger = ledger
+        self._settlement = settlement
         self._s3_of = s3_of
         self._identify = identify
         self._functions = functions
@@ -81,11 +90,27 @@ class Consolidator:
         """Do what can be done for every batch; say whether one was recorded."""
         busy = False
         for batch in list(pending.batches):
-            if self._done(job, batch, pending.calls):
+            if self._done(job, batch, pending):
                 pending.batches.remove(batch)
                 pending.calls.pop(batch.number, None)
                 busy = True
         return busy
+
+    def settle(self, job: Job) -> None:
+        """Label every image again by all answers of the job, and keep what changed.
+
+        It gives the same however often it is done; done after a crash, it goes on where that came. The files
+        of batches stay: they tell what was thought then, and the manifest tells what it came to.
+        """
+        if job.spec.consensus == labels.AWS or job.spec.kind is Kind.CUSTOM or job.spec.streaming:
+            return
+        heard = self._settlement.heard(job, lambda content: labels.chosen(job, content))
+        if not heard:
+            return
+        made = labels.verdict(job, heard).labels
+        for recorded in self._settlement.recorded(job):
+            settled = [_settled(job, each, made[each.object]) for each in recorded if each.object in made]
+            self._settlement.settle(job, sorted({*settled} - {*recorded}, key=lambda each: each.object))
 
     def write(self, job: Job, files: Sequence[tuple[S3Uri, bytes]]) -> None:
         """Write files, several at once; all were tried when the first failure is raised."""
@@ -101,7 +126,8 @@ class Consolidator:
         """Let go of the threads, once they have written what they hold."""
         self._pool.shutdown()
 
-    def _done(self, job: Job, batch: Batch, calls: dict[int, Future[Any]]) -> bool:
+    def _done(self, job: Job, batch: Batch, pending: Pending) -> bool:
+        calls = pending.calls
         call = calls.get(batch.number)
         if call is not None and not call.done():
             return False
@@ -112,7 +138,7 @@ class Consolidator:
             return True
         target = output.Tree(job.spec.root).consolidation_response(batch.iteration, batch.stamp)
         if job.spec.post is None:
-            made = _labels(job, images, batch.created)
+            made = self._labels(job, batch, images, pending)
             response = output.consolidation_response(job.spec.attribute, made)
             self.write(job, [*self._answers(job, batch, images), (target, response)])
             self._record(job, batch, made, [])
@@ -138,6 +164,36 @@ class Consolidator:
             [(number, f"ClientError: {each.reason}.") for number, each in found.items() if each.reason],
         )
         return True
+
+    def _labels(
+        self, job: Job, batch: Batch, images: Sequence[Answered], pending: Pending
+    ) -> list[tuple[int, Any, dict[str, Any]]]:
+        """Number, label and metadata of each image."""
+        moments = [_moment(batch.created, place) for place in range(len(images))]
+        if job.spec.kind is Kind.CUSTOM:
+            return [
+                (image.object, output.all_answers(job.key, image), output.custom_metadata(job, moment))
+                for image, moment in zip(images, moments, strict=True)
+            ]
+        if job.spec.consensus == labels.AWS:
+            made = labels.of_batch(job, images)
+        else:
+            made = self._heard(job, batch, images, pending).labels([image.object for image in images])
+        return [
+            (image.object, *output.label_of(job, found, moment))
+            for image, found, moment in zip(images, made, moments, strict=True)
+        ]
+
+    def _heard(self, job: Job, batch: Batch, images: Sequence[Answered], pending: Pending) -> labels.Standing:
+        """What the job has heard up to this batch, whichever process was told of the earlier ones."""
+        if pending.standing is None:
+            pending.standing = labels.Standing(job)
+            for earlier in self._settlement.before(job, batch):
+                pending.standing.add(_said(job, self._ledger.contents(job, earlier)))
+        if batch.number > pending.heard:
+            pending.standing.add(_said(job, images))
+            pending.heard = batch.number
+        return pending.standing
 
     def _answers(self, job: Job, batch: Batch, images: Sequence[Answered]) -> list[tuple[S3Uri, bytes]]:
         tree = output.Tree(job.spec.root)
@@ -190,50 +246,15 @@ def _returned(
         raise EngineError(unhandled(job, name, error)) from error
 
 
-def _labels(job: Job, images: list[Answered], created: datetime) -> list[tuple[int, Any, dict[str, Any]]]:
-    """Number, label and metadata of each image."""
-    moments = [_moment(created, place) for place in range(len(images))]
-    if job.spec.kind is Kind.CUSTOM:
-        return [
-            (image.object, output.all_answers(job.key, image), output.custom_metadata(job, moment))
-            for image, moment in zip(images, moments, strict=True)
-        ]
-    # Nobody waits in a streaming job for others to make a batch with, so nobody's label depends on others.
-    together = [[image] for image in images] if job.spec.streaming else [images]
-    made = [label for group in together for label in _consensus(job, group)]
-    return [
-        (image.object, *output.label_of(job, found, moment))
-        for image, found, moment in zip(images, made, moments, strict=True)
-    ]
+def _said(job: Job, images: Sequence[Answered]) -> list[tuple[int, labels.Said]]:
+    return [(image.object, labels.said(job, image.answers)) for image in images]
 
 
-def _consensus(job: Job, images: list[Answered]) -> list[list[Label]]:
-    # numpy takes a sixth of the start of a server, which has no answers yet.
-    from gtlabel.engine import consensus
-
-    chosen = [
-        [(answer.worker, check_answer(job, json.loads(answer.content))) for answer in image.answers]
-        for image in images
-    ]
-    if job.spec.kind is Kind.MULTI:
-        made = consensus.multi(chosen)
-    else:
-        votes = consensus.Votes.of(
-            [
-                (place, worker, index)
-                for place, said in enumerate(chosen)
-                for worker, indices in said
-                for index in indices
-            ]
-        )
-        made = [[label] for label in consensus.single(votes, len(images), len(job.classes))]
-    if job.spec.workers_per_object > 1:
-        return made
-    # Where one worker is asked, AWS states 0.0, which means "one worker" and not "unsure" (contract 5.4).
-    return [
-        [replace(label, confidence=0.0) for label in labels] if len(image.answers) == 1 else labels
-        for image, labels in zip(images, made, strict=True)
-    ]
+def _settled(job: Job, before: Recorded, found: list[Label]) -> Recorded:
+    """What an image's label becomes; it stays as old as it was."""
+    made = datetime.fromisoformat(json.loads(before.metadata)["creation-date"])
+    label, metadata = output.label_of(job, found, made)
+    return Recorded(before.object, output.compact(label), output.compact(metadata))
 
 
 def _moment(created: datetime, place: int) -> datetime:

@@ -27,6 +27,7 @@ from gtlabel.engine.jobs import Job, JobKey, Status
 from gtlabel.engine.ledger import Ledger
 from gtlabel.engine.pages import Pages
 from gtlabel.engine.patience import Patience, passes
+from gtlabel.engine.settlement import Settlement
 from gtlabel.errors import EngineError, FunctionError, GtlabelError
 from gtlabel.uris import S3Uri
 
@@ -95,7 +96,9 @@ class Foreman:
         self._inspect = inspect
         self._pages = Pages(board.store)
         self._ledger = Ledger(board.store, board.clock)
-        self._consolidator = Consolidator(self._ledger, s3_of, identify, self._functions, board.news.set)
+        self._consolidator = Consolidator(
+            self._ledger, Settlement(board.store), s3_of, identify, self._functions, board.news.set
+        )
         self._autolabeler = Autolabeler(board.store, board.clock, s3_of, board.news.set)
         self._desks: dict[int, _Desk] = {}
 
@@ -227,6 +230,7 @@ class Foreman:
         return True
 
     def _complete(self, job: Job, tally: Tally) -> None:
+        self._consolidator.settle(job)
         self._autolabeler.close_books(job)
         self._write_manifests(job)
         self._finish(job, Status.STOPPED if tally.waiting else Status.COMPLETED)
@@ -262,6 +266,7 @@ class Foreman:
             self._consolidate(job, pending)
         if pending.batches:
             return False
+        self._consolidator.settle(job)
         self._autolabeler.close_books(job)
         self._write_manifests(job)
         expired = not job.spec.streaming and self._board.clock() - job.created >= _LIFE

@@ -1,0 +1,182 @@
+"""From what people said about images to labels: by a batch alone, or by all that a job has heard so far.
+
+The way of AWS decides each batch by itself (contract/ground-truth.md 5.4), so that a worker's record is
+forgotten after 50 images. Every other method looks at the answers of the whole job: while it runs, at the
+latest ones, which is cheap; and at its end at all of them, which is what counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gtlabel.engine.jobs import Job, Kind
+from gtlabel.engine.leasing import check_answer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from gtlabel.crowd.votes import Votes
+    from gtlabel.engine.consensus import Label
+    from gtlabel.engine.entries import Answer, Answered
+
+#: The name of the way AWS consolidates, which is no method over a whole job.
+AWS = "aws"
+# As many of the latest answers have a say in the label that an image gets while its job runs.
+_LATEST = 2000
+
+# Who said what about one image; the classes by their indices.
+Said = tuple[tuple[str, frozenset[int]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What all answers together say.
+
+    Attributes:
+        labels: of each image, by its number.
+        votes: the answers, on images by their places in `labels`. Where several classes may be chosen,
+            class 0 is to have chosen just those of the label, and class 1 is anything else.
+        posterior: the probability of each of the votes' classes, `(images, classes)`.
+    """
+
+    labels: Mapping[int, list[Label]]
+    votes: Votes
+    posterior: NDArray[np.float64]
+
+
+def said(job: Job, answers: Iterable[Answer]) -> Said:
+    """Who said what about one image."""
+    return tuple((answer.worker, chosen(job, answer.content)) for answer in answers)
+
+
+def chosen(job: Job, content: str) -> frozenset[int]:
+    """The classes that an answer, as JSON, names."""
+    return check_answer(job, json.loads(content))
+
+
+def of_batch(job: Job, images: Sequence[Answered]) -> list[list[Label]]:
+    """The labels of a batch as AWS makes them, which know nothing of other batches."""
+    # Nobody waits in a streaming job for others to make a batch with, so nobody's label depends on others.
+    together = [[image] for image in images] if job.spec.streaming else [images]
+    return [label for group in together for label in _alone(job, group)]
+
+
+class Standing:
+    """What a job has heard lately; it labels images while the job runs.
+
+    Its labels depend on the answers and on the order of the batches, and on nothing else, so that a process
+    that takes over makes the same.
+
+    Args:
+        job: the job.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._said: dict[int, Said] = {}
+        self._answers = 0
+
+    def add(self, images: Iterable[tuple[int, Said]]) -> None:
+        """Hear what was said about images; of one that is heard of again, the newer counts."""
+        for number, answers in images:
+            self._answers -= len(self._said.pop(number, ()))
+            self._said[number] = answers
+            self._answers += len(answers)
+
+    def labels(self, numbers: Sequence[int]) -> list[list[Label]]:
+        """The labels of images that were just added."""
+        for number in list(self._said):
+            if self._answers <= _LATEST or number in numbers:
+                break
+            self._answers -= len(self._said.pop(number))
+        made = verdict(self._job, self._said).labels
+        return [made[number] for number in numbers]
+
+
+def verdict(job: Job, heard: Mapping[int, Said]) -> Verdict:
+    """The labels of all images by the method of their job; each has at least one answer."""
+    made = _several(job, heard) if job.spec.kind is Kind.MULTI else _one(job, heard)
+    if job.spec.workers_per_object > 1:
+        return made
+    return replace(
+        made, labels={number: _unsure(heard[number], each) for number, each in made.labels.items()}
+    )
+
+
+def _alone(job: Job, images: Sequence[Answered]) -> list[list[Label]]:
+    # numpy takes a sixth of the start of a server, which has no answers yet.
+    from gtlabel.engine import consensus
+
+    heard = [said(job, image.answers) for image in images]
+    if job.spec.kind is Kind.MULTI:
+        made = consensus.multi(heard)
+    else:
+        votes = consensus.Votes.of(
+            [(place, who, index) for place, each in enumerate(heard) for who, what in each for index in what]
+        )
+        made = [[label] for label in consensus.single(votes, len(images), len(job.classes))]
+    if job.spec.workers_per_object > 1:
+        return made
+    return [_unsure(each, labels) for each, labels in zip(heard, made, strict=True)]
+
+
+def _unsure(heard: Said, labels: list[Label]) -> list[Label]:
+    # Where one worker is asked, AWS states 0.0, which means "one worker" and not "unsure" (contract 5.4).
+    return [replace(label, confidence=0.0) for label in labels] if len(heard) == 1 else labels
+
+
+def _one(job: Job, heard: Mapping[int, Said]) -> Verdict:
+    from gtlabel.crowd.methods import aggregate
+    from gtlabel.engine.consensus import Label, Votes
+
+    votes = Votes.of(
+        [
+            (place, who, index)
+            for place, each in enumerate(heard.values())
+            for who, what in each
+            for index in what
+        ]
+    )
+    found = aggregate(votes, len(heard), len(job.classes), job.spec.consensus)
+    labels = {
+        number: [Label(int(index), round(float(sure), 2))]
+        for number, index, sure in zip(heard, found.labels, found.confidence, strict=True)
+    }
+    return Verdict(labels, votes, found.posterior)
+
+
+def _several(job: Job, heard: Mapping[int, Said]) -> Verdict:
+    """Each class that anybody chose is a question of its own, answered with yes or no by everybody."""
+    import numpy as np
+
+    from gtlabel.crowd.methods import aggregate
+    from gtlabel.engine.consensus import Label, Votes
+
+    everybody = list(heard.values())
+    named = [list(dict.fromkeys(c for _, picked in each for c in sorted(picked))) for each in everybody]
+    yes: dict[int, NDArray[np.float64]] = {}
+    for index in sorted({c for order in named for c in order}):
+        polled = Votes.of(
+            [(place, who, int(index in what)) for place, each in enumerate(everybody) for who, what in each]
+        )
+        yes[index] = aggregate(polled, len(heard), 2, job.spec.consensus).posterior[:, 1]
+    labels = {
+        number: [Label(c, round(float(yes[c][place]), 2)) for c in order]
+        for place, (number, order) in enumerate(zip(heard, named, strict=True))
+    }
+    likely = [frozenset(c for c in yes if yes[c][place] > 0.5) for place in range(len(heard))]
+    right = np.ones(len(heard))
+    for each in yes.values():
+        right *= np.maximum(each, 1 - each)
+    votes = Votes.of(
+        [
+            (place, who, int(what != likely[place]))
+            for place, each in enumerate(everybody)
+            for who, what in each
+        ]
+    )
+    return Verdict(labels, votes, np.column_stack([right, 1 - right]))

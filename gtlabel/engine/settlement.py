@@ -1,0 +1,100 @@
+"""What settling the labels of a whole job reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Row, bindparam, select, update
+
+from gtlabel.engine.entries import Batch, Recorded
+from gtlabel.engine.jobs import Job, from_micros
+from gtlabel.engine.schema import answers, batches, results, tasks
+from gtlabel.engine.store import Store
+from gtlabel.engine.withdrawal import counts
+
+_CHUNK = 5000
+
+
+class Settlement:
+    """The answers and labels of whole jobs; there is one per database, as of the ledger.
+
+    Args:
+        store: the engine's database.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def before(self, job: Job, batch: Batch) -> list[Batch]:
+        """The batches of a job that were formed before another, in their order."""
+        query = select(batches).where(batches.c.job == job.number, batches.c.number < batch.number)
+        with self._store.read() as connection:
+            return [_batch_of(row) for row in connection.execute(query.order_by(batches.c.number))]
+
+    def heard(
+        self, job: Job, understand: Callable[[str], frozenset[int]]
+    ) -> dict[int, tuple[tuple[str, frozenset[int]], ...]]:
+        """Who said what about each image that has a label made of answers, in the order they said it.
+
+        Args:
+            job: the job.
+            understand: tells which classes an answer, as JSON, names. Few different answers are given, so it
+                is asked about each once.
+        """
+        query = (
+            select(answers.c.object, answers.c.worker, answers.c.content)
+            .join(tasks, (tasks.c.job == answers.c.job) & (tasks.c.object == answers.c.object))
+            .where(answers.c.job == job.number, tasks.c.state == "labeled", counts(answers))
+            .order_by(answers.c.object, answers.c.submitted, answers.c.id)
+        )
+        known: dict[str, frozenset[int]] = {}
+        found: dict[int, tuple[tuple[str, frozenset[int]], ...]] = {}
+        with self._store.read() as connection:
+            rows = connection.execution_options(yield_per=_CHUNK).execute(query)
+            for number, said in groupby(rows, key=lambda row: row.object):
+                heard = []
+                for row in said:
+                    what = known.get(row.content)
+                    if what is None:
+                        what = known[row.content] = understand(row.content)
+                    heard.append((row.worker, what))
+                found[number] = tuple(heard)
+        return found
+
+    def recorded(self, job: Job) -> Iterator[list[Recorded]]:
+        """The labels of a job, a page in memory at a time."""
+        query = (
+            select(results.c.object, results.c.label, results.c.metadata)
+            .where(results.c.job == job.number, results.c.label != "")
+            .order_by(results.c.object)
+            .limit(_CHUNK)
+        )
+        last = -1
+        while True:
+            with self._store.read() as connection:
+                page = [Recorded(*row) for row in connection.execute(query.where(results.c.object > last))]
+            if not page:
+                return
+            yield page
+            last = page[-1].object
+
+    def settle(self, job: Job, labels: Sequence[Recorded]) -> None:
+        """Keep the labels that images have in the end."""
+        if not labels:
+            return
+        change = (
+            update(results)
+            .where(results.c.job == job.number, results.c.object == bindparam("of_object"))
+            .values(label=bindparam("to_label"), metadata=bindparam("to_metadata"))
+        )
+        rows = [
+            {"of_object": each.object, "to_label": each.label, "to_metadata": each.metadata}
+            for each in labels
+        ]
+        self._store.lead(lambda connection: connection.execute(change, rows))
+
+
+def _batch_of(row: Row[Any]) -> Batch:
+    return Batch(row.number, row.iteration, from_micros(row.created), from_micros(row.stamp))
