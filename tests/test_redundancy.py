@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,3 +214,12 @@ def test_a_tag_says_what_is_otherwise_than_usual(text: str, meant: Redundancy) -
 def test_a_tag_that_makes_no_sense_is_refused_with_a_reason(text: str, reason: str) -> None:
     with pytest.raises(RedundancyError, match=re.escape(reason)):
         Redundancy.parse(text, most=5)
+
+
+def test_the_benchmark_prints_what_five_votes_and_fewer_are_worth() -> None:
+    program = Path(__file__).parent / "benchmarks" / "redundancy.py"
+    options = ["--seeds", "2", "--kinds", "1", "--objects", "60", "--crowds", "/nowhere"]
+    run = subprocess.run([sys.executable, str(program), *options], capture_output=True, text=True, timeout=60)
+    assert run.stderr == ""
+    assert run.returncode == 0, run.stdout
+    assert re.search(r"^photos +auto +[\d.]+ +[\d.]+ .* 60\.0% ", run.stdout, re.MULTILINE)
