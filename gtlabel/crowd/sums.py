@@ -317,6 +317,37 @@ def _order(keys: Indices) -> Indices | None:
     return order
 
 
+def check_known(known: Indices | None, objects: int, classes: int) -> None:
+    """Refuse classes of objects that cannot be known.
+
+    Raises:
+        ConsensusError: there is not one for each object, or one names a class that is not there.
+    """
+    if known is None:
+        return
+    if len(known) != objects:
+        raise ConsensusError(
+            f"{len(known)} objects are said to be known or not, and there are {objects}; "
+            "give one class for each, -1 where it is not known"
+        )
+    if objects and (int(known.max()) >= classes or int(known.min()) < -1):
+        wrong = int(known.max()) if int(known.max()) >= classes else int(known.min())
+        raise ConsensusError(
+            f"an object is said to be of class {wrong}, and there are {classes}, counted from 0; "
+            "number them again, with -1 for what is not known"
+        )
+
+
+def positive(name: str, value: float) -> None:
+    """Refuse an option that has to be above zero.
+
+    Raises:
+        ConsensusError: it is not.
+    """
+    if not value > 0:
+        raise ConsensusError(f"{name} is {value}; give a number above 0, since nothing is impossible")
+
+
 def _check(votes: Votes, objects: int, classes: int) -> None:
     if not len(votes.objects) == len(votes.workers) == len(votes.classes):
         raise ConsensusError(
