@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 
 from gtlabel.engine import entries
+from gtlabel.engine.counted import counts
 from gtlabel.engine.entries import Answer, Answered, Batch, Chosen, Line, Pulse, Tally
 from gtlabel.engine.jobs import Job, Status, from_micros, to_micros
 from gtlabel.engine.queue import next_tick
@@ -250,7 +251,7 @@ class Ledger:
             rows = connection.execute(members).all()
             # By their numbers: a join with the batch would read all answers of the job.
             here = (answers.c.job == job.number, answers.c.object.in_([row.object for row in rows]))
-            said = select(answers).where(*here).order_by(answers.c.submitted, answers.c.id)
+            said = select(answers).where(*here, counts(answers)).order_by(answers.c.submitted, answers.c.id)
             for row in connection.execute(said):
                 by_object.setdefault(row.object, []).append(_answer_of(row))
         return [
