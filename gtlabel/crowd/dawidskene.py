@@ -40,6 +40,7 @@ def dawid_skene(
         rounds: at most so many.
         tolerance: the rounds end when all that could still come would add no more than this to the logarithm
             of the likelihood, per answer.
+        known: the true class of each object, -1 where it is not known, `(objects,)`; None if none is.
     """
     sums = sums_of(votes, objects, classes)
     check_known(known, objects, classes)

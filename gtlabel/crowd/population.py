@@ -196,7 +196,8 @@ def _clarity(votes: Votes, objects: int, classes: int, usual: int) -> Floats:
 
 def _confused(other: Floats) -> Floats:
     """What people say of a picture that is quite hard: half what it resembles, half anything."""
-    return 0.5 * other + 0.5 / other.shape[-1]
+    mixed: Floats = 0.5 * other + 0.5 / other.shape[-1]
+    return mixed
 
 
 def _easy_accuracy(accuracy: float, hard: float, classes: int) -> float:
