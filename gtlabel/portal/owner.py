@@ -2,9 +2,11 @@
 
 GET  /owner                        all jobs
 GET  /owner/jobs/<number>          one job
+GET  /owner/jobs/<number>/quality  how far people agree in it, and how good each of them is
 GET  /owner/people                 who may come in
 GET  /api/owner/events             progress of all jobs, as it happens (server-sent events)
 GET  /api/owner/jobs/<number>      one job in full
+GET  /api/owner/jobs/<n>/quality   agreement and workers of one job
 GET  /api/owner/people             everybody
 POST /api/owner/jobs/<n>/stop      stops a job
 POST /api/owner/people             takes somebody in: {"name", "email", "groups"}
@@ -69,6 +71,7 @@ class OwnerSite:
         self._overview = Overview(board.store)
         self._latest: tuple[float, list[dict[str, Any]]] = (0.0, [])
         self._views: dict[int, tuple[float, dict[str, Any]]] = {}
+        self._judgments: dict[int, tuple[float, dict[str, Any]]] = {}
         self._reading = asyncio.Lock()
 
     def routes(self) -> list[BaseRoute]:
@@ -76,9 +79,11 @@ class OwnerSite:
         return [
             Route("/owner", page(self._shown("owner.html"))),
             Route(f"/owner/jobs/{NUMBER}", page(self.job_page)),
+            Route(f"/owner/jobs/{NUMBER}/quality", page(self.quality_page)),
             Route("/owner/people", page(self._shown("people.html"))),
             Route("/api/owner/events", api(self.events)),
             Route(f"/api/owner/jobs/{NUMBER}", api(self.job)),
+            Route(f"/api/owner/jobs/{NUMBER}/quality", api(self.quality)),
             Route(f"/api/owner/jobs/{NUMBER}/stop", api(self.stop), methods=["POST"]),
             Route("/api/owner/people", api(self.people), methods=["GET", "POST"]),
             Route("/api/owner/people/{name}/{what}", api(self.change), methods=["POST"]),
@@ -97,6 +102,12 @@ class OwnerSite:
         await asyncio.to_thread(self._desk.job, request.path_params["number"])
         return own_page("owner-job.html")
 
+    async def quality_page(self, request: Request) -> Response:
+        """The page of how good the answers of a job are."""
+        await self._owner(request)
+        await asyncio.to_thread(self._desk.job, request.path_params["number"])
+        return own_page("owner-quality.html")
+
     async def events(self, request: Request) -> Response:
         """How far all jobs are: once at the start, and whenever it changes."""
         await self._owner(request)
@@ -110,13 +121,25 @@ class OwnerSite:
         """One job in full."""
         await self._owner(request)
         number = request.path_params["number"]
+        return await self._kept(number, lambda: self._view(self._desk.job(number)), self._views)
+
+    async def quality(self, request: Request) -> Response:
+        """How far people agree in a job, and how good each of them is."""
+        await self._owner(request)
+        number = request.path_params["number"]
+        return await self._kept(number, lambda: self._judged(self._desk.job(number)), self._judgments)
+
+    async def _kept(
+        self, number: int, read: Callable[[], dict[str, Any]], views: dict[int, tuple[float, dict[str, Any]]]
+    ) -> Response:
+        """What was read a short while ago, or is read now; one at a time for all who look."""
         async with self._reading:
-            good_until, view = self._views.get(number, (0.0, {}))
+            good_until, view = views.get(number, (0.0, {}))
             began = time.monotonic()
             if began >= good_until:
-                view = await asyncio.to_thread(lambda: self._view(self._desk.job(number)))
+                view = await asyncio.to_thread(read)
                 took = time.monotonic() - began
-                self._views[number] = (began + _VIEW_SHARE * took if took > _QUICK_SECONDS else began, view)
+                views[number] = (began + _VIEW_SHARE * took if took > _QUICK_SECONDS else began, view)
         return JSONResponse(view, headers=API_HEADERS)
 
     async def stop(self, request: Request) -> Response:
@@ -201,6 +224,13 @@ class OwnerSite:
             jobs = await asyncio.to_thread(lambda: [_row(*each) for each in self._overview.jobs()])
             self._latest = now, jobs
         return jobs
+
+    def _judged(self, job: Job) -> dict[str, Any]:
+        # numpy starts slowly, and only who looks at this page needs it.
+        from gtlabel.portal.quality import told_of_quality
+
+        names = {worker.sub: worker.name for worker in self._crew.workers()}
+        return told_of_quality(self._board.store, job, names)
 
     def _view(self, job: Job) -> dict[str, Any]:
         view = self._overview.view(job)

@@ -86,4 +86,5 @@ byId('stop').onclick = () => {
   dialog.showModal();
 };
 
+byId('quality').href = `/owner/jobs/${number}/quality`;
 refresh();
