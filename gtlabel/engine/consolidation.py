@@ -96,21 +96,26 @@ class Consolidator:
                 busy = True
         return busy
 
-    def settle(self, job: Job) -> None:
+    def settle(self, job: Job) -> float | None:
         """Label every image again by all answers of the job, and keep what changed.
 
         It gives the same however often it is done; done after a crash, it goes on where that came. The files
         of batches stay: they tell what was thought then, and the manifest tells what it came to.
+
+        Returns:
+            The share of the labels that is likely to be wrong; None where the job's labels stay as they are.
         """
         if job.spec.consensus == labels.AWS or job.spec.kind is Kind.CUSTOM or job.spec.streaming:
-            return
+            return None
         heard = self._settlement.heard(job, lambda content: labels.chosen(job, content))
         if not heard:
-            return
-        made = labels.verdict(job, heard).labels
+            return None
+        verdict = labels.verdict(job, heard)
+        made = verdict.labels
         for recorded in self._settlement.recorded(job):
             settled = [_settled(job, each, made[each.object]) for each in recorded if each.object in made]
             self._settlement.settle(job, sorted({*settled} - {*recorded}, key=lambda each: each.object))
+        return float((1 - verdict.posterior.max(axis=1)).mean())
 
     def write(self, job: Job, files: Sequence[tuple[S3Uri, bytes]]) -> None:
         """Write files, several at once; all were tried when the first failure is raised."""

@@ -6,6 +6,7 @@ repaired by the next turn, which writes the same bytes to the same keys.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gtlabel import storage
 from gtlabel.engine import output
+from gtlabel.engine.adaptive import Adaptive, saving
 from gtlabel.engine.automation import Autolabeler
 from gtlabel.engine.board import Board
 from gtlabel.engine.consolidation import BATCH, Consolidator, Pending
@@ -96,9 +98,11 @@ class Foreman:
         self._inspect = inspect
         self._pages = Pages(board.store)
         self._ledger = Ledger(board.store, board.clock)
+        settlement = Settlement(board.store)
         self._consolidator = Consolidator(
-            self._ledger, Settlement(board.store), s3_of, identify, self._functions, board.news.set
+            self._ledger, settlement, s3_of, identify, self._functions, board.news.set
         )
+        self._adaptive = Adaptive(board.store, settlement, board.clock)
         self._autolabeler = Autolabeler(board.store, board.clock, s3_of, board.news.set)
         self._desks: dict[int, _Desk] = {}
 
@@ -213,6 +217,8 @@ class Foreman:
             self._ledger.choose(job, count)
             self._send(self._board.job(job.key), desk)
             return True
+        if job.spec.redundancy is not None and self._adaptive.ask(job):
+            return True
         self._complete(job, tally)
         return True
 
@@ -230,10 +236,18 @@ class Foreman:
         return True
 
     def _complete(self, job: Job, tally: Tally) -> None:
-        self._consolidator.settle(job)
+        self._settle(job)
         self._autolabeler.close_books(job)
         self._write_manifests(job)
         self._finish(job, Status.STOPPED if tally.waiting else Status.COMPLETED)
+
+    def _settle(self, job: Job) -> None:
+        """Make the labels that stay, and tell what was saved on the way to them."""
+        expected_error = self._consolidator.settle(job)
+        saved = saving(self._board.store, job, expected_error)
+        if saved is not None:
+            body = json.dumps(saved.to_json(), indent=2).encode() + b"\n"
+            self._consolidator.write(job, [(output.Tree(job.spec.root).redundancy, body)])
 
     def _flow(self, job: Job, desk: _Desk, pending: Pending) -> bool:
         """Move a streaming job on: each image goes out as soon as there is room, and is labeled by itself."""
@@ -266,7 +280,7 @@ class Foreman:
             self._consolidate(job, pending)
         if pending.batches:
             return False
-        self._consolidator.settle(job)
+        self._settle(job)
         self._autolabeler.close_books(job)
         self._write_manifests(job)
         expired = not job.spec.streaming and self._board.clock() - job.created >= _LIFE

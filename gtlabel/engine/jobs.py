@@ -86,6 +86,8 @@ class JobSpec:
         post: the name of the function that turns the answers into labels, if there is one.
         consensus: how answers become labels: `auto`, another method over the whole job that
             `gtlabel.crowd.methods` has, or `aws` for each batch by itself.
+        redundancy: how many answers an image gets to begin with, and when there are enough, as
+            `gtlabel.crowd.redundancy` reads it; None where each gets `workers_per_object`.
         automation: what `gtlabel.engine.automation.Settings` has, where a machine labels what it may; None
             where people label everything.
     """
@@ -110,6 +112,7 @@ class JobSpec:
     pre: str | None = None
     post: str | None = None
     consensus: str = "auto"
+    redundancy: str | None = None
     automation: Mapping[str, Any] | None = None
 
     @property

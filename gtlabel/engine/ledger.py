@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 
 from gtlabel.engine import entries
+from gtlabel.engine.adaptive import first_answers
 from gtlabel.engine.counted import counts
 from gtlabel.engine.entries import Answer, Answered, Batch, Chosen, Line, Pulse, Tally
 from gtlabel.engine.jobs import Job, Status, from_micros, to_micros
@@ -183,10 +184,12 @@ class Ledger:
     def send(self, job: Job) -> None:
         """Offer the chosen images to workers."""
         now = to_micros(self._clock())
-        spec = job.spec
+        spec, first = job.spec, first_answers(job)
 
         def out(connection: Connection) -> None:
             chosen = update(tasks).where(tasks.c.job == job.number, tasks.c.state == "chosen")
+            if first < spec.workers_per_object:
+                connection.execute(chosen.where(tasks.c.need.is_(None)).values(need=first))
             connection.execute(
                 chosen.values(
                     state="open",

@@ -182,6 +182,17 @@ withdrawals = Table(
     Column("moment", BigInteger, nullable=False),
 )
 
+# The rounds in which more people were asked about images in doubt: see gtlabel.engine.adaptive.
+asks = Table(
+    "asks",
+    metadata,
+    Column("job", Integer, ForeignKey("jobs.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("moment", BigInteger, nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("expected_error", Float, nullable=False),
+)
+
 # A batch is decided before its files are written, so that writing them again gives the same files.
 batches = Table(
     "batches",
