@@ -30,7 +30,7 @@ from gtlabel.engine.automation import told
 from gtlabel.engine.board import Board
 from gtlabel.engine.crew import Crew, Role, Worker
 from gtlabel.engine.desk import Desk
-from gtlabel.engine.jobs import Job
+from gtlabel.engine.jobs import Job, Status
 from gtlabel.engine.overview import Overview
 from gtlabel.errors import NotTheOwnerError, WorkerError
 from gtlabel.portal.numbers import NUMBER
@@ -46,6 +46,8 @@ _SILENCE_SECONDS = 15.0
 # owners who follow a job take at most a twentieth of the server from those who work.
 _VIEW_SHARE = 20
 _QUICK_SECONDS = 0.01
+# What was read of jobs by their numbers: in which status, until when it is good enough, and what.
+_Views = dict[int, tuple[Status, float, dict[str, Any]]]
 
 
 class OwnerSite:
@@ -70,8 +72,8 @@ class OwnerSite:
         self._desk = Desk(board.store)
         self._overview = Overview(board.store)
         self._latest: tuple[float, list[dict[str, Any]]] = (0.0, [])
-        self._views: dict[int, tuple[float, dict[str, Any]]] = {}
-        self._judgments: dict[int, tuple[float, dict[str, Any]]] = {}
+        self._views: _Views = {}
+        self._judgments: _Views = {}
         self._reading = asyncio.Lock()
 
     def routes(self) -> list[BaseRoute]:
@@ -120,26 +122,25 @@ class OwnerSite:
     async def job(self, request: Request) -> Response:
         """One job in full."""
         await self._owner(request)
-        number = request.path_params["number"]
-        return await self._kept(number, lambda: self._view(self._desk.job(number)), self._views)
+        return await self._kept(request.path_params["number"], self._view, self._views)
 
     async def quality(self, request: Request) -> Response:
         """How far people agree in a job, and how good each of them is."""
         await self._owner(request)
-        number = request.path_params["number"]
-        return await self._kept(number, lambda: self._judged(self._desk.job(number)), self._judgments)
+        return await self._kept(request.path_params["number"], self._judged, self._judgments)
 
-    async def _kept(
-        self, number: int, read: Callable[[], dict[str, Any]], views: dict[int, tuple[float, dict[str, Any]]]
-    ) -> Response:
+    async def _kept(self, number: int, read: Callable[[Job], dict[str, Any]], views: _Views) -> Response:
         """What was read a short while ago, or is read now; one at a time for all who look."""
         async with self._reading:
-            good_until, view = views.get(number, (0.0, {}))
             began = time.monotonic()
-            if began >= good_until:
-                view = await asyncio.to_thread(read)
+            job = await asyncio.to_thread(self._desk.job, number)
+            status, good_until, view = views.get(number, (None, 0.0, {}))
+            # How a job ended is not to be waited for.
+            if began >= good_until or status is not job.status:
+                view = await asyncio.to_thread(read, job)
                 took = time.monotonic() - began
-                views[number] = (began + _VIEW_SHARE * took if took > _QUICK_SECONDS else began, view)
+                until = began + _VIEW_SHARE * took if took > _QUICK_SECONDS else began
+                views[number] = job.status, until, view
         return JSONResponse(view, headers=API_HEADERS)
 
     async def stop(self, request: Request) -> Response:
