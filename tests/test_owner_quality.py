@@ -83,7 +83,7 @@ def test_of_several_classes_each_is_a_question_of_its_own() -> None:
     there = Premises(max_concurrent=12, workers_per_object=2, kind=Kind.MULTI, template=template)
     try:
         owner = there.somebody("boss", role=Role.OWNER)
-        both, one = ({n: said for n in range(12)} for said in (["Compost", "Recycle"], ["Compost"]))
+        both, one = (dict.fromkeys(range(12), said) for said in (["Compost", "Recycle"], ["Compost"]))
         work(there, {"ana": both, "ben": one}, MULTI)
         said = look(there, owner)
     finally:
