@@ -1,4 +1,4 @@
-"""A worker's answers taken out of a job: on record, counting no more, and everything made of them made anew."""
+"""A worker's answers taken out of a job: on record, counting no more, and what was made of them made anew."""
 
 from __future__ import annotations
 
