@@ -94,3 +94,20 @@ def test_of_several_classes_each_is_a_question_of_its_own() -> None:
         ("ana", 12, []),
         ("ben", 12, []),
     ]
+
+
+def test_the_owner_sees_how_many_answers_an_adaptive_job_saved() -> None:
+    there = Premises(max_concurrent=12, workers_per_object=5, redundancy="first=2 error=0.05")
+    try:
+        owner = there.somebody("boss", role=Role.OWNER)
+        work(there, {name: truth() for name in ("ana", "ben", "cleo", "dan", "eva")})
+        said = owner.get(f"/api/owner/jobs/{there.number}").json["saving"]
+    finally:
+        there.close()
+    assert (said["most"], said["images"], said["fixed"]) == (5, 12, 60)
+    assert 24 <= said["answers"] < 60
+    assert said["saved"] == 60 - said["answers"]
+
+
+def test_a_job_that_asks_as_many_for_all_has_nothing_to_tell_of_saving(here: Premises, boss: Visitor) -> None:
+    assert boss.get(f"/api/owner/jobs/{here.number}").json["saving"] is None

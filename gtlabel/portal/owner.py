@@ -26,6 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from gtlabel.engine.adaptive import saving
 from gtlabel.engine.automation import told
 from gtlabel.engine.board import Board
 from gtlabel.engine.crew import Crew, Role, Worker
@@ -235,6 +236,7 @@ class OwnerSite:
 
     def _view(self, job: Job) -> dict[str, Any]:
         view = self._overview.view(job)
+        saved = saving(self._board.store, job)
         names = {worker.sub: worker.name for worker in self._crew.workers()}
         return {
             **_row(job, view.states),
@@ -245,6 +247,7 @@ class OwnerSite:
             "classes": view.classes,
             "agreement": view.agreement,
             "automation": told(self._board.store, job),
+            "saving": None if saved is None else saved.to_json(),
             "people": [
                 {
                     "name": names.get(pace.worker, pace.worker),

@@ -21,6 +21,7 @@ function draw(job) {
     `label attribute ${job.attribute}`, job.output, job.reason].filter(Boolean).join(' · ');
   drawClasses(job.classes);
   drawAutomation(job.automation);
+  drawSaving(job.saving, job.ended);
   drawPeople(job.people);
   byId('agreement').textContent = job.agreement === null
     ? 'No picture has two answers yet.'
@@ -36,6 +37,17 @@ function drawClasses(classes) {
     meter.hidden = count === 0;
     return node('tr', {}, node('td', {}, name), node('td', {class: 'number'}, String(count)), node('td', {}, meter));
   }));
+}
+
+/** What asking only where it helps came to, beside as many answers for each picture. */
+function drawSaving(saving, ended) {
+  byId('saving').hidden = !saving || !saving.fixed;
+  if (byId('saving').hidden) return;
+  byId('saving-bar').value = saving.share;
+  byId('saving-state').textContent = `${saving.answers} answers ${ended ? 'were' : 'have been'} given where ${saving.most} for each of ${saving.images} `
+    + `pictures would be ${saving.fixed}: ${percent(saving.share)} of them${ended ? `, ${saving.saved} saved` : ''}.`;
+  const error = saving.expected_error === null ? '' : ` Before the last round, ${(saving.expected_error * 100).toFixed(1)} % of the labels were expected to be wrong.`;
+  byId('saving-error').textContent = `Asked for: ${saving.policy}.${error}`;
 }
 
 function drawPeople(people) {
