@@ -18,6 +18,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from gtlabel.engine import labels
 from gtlabel.engine.counted import counts
+from gtlabel.engine.gold import Gold
 from gtlabel.engine.jobs import Job, Status, to_micros
 from gtlabel.engine.places import ask_more
 from gtlabel.engine.register import hold_job
@@ -77,12 +78,16 @@ class Adaptive:
     Args:
         store: the engine's database.
         settlement: what is read of whole jobs.
+        gold: what is known of their images.
         clock: what time it is.
     """
 
-    def __init__(self, store: Store, settlement: Settlement, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: Store, settlement: Settlement, gold: Gold, clock: Callable[[], datetime]
+    ) -> None:
         self._store = store
         self._settlement = settlement
+        self._gold = gold
         self._clock = clock
 
     def ask(self, job: Job) -> bool:
@@ -107,7 +112,7 @@ class Adaptive:
     def _look(self, job: Job, policy: Redundancy, heard: dict[int, labels.Said]) -> Ask:
         import numpy as np
 
-        made = labels.verdict(job, heard)
+        made = labels.verdict(job, heard, self._gold.of(job))
         query = select(tasks.c.object, tasks.c.need, tasks.c.declines).where(tasks.c.job == job.number)
         closed = {}
         with self._store.read() as connection:

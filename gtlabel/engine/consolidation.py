@@ -18,6 +18,7 @@ from gtlabel.engine import labels, output
 from gtlabel.engine.custom import Consolidated, function_arn, post_event, read_consolidated, unhandled
 from gtlabel.engine.entries import Answered, Batch, Recorded
 from gtlabel.engine.functions import Functions
+from gtlabel.engine.gold import Gold
 from gtlabel.engine.jobs import Job, JobKey, Kind
 from gtlabel.engine.ledger import Ledger
 from gtlabel.engine.settlement import Settlement
@@ -55,6 +56,7 @@ class Consolidator:
     Args:
         ledger: where batches are formed and recorded.
         settlement: what is read and written of whole jobs.
+        gold: what is known of the images of jobs.
         s3_of: gives the S3 client a job writes with.
         identify: tells who a worker of a job is.
         functions: what custom workflows consolidate with.
@@ -65,6 +67,7 @@ class Consolidator:
         self,
         ledger: Ledger,
         settlement: Settlement,
+        gold: Gold,
         s3_of: Callable[[JobKey], S3Client],
         identify: Callable[[Job, str], output.Identity | None],
         functions: Functions,
@@ -72,6 +75,7 @@ class Consolidator:
     ) -> None:
         self._ledger = ledger
         self._settlement = settlement
+        self._gold = gold
         self._s3_of = s3_of
         self._identify = identify
         self._functions = functions
@@ -110,7 +114,7 @@ class Consolidator:
         heard = self._settlement.heard(job, lambda content: labels.chosen(job, content))
         if not heard:
             return None
-        verdict = labels.verdict(job, heard)
+        verdict = labels.verdict(job, heard, self._gold.of(job))
         made = verdict.labels
         for recorded in self._settlement.recorded(job):
             settled = [_settled(job, each, made[each.object]) for each in recorded if each.object in made]
@@ -192,7 +196,7 @@ class Consolidator:
     def _heard(self, job: Job, batch: Batch, images: Sequence[Answered], pending: Pending) -> labels.Standing:
         """What the job has heard up to this batch, whichever process was told of the earlier ones."""
         if pending.standing is None:
-            pending.standing = labels.Standing(job)
+            pending.standing = labels.Standing(job, self._gold.of(job))
             for earlier in self._settlement.before(job, batch):
                 pending.standing.add(_said(job, self._ledger.contents(job, earlier)))
         if batch.number > pending.heard:

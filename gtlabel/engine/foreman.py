@@ -24,13 +24,14 @@ from gtlabel.engine.consolidation import BATCH, Consolidator, Pending
 from gtlabel.engine.custom import function_arn, pre_event, read_task_input, unhandled
 from gtlabel.engine.entries import Chosen, Prepared, Pulse, Tally
 from gtlabel.engine.functions import Functions
+from gtlabel.engine.gold import Gold, read_gold
 from gtlabel.engine.intake import check_template, read_classes, read_tasks
 from gtlabel.engine.jobs import Job, JobKey, Status
 from gtlabel.engine.ledger import Ledger
 from gtlabel.engine.pages import Pages
 from gtlabel.engine.patience import Patience, passes
 from gtlabel.engine.settlement import Settlement
-from gtlabel.errors import EngineError, FunctionError, GtlabelError
+from gtlabel.errors import EngineError, FunctionError, GoldError, GtlabelError
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -98,11 +99,12 @@ class Foreman:
         self._inspect = inspect
         self._pages = Pages(board.store)
         self._ledger = Ledger(board.store, board.clock)
+        self._gold = Gold(board.store)
         settlement = Settlement(board.store)
         self._consolidator = Consolidator(
-            self._ledger, settlement, s3_of, identify, self._functions, board.news.set
+            self._ledger, settlement, self._gold, s3_of, identify, self._functions, board.news.set
         )
-        self._adaptive = Adaptive(board.store, settlement, board.clock)
+        self._adaptive = Adaptive(board.store, settlement, self._gold, board.clock)
         self._autolabeler = Autolabeler(board.store, board.clock, s3_of, board.news.set)
         self._desks: dict[int, _Desk] = {}
 
@@ -190,6 +192,10 @@ class Foreman:
             lines = storage.read_lines(s3, spec.manifest)
             rows = read_tasks(lines, spec.manifest, spec.key.name, spec.attribute, spec.kind)
             self._ledger.replace_tasks(job, rows)
+        if spec.gold is not None:
+            known = read_gold(storage.read_lines(s3, spec.gold), spec.gold, job, classes)
+            if not self._gold.keep(job, known):
+                raise GoldError(f"{spec.gold} tells the class of no image of this job")
         if spec.streaming:
             self._prepare(job)
         self._ledger.begin(job, classes)
