@@ -9,6 +9,7 @@ GET  /api/owner/jobs/<number>      one job in full
 GET  /api/owner/jobs/<n>/quality   agreement and workers of one job
 GET  /api/owner/people             everybody
 POST /api/owner/jobs/<n>/stop      stops a job
+POST /api/owner/jobs/<n>/withdraw  lets a worker's answers count no more: {"worker"}
 POST /api/owner/people             takes somebody in: {"name", "email", "groups"}
 POST /api/owner/people/<name>/<what>   invite, deactivate, activate or sign-out
 """
@@ -88,6 +89,7 @@ class OwnerSite:
             Route(f"/api/owner/jobs/{NUMBER}", api(self.job)),
             Route(f"/api/owner/jobs/{NUMBER}/quality", api(self.quality)),
             Route(f"/api/owner/jobs/{NUMBER}/stop", api(self.stop), methods=["POST"]),
+            Route(f"/api/owner/jobs/{NUMBER}/withdraw", api(self.withdraw), methods=["POST"]),
             Route("/api/owner/people", api(self.people), methods=["GET", "POST"]),
             Route("/api/owner/people/{name}/{what}", api(self.change), methods=["POST"]),
         ]
@@ -152,6 +154,20 @@ class OwnerSite:
         stopped = await asyncio.to_thread(self._board.stop, job.key)
         self._views.pop(job.number, None)
         return JSONResponse({"stopping": stopped}, headers=API_HEADERS)
+
+    async def withdraw(self, request: Request) -> Response:
+        """Lets a worker's answers in a job count no more; others take their places."""
+        self._visitors.check_own(request)
+        await self._owner(request)
+        job = await asyncio.to_thread(self._desk.job, request.path_params["number"])
+        named = str((await _object(request)).get("worker", ""))
+        people = await asyncio.to_thread(self._crew.workers)
+        # Who came by the API alone is known by nothing but an id.
+        worker = next((one.sub for one in people if one.name == named), named)
+        lost = await asyncio.to_thread(self._board.withdraw_worker, job.key, worker)
+        self._views.pop(job.number, None)
+        self._judgments.pop(job.number, None)
+        return JSONResponse({"withdrawn": len(lost)}, headers=API_HEADERS)
 
     async def people(self, request: Request) -> Response:
         """Everybody; or takes somebody in and invites them."""
@@ -255,6 +271,7 @@ class OwnerSite:
                     "seconds": pace.seconds,
                     "agreement": pace.agreement,
                     "last": pace.last.isoformat(timespec="seconds"),
+                    "withdrawn": pace.withdrawn,
                 }
                 for pace in view.people
             ],

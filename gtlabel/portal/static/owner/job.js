@@ -8,6 +8,7 @@ const LIVE_MILLISECONDS = 2_000;
 const QUIET_MILLISECONDS = 15_000;
 const number = Number(window.location.pathname.split('/')[3]);
 let shownDisputes = '';
+let shownPeople = '';
 
 function draw(job) {
   document.title = job.name;
@@ -22,7 +23,7 @@ function draw(job) {
   drawClasses(job.classes);
   drawAutomation(job.automation);
   drawSaving(job.saving, job.ended);
-  drawPeople(job.people);
+  drawPeople(job.people, job.status === 'InProgress');
   byId('agreement').textContent = job.agreement === null
     ? 'No picture has two answers yet.'
     : `Two people who look at the same picture say the same in ${percent(job.agreement)} of cases.`;
@@ -50,10 +51,25 @@ function drawSaving(saving, ended) {
   byId('saving-error').textContent = `Asked for: ${saving.policy}.${error}`;
 }
 
-function drawPeople(people) {
+/** Drawn anew when something changed, and once a minute: a button must not vanish under a finger. */
+function drawPeople(people, running) {
+  const text = JSON.stringify([people, running, Math.floor(Date.now() / 60_000)]);
+  if (text === shownPeople) return;
+  shownPeople = text;
   byId('people').tBodies[0].replaceChildren(...people.map((one) => node('tr', {}, node('td', {}, one.name),
-    node('td', {class: 'number'}, String(one.answers)), node('td', {class: 'number'}, one.seconds.toFixed(1)),
-    node('td', {class: 'number'}, percent(one.agreement)), node('td', {}, ago(one.last)))));
+    node('td', {class: 'number'}, String(one.answers)), node('td', {class: 'number'}, one.withdrawn ? '–' : one.seconds.toFixed(1)),
+    node('td', {class: 'number'}, one.withdrawn ? '–' : percent(one.agreement)), node('td', {}, ago(one.last)),
+    node('td', {}, one.withdrawn ? 'withdrawn' : running ? withdrawal(one) : null))));
+}
+
+function withdrawal(one) {
+  const button = node('button', {type: 'button', 'aria-label': `Withdraw the answers of ${one.name}`}, 'Withdraw');
+  button.onclick = () => {
+    byId('withdraw-what').textContent = `${one.answers} answers of ${one.name} stay on record and count no more. `
+      + `Others are asked about these pictures, and ${one.name} gets no more of this job. This cannot be undone.`;
+    ask('withdraw', () => call(`owner/jobs/${number}/withdraw`, {worker: one.name}));
+  };
+  return button;
 }
 
 /** Pictures are not loaded again when nothing changed. */
@@ -82,21 +98,26 @@ async function refresh() {
   setTimeout(refresh, document.hidden ? QUIET_MILLISECONDS : pause);
 }
 
-byId('stop').onclick = () => {
-  const dialog = byId('confirm');
+/** Do what a dialog asks about, if the owner says yes. */
+function ask(name, act) {
+  const dialog = byId(name);
   dialog.returnValue = '';
   dialog.onclose = async () => {
     if (dialog.returnValue !== 'yes') return;
     try {
-      await call(`owner/jobs/${number}/stop`);
-      byId('stop').hidden = true;
+      await act();
     } catch (error) {
       byId('trouble').hidden = false;
       byId('trouble').textContent = error.message;
     }
   };
   dialog.showModal();
-};
+}
+
+byId('stop').onclick = () => ask('confirm', async () => {
+  await call(`owner/jobs/${number}/stop`);
+  byId('stop').hidden = true;
+});
 
 byId('quality').href = `/owner/jobs/${number}/quality`;
 refresh();
