@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from engine_parts import CLASSES, KEY, Shop, answer
 from sqlalchemy import func, select
+from visitor_parts import Premises, Visitor
 
 from gtlabel.engine.holding import Holding
 from gtlabel.engine.jobs import Counters, Receipt, Status
@@ -122,3 +123,22 @@ def test_it_is_refused_with_the_next_step_where_nobody_could_take_the_places() -
     shop.finish()
     with pytest.raises(LeaseError, match="quality reconsolidate Bins-1 --without"):
         shop.board.withdraw_worker(KEY, "eve")
+
+
+def test_owners_withdraw_answers_and_see_whose(here: Premises, boss: Visitor, ana: Visitor) -> None:
+    task = ana.lease(here.number)
+    said = {"lease": task["lease"], "answer": answer("Compost")}
+    assert ana.post("/api/submit", said).status == 200
+    here.shop.clock.pass_seconds(60)
+    here.shop.turn()
+    path = f"/api/owner/jobs/{here.number}"
+    assert [(one["name"], one["withdrawn"]) for one in boss.get(path).json["people"]] == [("ana", False)]
+    for visitor, status in ((ana, 403), (Visitor(here.url), 401)):
+        assert visitor.post(f"{path}/withdraw", {"worker": "ana"}).status == status
+    assert boss.post(f"{path}/withdraw", {"worker": "ana"}, **{"X-Gtlabel": None}).status == 403
+    missing = boss.post(f"{path}/withdraw", {"worker": "zoe"})
+    assert (missing.status, "'zoe' never had an image" in missing.json["error"]) == (404, True)
+    assert boss.post(f"{path}/withdraw", {"worker": "ana"}).json == {"withdrawn": 1}
+    assert [one["withdrawn"] for one in boss.get(path).json["people"]] == [True]
+    refused = ana.post("/api/lease", {"job": here.number})
+    assert (refused.status, "were withdrawn" in refused.json["error"]) == (403, True)
