@@ -14,6 +14,7 @@ from groundtruth_parts import Account
 from gtlabel.crowd.methods import METHODS
 from gtlabel.emulator.api import ApiError
 from gtlabel.engine.jobs import JobKey, JobSpec, Kind, Status
+from gtlabel.portal.quality import told_of_quality
 from gtlabel.uris import S3Uri
 
 OUTPUT = "manifests/output/output.manifest"
@@ -188,3 +189,15 @@ def test_a_tag_that_cannot_be_followed_is_refused(said: dict[str, str], reason: 
     account = Account()
     with pytest.raises(ApiError, match=reason):
         account.create(Tags=tags(**said))
+
+
+def test_the_owner_sees_who_is_right_on_known_pictures() -> None:
+    shop = gold([known(number, CLASSES[number % 3]) for number in range(0, 30, 2)])
+    shop.start().finish(opinion, ("ann", "eve", "joe"))
+    told = told_of_quality(shop.store, shop.job, {})
+    workers = {one["name"]: one for one in told["workers"]}
+    assert {one["gold_answers"] for one in workers.values()} == {15}
+    right = [opinion("eve", number) == CLASSES[number % 3] for number in range(0, 30, 2)]
+    assert workers["ann"]["gold"]["value"] == pytest.approx(1.0, abs=0.1)
+    assert workers["eve"]["gold"]["value"] == pytest.approx(sum(right) / 15, abs=0.1)
+    assert workers["eve"]["gold"]["low"] < sum(right) / 15 < workers["eve"]["gold"]["high"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from gtlabel.engine.counted import counts
+from gtlabel.engine.gold import Gold
 from gtlabel.engine.jobs import Job, Kind
 from gtlabel.engine.leasing import check_answer
 from gtlabel.engine.schema import answers
@@ -37,6 +38,7 @@ class Voices:
         workers: who the votes' workers are.
         seconds: how long each answer took, `(votes,)`.
         moments: when each was given, in seconds since 1970 UTC, `(votes,)`.
+        gold: the class of each object, -1 where it is not known, `(objects,)`; None where no picture is.
         answers: how many answers that are; of several classes each, fewer than votes.
         cut: whether older answers were left out.
     """
@@ -47,6 +49,7 @@ class Voices:
     workers: tuple[str, ...]
     seconds: NDArray[np.float64]
     moments: NDArray[np.float64]
+    gold: NDArray[np.intp] | None
     answers: int
     cut: bool
 
@@ -85,19 +88,29 @@ def voices(store: Store, job: Job) -> Voices | None:
             known[row.content] = check_answer(job, json.loads(row.content))
     workers = sorted({row.worker for row in rows})
     numbers = {worker: number for number, worker in enumerate(workers)}
-    _, objects = np.unique(np.array([row.object for row in rows], dtype=np.intp), return_inverse=True)
+    shown, objects = np.unique(np.array([row.object for row in rows], dtype=np.intp), return_inverse=True)
     by = np.array([numbers[row.worker] for row in rows], dtype=np.intp)
     seconds = np.array([row.active_seconds for row in rows], dtype=np.float64)
     moments = np.array([row.submitted / 1e6 for row in rows], dtype=np.float64)
     pictures, classes = int(objects.max()) + 1 if len(rows) else 0, len(job.classes)
+    known_classes = Gold(store).of(job)
+    gold = None
+    if known_classes:
+        gold = np.full((len(shown), classes), -1, dtype=np.intp)
+        for place, number in enumerate(shown.tolist()):
+            if number in known_classes:
+                gold[place] = 0
+                gold[place, sorted(known_classes[number])] = 1
     if job.spec.kind is Kind.SINGLE:
+        truth = None if gold is None else np.where(gold[:, 0] < 0, -1, gold.argmax(axis=1))
         said = np.array([min(known[row.content]) for row in rows], dtype=np.intp)
         votes, names = Votes(objects.astype(np.intp), by, said), job.classes
-        return Voices(votes, pictures, names, tuple(workers), seconds, moments, len(rows), cut)
+        return Voices(votes, pictures, names, tuple(workers), seconds, moments, truth, len(rows), cut)
     yes = np.zeros((len(rows), classes), dtype=np.intp)
     for place, row in enumerate(rows):
         yes[place, sorted(known[row.content])] = 1
     each = (objects[:, None] * classes + np.arange(classes)).reshape(-1).astype(np.intp)
     votes = Votes(each, np.repeat(by, classes), yes.reshape(-1))
     times = np.repeat(seconds, classes), np.repeat(moments, classes)
-    return Voices(votes, pictures * classes, ("no", "yes"), tuple(workers), *times, len(rows), cut)
+    truth = None if gold is None else gold.reshape(-1)
+    return Voices(votes, pictures * classes, ("no", "yes"), tuple(workers), *times, truth, len(rows), cut)

@@ -42,7 +42,7 @@ def told_of_quality(store: Store, job: Job, names: Mapping[str, str]) -> dict[st
 
     votes, classes = heard.votes, len(heard.classes)
     agreed = agreement(votes, heard.objects, classes, resamples=_RESAMPLES)
-    beliefs = believe(votes, heard.objects, classes)
+    beliefs = believe(votes, heard.objects, classes, heard.gold)
     called = [names.get(worker, worker) for worker in heard.workers]
     found = profiles(
         votes, heard.objects, classes, seconds=heard.seconds, moments=heard.moments, beliefs=beliefs
@@ -92,6 +92,8 @@ def _worker(profile: Profile, called: list[str]) -> dict[str, Any]:
         "backed": profile.backed,
         "accuracy": _told(profile.accuracy) if profile.backed else None,
         "informed": _told(profile.informed) if profile.backed else None,
+        "gold": None if profile.gold is None else _told(profile.gold),
+        "gold_answers": profile.gold_answers,
         "seconds": profile.seconds,
     }
 

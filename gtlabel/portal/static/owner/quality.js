@@ -36,6 +36,7 @@ function draw(quality) {
       + (quality.several ? ' A picture may have several classes: each class of each picture is a question with yes or no.' : '')
     : 'Nobody has answered yet, or the answers are a page’s own, which cannot be compared.';
   drawAgreement(quality.agreement);
+  byId('known-head').hidden = !known();
   byId('workers-state').textContent = workers.length ? flagged(quality.several) : '';
   byId('workers').tBodies[0].replaceChildren(...workers.flatMap(rows));
   drawChoice();
@@ -62,12 +63,18 @@ function drawAgreement(agreement) {
     node('td', {class: 'number'}, String(one.answers)), range(one.alpha, plain), range(one.kappa, plain))));
 }
 
+/** Whether anybody answered a picture whose class is known. */
+function known() {
+  return workers.some((one) => one.gold);
+}
+
 function rows(one) {
   const flags = one.flags.map(({kind, why, others}) => node('li', {}, node('strong', {}, FLAGS[kind] ?? kind),
     ` ${others.length ? `with ${others.join(', ')}: ` : ''}${why}`));
   const first = node('tr', {class: flags.length ? 'flagged' : null}, node('th', {scope: 'row'}, one.name), node('td', {class: 'number'}, String(one.answers)),
-    node('td', {class: 'number'}, one.seconds === null ? '–' : one.seconds.toFixed(1)), range(one.accuracy, percent), range(one.informed, percent));
-  return flags.length ? [first, node('tr', {class: 'why'}, node('td', {colspan: '5'}, node('ul', {class: 'flags'}, ...flags)))] : [first];
+    node('td', {class: 'number'}, one.seconds === null ? '–' : one.seconds.toFixed(1)), range(one.accuracy, percent), range(one.informed, percent),
+    ...(known() ? [range(one.gold, percent)] : []));
+  return flags.length ? [first, node('tr', {class: 'why'}, node('td', {colspan: known() ? '6' : '5'}, node('ul', {class: 'flags'}, ...flags)))] : [first];
 }
 
 function drawChoice() {
