@@ -18,7 +18,7 @@ function draw(job) {
   byId('stop').hidden = job.ended || job.status === 'Stopping';
   byId('progress').value = job.total ? (job.labeled + job.failed) / job.total : 0;
   byId('counts').textContent = `${job.labeled} of ${job.total} labeled${job.failed ? `, ${job.failed} failed` : ''}`;
-  byId('facts').textContent = [job.title, `${job.workers_per_object} ${job.workers_per_object === 1 ? 'person' : 'people'} for each picture`,
+  byId('facts').textContent = [job.title, `${job.saving ? 'up to ' : ''}${job.workers_per_object} ${job.workers_per_object === 1 ? 'person' : 'people'} for each picture`,
     `label attribute ${job.attribute}`, job.output, job.reason].filter(Boolean).join(' · ');
   drawClasses(job.classes);
   drawAutomation(job.automation);
