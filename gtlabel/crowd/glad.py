@@ -136,15 +136,20 @@ class _Fit:
         """
         before = strength(at)
         chance = _logistic(before)
-        rise = np.bincount(whose, (right - chance) * slope, len(at)) - self._weight * (at - _MEAN)
-        bend = np.bincount(whose, chance * (1 - chance) * slope**2, len(at)) + self._weight
+        rise = _added(whose, (right - chance) * slope, len(at)) - self._weight * (at - _MEAN)
+        bend = _added(whose, chance * (1 - chance) * slope**2, len(at)) + self._weight
         to = at + np.clip(rise / bend, -_STEP, _STEP)
         after = strength(to)
         # right * log(p) + (1 - right) * log(1 - p), where log(p / (1 - p)) is the strength
         gained = right * (after - before) - np.logaddexp(0, after) + np.logaddexp(0, before)
-        gain = np.bincount(whose, gained, len(at))
+        gain = _added(whose, gained, len(at))
         gain -= self._weight / 2 * ((to - _MEAN) ** 2 - (at - _MEAN) ** 2)
         return np.where(gain > 0, to, at)
+
+
+def _added(whose: Indices, values: Floats, count: int) -> Floats:
+    # Of no values at all numpy makes integers.
+    return np.bincount(whose, values, count).astype(np.float64, copy=False)
 
 
 def _logistic(strength: Floats) -> Floats:
