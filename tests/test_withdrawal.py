@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from visitor_parts import Premises, Visitor
 
 from gtlabel.engine.holding import Holding
 from gtlabel.engine.jobs import Counters, Receipt, Status
+from gtlabel.engine.output import worker_id
 from gtlabel.engine.schema import answers
 from gtlabel.errors import LeaseError, WorkerNotAdmittedError
+from gtlabel.labeling.answered import read_answered
 
 OUTPUT = "manifests/output/output.manifest"
 
@@ -142,3 +145,23 @@ def test_owners_withdraw_answers_and_see_whose(here: Premises, boss: Visitor, an
     assert [one["withdrawn"] for one in boss.get(path).json["people"]] == [True]
     refused = ana.post("/api/lease", {"job": here.number})
     assert (refused.status, "were withdrawn" in refused.json["error"]) == (403, True)
+
+
+def test_who_reads_the_answers_later_is_told_whose_count_no_more(tmp_path: Path) -> None:
+    shop = Shop(12, workers_per_object=2).start()
+    answer_all(shop, "ann", "eve")
+    shop.turn()
+    shop.clock.pass_seconds(60)
+    shop.board.withdraw_worker(KEY, "eve")
+    shop.finish(liar, ("ann", "bob"))
+    for name, body in shop.tree().items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(body)
+    found = read_answered(no_account, [str(tmp_path)])
+    assert len(found.objects) == 24
+    assert worker_id(KEY, "eve") not in found.workers
+    assert any("10 answers" in note and "were withdrawn" in note for note in found.notes)
+
+
+def no_account() -> Any:
+    raise AssertionError("a folder needs no account")

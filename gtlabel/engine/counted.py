@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, exists, select
 
 from gtlabel.engine.jobs import Job
 from gtlabel.engine.schema import withdrawals
 from gtlabel.engine.statements import Prepared
+
+if TYPE_CHECKING:
+    from gtlabel.engine.store import Store
 
 _MINE = Prepared(
     select(withdrawals.c.moment).where(
@@ -25,6 +30,13 @@ def refusal(connection: Connection, job: Job, worker: str) -> str | None:
     if is_withdrawn(connection, job.number, worker):
         return f"your answers in the job {job.key.name!r} were withdrawn; it has no more tasks for you"
     return None
+
+
+def withdrawn(store: Store, job: Job) -> frozenset[str]:
+    """Whose answers in a job count no more."""
+    with store.read() as connection:
+        mine = select(withdrawals.c.worker).where(withdrawals.c.job == job.number)
+        return frozenset(connection.execute(mine).scalars())
 
 
 def is_withdrawn(connection: Connection, job: int, worker: str) -> bool:

@@ -21,6 +21,7 @@ from gtlabel.engine.adaptive import Adaptive, saving
 from gtlabel.engine.automation import Autolabeler
 from gtlabel.engine.board import Board
 from gtlabel.engine.consolidation import BATCH, Consolidator, Pending
+from gtlabel.engine.counted import withdrawn
 from gtlabel.engine.custom import function_arn, pre_event, read_task_input, unhandled
 from gtlabel.engine.entries import Chosen, Prepared, Pulse, Tally
 from gtlabel.engine.functions import Functions
@@ -249,6 +250,11 @@ class Foreman:
 
     def _settle(self, job: Job) -> None:
         """Make the labels that stay, and tell what was saved on the way to them."""
+        gone = withdrawn(self._board.store, job)
+        if gone:
+            ids = sorted(output.worker_id(job.key, worker) for worker in gone)
+            body = output.compact({"workers": ids}).encode()
+            self._consolidator.write(job, [(output.Tree(job.spec.root).withdrawn, body)])
         expected_error = self._consolidator.settle(job)
         saved = saving(self._board.store, job, expected_error)
         if saved is not None:

@@ -71,6 +71,11 @@ class Tree:
         """How many answers were asked for, and saved; Ground Truth knows no such thing."""
         return self.root / "gtlabel/redundancy.json"
 
+    @property
+    def withdrawn(self) -> S3Uri:
+        """Whose answers count no more, though they stay among the worker responses."""
+        return self.root / "gtlabel/withdrawn.json"
+
     def sent(self, iteration: int) -> S3Uri:
         """The images that an iteration sends to workers."""
         return self.root / f"annotations/intermediate/{iteration}/annotations.json"
