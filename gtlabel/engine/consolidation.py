@@ -197,12 +197,23 @@ class Consolidator:
         """What the job has heard up to this batch, whichever process was told of the earlier ones."""
         if pending.standing is None:
             pending.standing = labels.Standing(job, self._gold.of(job))
-            for earlier in self._settlement.before(job, batch):
-                pending.standing.add(_said(job, self._ledger.contents(job, earlier)))
+            for earlier in self._latest(job, batch):
+                pending.standing.add(earlier)
         if batch.number > pending.heard:
             pending.standing.add(_said(job, images))
             pending.heard = batch.number
         return pending.standing
+
+    def _latest(self, job: Job, batch: Batch) -> list[list[tuple[int, labels.Said]]]:
+        """What was said in the batches before one, as far back as it has a say; the oldest first."""
+        found: list[list[tuple[int, labels.Said]]] = []
+        answers = 0
+        for earlier in reversed(self._settlement.before(job, batch)):
+            if answers >= labels.LATEST:
+                break
+            found.append(_said(job, self._ledger.contents(job, earlier)))
+            answers += sum(len(said) for _, said in found[-1])
+        return found[::-1]
 
     def _answers(self, job: Job, batch: Batch, images: Sequence[Answered]) -> list[tuple[S3Uri, bytes]]:
         tree = output.Tree(job.spec.root)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: The name of the way AWS consolidates, which is no method over a whole job.
 AWS = "aws"
 # As many of the latest answers have a say in the label that an image gets while its job runs.
-_LATEST = 2000
+LATEST = 2000
 
 _NONE: Mapping[int, frozenset[int]] = MappingProxyType({})
 
@@ -95,7 +95,7 @@ class Standing:
     def labels(self, numbers: Sequence[int]) -> list[list[Label]]:
         """The labels of images that were just added."""
         for number in list(self._said):
-            if self._answers <= _LATEST or number in numbers:
+            if self._answers <= LATEST or number in numbers:
                 break
             self._answers -= len(self._said.pop(number))
         made = verdict(self._job, self._said, self._gold).labels
