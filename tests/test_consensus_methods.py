@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -15,6 +19,7 @@ from gtlabel.crowd.rounds import End
 from gtlabel.engine.consensus import METHODS, Votes, aggregate, aws, dawid_skene, single
 from gtlabel.errors import ConsensusError
 
+BENCHMARK = Path(__file__).parent / "benchmarks" / "consensus_speed.py"
 # Those that learn by rounds, each of which says what it has reached.
 LEARNING = ("dawid_skene", "one_coin", "glad", "mace")
 # What AWS does looks at fifty objects at a time, so that their order matters; auto and bayes have tests of
@@ -255,6 +260,19 @@ def test_answers_that_cannot_be_are_refused_in_a_sentence(
 def test_certainty_beforehand_is_refused() -> None:
     with pytest.raises(ConsensusError, match=r"smoothing is 0; give a number above 0"):
         dawid_skene(votes_of([(0, 0, 0)]), 1, 2, smoothing=0)
+
+
+def test_the_benchmark_of_speed_prints_its_table_and_judges_it() -> None:
+    told = subprocess.run(
+        [sys.executable, BENCHMARK, "--objects", "500", "--runs", "1"],
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "GTLABEL_CROWDKIT_PYTHON"},
+        check=True,
+    )
+    assert "gtlabel dawid_skene" in told.stdout
+    assert "held: both below 400 MB" in told.stdout
+    assert "crowd-kit was not measured" in told.stdout
 
 
 def _written_out(votes: Votes, objects: int, classes: int, rounds: int) -> NDArray[np.float64]:

@@ -38,7 +38,7 @@ def mace(
     competence: float = 0.5,
     habit: float = 0.1,
     rounds: int = 500,
-    tolerance: float = 2e-6,
+    tolerance: float = 5e-6,
     known: Indices | None = None,
 ) -> Consensus:
     """A competence and a habit for each worker, fitted together with the labels.
