@@ -74,7 +74,6 @@
     │   │   ├── DatabaseReadOnlyError
     │   │   ├── DatabaseUnavailableError
     │   │   └── LeadLostError         another process moves the jobs on
-    │   ├── GoldError                 known pictures of unknown classes
     │   ├── LeaseError                an answer that cannot be taken
     │   │   ├── WorkerNotAdmittedError
     │   │   └── AnswerError           one that is no answer to the question (ValueError)
@@ -150,7 +149,6 @@ from gtlabel.errors.engine import (
     ForeignRequestError,
     FunctionError,
     FunctionNotFoundError,
-    GoldError,
     InviteError,
     LeadLostError,
     LeaseError,
@@ -246,7 +244,6 @@ __all__ = [
     "FramesNotFoundError",
     "FunctionError",
     "FunctionNotFoundError",
-    "GoldError",
     "GtlabelError",
     "ImageError",
     "InviteError",
