@@ -36,8 +36,8 @@ def test_2500_pictures_become_three_jobs_that_are_stopped_waited_for_and_consoli
     assert [len(part) for part in given] == [1_000, 1_000, 500]
     assert [line["source-ref"] for part in given for line in part] == sorted(truth)
 
-    # The first pictures are answered, then all three are stopped by the one name. Nobody works on the smallest
-    # job, which quick people on a busy machine would have done before it is stopped.
+    # The first pictures are answered, then all three are stopped by the one name. Nobody works on the
+    # smallest job, which quick people on a busy machine would have done before it is stopped.
     with ThreadPoolExecutor(2) as people:
         answering = [people.submit(people_answer, name, truth, workers=1) for name in names[:2]]
         while gtlabel("jobs", "show", "bins")[1]["counters"]["labeled"] < 60:
