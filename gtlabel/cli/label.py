@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gtlabel.uris import S3Uri
 
 _SAMPLE = "Which pictures"
+_QUALITY = "How good the labels are (read by gtlabel's own engine)"
 
 
 class By(StrEnum):
@@ -95,6 +96,34 @@ def label(
             min=0.5,
             max=0.999,
             help="Have a machine label what it can at this precision, such as 0.95; people label the rest.",
+        ),
+    ] = None,
+    consensus: Annotated[
+        str | None,
+        typer.Option(
+            "--consensus",
+            metavar="METHOD",
+            help="How answers become labels: auto, or aws as AWS does it, or another. (default: auto)",
+            rich_help_panel=_QUALITY,
+        ),
+    ] = None,
+    redundancy: Annotated[
+        str | None,
+        typer.Option(
+            "--redundancy",
+            metavar="RULE",
+            help="Ask few people at first and more where they leave doubt, as in 'first=2 error=0.02'; "
+            "--workers is the most.",
+            rich_help_panel=_QUALITY,
+        ),
+    ] = None,
+    gold: Annotated[
+        str | None,
+        typer.Option(
+            "--gold",
+            metavar="S3_MANIFEST",
+            help="Mix in these pictures, whose class is known, to measure people by.",
+            rich_help_panel=_QUALITY,
         ),
     ] = None,
     template: Annotated[
@@ -179,6 +208,7 @@ def label(
         workers=workers,
         max_images_per_job=max_images_per_job,
     )
+    fields = _quality(fields, consensus, redundancy, project.workers)
     source = _source(images, project.bucket)
     if not project.classes:
         raise SettingsError("no classes are named; give --classes or write classes = [...] in gtlabel.toml")
@@ -210,6 +240,7 @@ def label(
                 workers_per_image=project.workers,
                 template=project.template.read_text(encoding="utf-8") if project.template else None,
                 max_images_per_job=project.max_images_per_job,
+                gold=S3Uri(gold) if gold else None,
                 on_progress=lambda done: show(done, 0),
                 force=force,
                 **fields,
@@ -241,6 +272,27 @@ def _automated(fields: dict[str, Any], precision: float | None) -> dict[str, Any
         return fields
     tags = {**fields.get("tags", {}), AUTOMATED_TAG: f"precision={precision:g}"}
     return {**fields, "automated": True, "tags": tags}
+
+
+def _quality(
+    fields: dict[str, Any], consensus: str | None, redundancy: str | None, workers: int
+) -> dict[str, Any]:
+    """The fields of a request, with what its tags say of consensus and redundancy."""
+    from gtlabel.labeling.tasks import CONSENSUS_TAG, REDUNDANCY_TAG
+
+    tags = {**fields.get("tags", {})}
+    if consensus is not None:
+        from gtlabel.crowd.methods import METHODS
+        from gtlabel.errors import SettingsError
+
+        if consensus.replace("-", "_") not in METHODS:
+            raise SettingsError(f"--consensus {consensus}: take one of {', '.join(METHODS)}")
+        tags[CONSENSUS_TAG] = consensus.replace("-", "_")
+    if redundancy is not None:
+        from gtlabel.crowd.redundancy import Redundancy
+
+        tags[REDUNDANCY_TAG] = str(Redundancy.parse(redundancy, workers))
+    return {**fields, "tags": tags} if tags else fields
 
 
 def _start(aws: Aws, plan: LabelingPlan, output: Format) -> None:

@@ -26,7 +26,7 @@ def dawid_skene(
     *,
     smoothing: float = 0.01,
     rounds: int = 500,
-    tolerance: float = 2e-6,
+    tolerance: float = 5e-6,
     known: Indices | None = None,
 ) -> Consensus:
     """A confusion matrix for each worker, fitted together with the labels.
@@ -76,7 +76,7 @@ def one_coin(
     *,
     smoothing: float = 1.0,
     rounds: int = 500,
-    tolerance: float = 2e-6,
+    tolerance: float = 5e-6,
     known: Indices | None = None,
 ) -> Consensus:
     """One number for each worker, the probability of a right answer; a wrong one is any other class alike.

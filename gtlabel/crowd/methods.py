@@ -10,6 +10,8 @@ from gtlabel.crowd.auto import auto
 from gtlabel.crowd.aws import aws
 from gtlabel.crowd.bayes import bayes
 from gtlabel.crowd.dawidskene import dawid_skene, one_coin
+from gtlabel.crowd.glad import glad
+from gtlabel.crowd.mace import mace
 from gtlabel.crowd.majority import majority, wawa
 from gtlabel.crowd.sums import Sums
 from gtlabel.crowd.votes import Consensus, Votes
@@ -21,6 +23,8 @@ METHODS: Final[Mapping[str, Callable[..., Consensus]]] = MappingProxyType(
         "aws": aws,
         "bayes": bayes,
         "dawid_skene": dawid_skene,
+        "glad": glad,
+        "mace": mace,
         "majority": majority,
         "one_coin": one_coin,
         "wawa": wawa,

@@ -6,8 +6,8 @@ worker who knows the class of an object with a probability of his own and otherw
 own (as in MACE: Hovy et al. 2013, https://aclanthology.org/N13-1132). That probability is called `informed`
 here: 1 for whoever is always right, 0 for whoever does not look.
 
-Each flag is a test with a stated false alarm rate over the whole crowd, not over each worker:
-tests/benchmarks/workers.py shows by simulation what it is in truth.
+Each flag but `fast` is a test with a stated false alarm rate over the whole crowd, not over each worker;
+tests/benchmarks/workers.py shows by simulation what the rates of all of them are in truth.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ def profiles(
         seconds: how long each answer took, nan where that is not known; None without any.
         moments: when each answer was given, in seconds of any clock, nan where not known; None without any.
         level: how often intervals hold the truth.
-        alarm: the probability that a crowd without anything wrong gets any flag of a kind.
+        alarm: the probability that a crowd without anything wrong gets any flag of a kind. Fast workers are
+            told by a fixed distance from the others, whatever it is.
         beliefs: what `believe` found, where it was asked before.
 
     Raises:

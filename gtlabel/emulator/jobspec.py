@@ -10,6 +10,7 @@ from typing import Any
 
 from gtlabel.emulator.api import ApiError, Context
 from gtlabel.emulator.automated import automation_of
+from gtlabel.emulator.jobtags import wishes_of
 from gtlabel.engine.jobs import JobKey, JobSpec, Kind
 from gtlabel.errors import UriError
 from gtlabel.labeling.tasks import FUNCTION_ACCOUNTS
@@ -79,6 +80,7 @@ def job_spec(context: Context, params: dict[str, Any], functions: Container[str]
         pre=pre,
         post=post,
         automation=automation_of(context, params, kind),
+        **wishes_of(params, kind),
     )
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from gtlabel.engine import leasing
+from gtlabel.engine.counted import refusal
 from gtlabel.engine.ids import LeaseIds
 from gtlabel.engine.jobs import (
     Counters,
@@ -30,12 +31,13 @@ from gtlabel.engine.jobs import (
     to_micros,
 )
 from gtlabel.engine.leasing import Said, check_answer
-from gtlabel.engine.places import ask_more, close_old, expire_leases, is_anything_due, withdraw
+from gtlabel.engine.places import ask_more, close_old, expire_leases, halt, is_anything_due
 from gtlabel.engine.queue import Walks
-from gtlabel.engine.register import Hold, find_job, job_of, set_status
+from gtlabel.engine.register import Hold, find_job, job_of
 from gtlabel.engine.schema import jobs, tasks
 from gtlabel.engine.store import Store
 from gtlabel.engine.stream import Arrival, add_arrivals
+from gtlabel.engine.withdrawal import withdraw_worker
 from gtlabel.errors import JobNameTakenError, WorkerNotAdmittedError
 
 _T = TypeVar("_T")
@@ -186,7 +188,7 @@ class Board:
 
         def take(connection: Connection) -> Task | None:
             job = find_job(connection, key, hold=Hold.WITH_OTHERS)
-            if (reason := self.admits(job, worker)) is not None:
+            if (reason := self._refusal(connection, job, worker)) is not None:
                 raise WorkerNotAdmittedError(reason)
             if self.store.shared and (given := leasing.given_out(connection, lease)) is not None:
                 return given
@@ -259,7 +261,7 @@ class Board:
         def take(connection: Connection) -> Task | None:
             def then(job: Job, worker: str) -> Task | None:
                 # The answer is good all the same when its worker may have no more.
-                if self.admits(job, worker) is not None:
+                if self._refusal(connection, job, worker) is not None:
                     return None
                 return leasing.give_out(connection, self._walks, job, worker, following, now)
 
@@ -398,12 +400,32 @@ class Board:
         """
         now = to_micros(self.clock())
 
-        def halt(connection: Connection) -> bool:
-            return _halt(connection, find_job(connection, key, hold=Hold.ALONE), now)
-
-        stopping = self.store.write(halt)
+        stopping = self.store.write(
+            lambda connection: halt(connection, find_job(connection, key, hold=Hold.ALONE), now)
+        )
         self.news.set()
         return stopping
+
+    def withdraw_worker(self, key: JobKey, worker: str) -> list[int]:
+        """Let nothing count any more that a worker said in a job, and return the images that lost an answer.
+
+        The answers stay on record. Their places are offered to others, and labels are made anew.
+
+        Raises:
+            JobNotFoundError: if there is no such job.
+            LeaseError: if the job takes no more answers, or the worker never had an image of it.
+        """
+        now = to_micros(self.clock())
+        lost = self.store.write(
+            lambda connection: withdraw_worker(
+                connection, find_job(connection, key, hold=Hold.ALONE), worker, now
+            )
+        )
+        self.news.set()
+        return lost
+
+    def _refusal(self, connection: Connection, job: Job, worker: str) -> str | None:
+        return refusal(connection, job, worker) or self.admits(job, worker)
 
     def _give_back(self, lease: str, state: str, worker: str | None) -> Future[None]:
         now = to_micros(self.clock())
@@ -423,12 +445,3 @@ class Board:
 
         future.add_done_callback(look)
         return future
-
-
-def _halt(connection: Connection, job: Job, now: int) -> bool:
-    if job.status.ended:
-        return False
-    if job.status is not Status.STOPPING:
-        withdraw(connection, job.number, now)
-        set_status(connection, job.number, Status.STOPPING, now)
-    return True

@@ -15,6 +15,8 @@ from gtlabel.crowd.auto import auto
 from gtlabel.crowd.aws import aws, posteriors
 from gtlabel.crowd.bayes import bayes
 from gtlabel.crowd.dawidskene import dawid_skene, one_coin
+from gtlabel.crowd.glad import glad
+from gtlabel.crowd.mace import mace
 from gtlabel.crowd.majority import wawa
 from gtlabel.crowd.methods import METHODS, aggregate
 from gtlabel.crowd.votes import Consensus, Votes
@@ -29,6 +31,8 @@ __all__ = [
     "aws",
     "bayes",
     "dawid_skene",
+    "glad",
+    "mace",
     "majority",
     "multi",
     "one_coin",

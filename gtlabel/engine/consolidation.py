@@ -18,6 +18,7 @@ from gtlabel.engine import labels, output
 from gtlabel.engine.custom import Consolidated, function_arn, post_event, read_consolidated, unhandled
 from gtlabel.engine.entries import Answered, Batch, Recorded
 from gtlabel.engine.functions import Functions
+from gtlabel.engine.gold import Gold
 from gtlabel.engine.jobs import Job, JobKey, Kind
 from gtlabel.engine.ledger import Ledger
 from gtlabel.engine.settlement import Settlement
@@ -55,6 +56,7 @@ class Consolidator:
     Args:
         ledger: where batches are formed and recorded.
         settlement: what is read and written of whole jobs.
+        gold: what is known of the images of jobs.
         s3_of: gives the S3 client a job writes with.
         identify: tells who a worker of a job is.
         functions: what custom workflows consolidate with.
@@ -65,6 +67,7 @@ class Consolidator:
         self,
         ledger: Ledger,
         settlement: Settlement,
+        gold: Gold,
         s3_of: Callable[[JobKey], S3Client],
         identify: Callable[[Job, str], output.Identity | None],
         functions: Functions,
@@ -72,6 +75,7 @@ class Consolidator:
     ) -> None:
         self._ledger = ledger
         self._settlement = settlement
+        self._gold = gold
         self._s3_of = s3_of
         self._identify = identify
         self._functions = functions
@@ -96,21 +100,26 @@ class Consolidator:
                 busy = True
         return busy
 
-    def settle(self, job: Job) -> None:
+    def settle(self, job: Job) -> float | None:
         """Label every image again by all answers of the job, and keep what changed.
 
         It gives the same however often it is done; done after a crash, it goes on where that came. The files
         of batches stay: they tell what was thought then, and the manifest tells what it came to.
+
+        Returns:
+            The share of the labels that is likely to be wrong; None where the job's labels stay as they are.
         """
         if job.spec.consensus == labels.AWS or job.spec.kind is Kind.CUSTOM or job.spec.streaming:
-            return
+            return None
         heard = self._settlement.heard(job, lambda content: labels.chosen(job, content))
         if not heard:
-            return
-        made = labels.verdict(job, heard).labels
+            return None
+        verdict = labels.verdict(job, heard, self._gold.of(job))
+        made = verdict.labels
         for recorded in self._settlement.recorded(job):
             settled = [_settled(job, each, made[each.object]) for each in recorded if each.object in made]
             self._settlement.settle(job, sorted({*settled} - {*recorded}, key=lambda each: each.object))
+        return float((1 - verdict.posterior.max(axis=1)).mean())
 
     def write(self, job: Job, files: Sequence[tuple[S3Uri, bytes]]) -> None:
         """Write files, several at once; all were tried when the first failure is raised."""
@@ -187,13 +196,24 @@ class Consolidator:
     def _heard(self, job: Job, batch: Batch, images: Sequence[Answered], pending: Pending) -> labels.Standing:
         """What the job has heard up to this batch, whichever process was told of the earlier ones."""
         if pending.standing is None:
-            pending.standing = labels.Standing(job)
-            for earlier in self._settlement.before(job, batch):
-                pending.standing.add(_said(job, self._ledger.contents(job, earlier)))
+            pending.standing = labels.Standing(job, self._gold.of(job))
+            for earlier in self._latest(job, batch):
+                pending.standing.add(earlier)
         if batch.number > pending.heard:
             pending.standing.add(_said(job, images))
             pending.heard = batch.number
         return pending.standing
+
+    def _latest(self, job: Job, batch: Batch) -> list[list[tuple[int, labels.Said]]]:
+        """What was said in the batches before one, as far back as it has a say; the oldest first."""
+        found: list[list[tuple[int, labels.Said]]] = []
+        answers = 0
+        for earlier in reversed(self._settlement.before(job, batch)):
+            if answers >= labels.LATEST:
+                break
+            found.append(_said(job, self._ledger.contents(job, earlier)))
+            answers += sum(len(said) for _, said in found[-1])
+        return found[::-1]
 
     def _answers(self, job: Job, batch: Batch, images: Sequence[Answered]) -> list[tuple[S3Uri, bytes]]:
         tree = output.Tree(job.spec.root)

@@ -6,6 +6,7 @@ repaired by the next turn, which writes the same bytes to the same keys.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -16,19 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 from gtlabel import storage
 from gtlabel.engine import output
+from gtlabel.engine.adaptive import Adaptive, saving
 from gtlabel.engine.automation import Autolabeler
 from gtlabel.engine.board import Board
 from gtlabel.engine.consolidation import BATCH, Consolidator, Pending
+from gtlabel.engine.counted import withdrawn
 from gtlabel.engine.custom import function_arn, pre_event, read_task_input, unhandled
 from gtlabel.engine.entries import Chosen, Prepared, Pulse, Tally
 from gtlabel.engine.functions import Functions
+from gtlabel.engine.gold import Gold, read_gold
 from gtlabel.engine.intake import check_template, read_classes, read_tasks
 from gtlabel.engine.jobs import Job, JobKey, Status
 from gtlabel.engine.ledger import Ledger
 from gtlabel.engine.pages import Pages
 from gtlabel.engine.patience import Patience, passes
 from gtlabel.engine.settlement import Settlement
-from gtlabel.errors import EngineError, FunctionError, GtlabelError
+from gtlabel.errors import EngineError, FunctionError, GoldError, GtlabelError
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -96,9 +100,12 @@ class Foreman:
         self._inspect = inspect
         self._pages = Pages(board.store)
         self._ledger = Ledger(board.store, board.clock)
+        self._gold = Gold(board.store)
+        settlement = Settlement(board.store)
         self._consolidator = Consolidator(
-            self._ledger, Settlement(board.store), s3_of, identify, self._functions, board.news.set
+            self._ledger, settlement, self._gold, s3_of, identify, self._functions, board.news.set
         )
+        self._adaptive = Adaptive(board.store, settlement, self._gold, board.clock)
         self._autolabeler = Autolabeler(board.store, board.clock, s3_of, board.news.set)
         self._desks: dict[int, _Desk] = {}
 
@@ -186,6 +193,10 @@ class Foreman:
             lines = storage.read_lines(s3, spec.manifest)
             rows = read_tasks(lines, spec.manifest, spec.key.name, spec.attribute, spec.kind)
             self._ledger.replace_tasks(job, rows)
+        if spec.gold is not None:
+            known = read_gold(storage.read_lines(s3, spec.gold), spec.gold, job, classes)
+            if not self._gold.keep(job, known):
+                raise GoldError(f"{spec.gold} tells the class of no image of this job")
         if spec.streaming:
             self._prepare(job)
         self._ledger.begin(job, classes)
@@ -213,6 +224,8 @@ class Foreman:
             self._ledger.choose(job, count)
             self._send(self._board.job(job.key), desk)
             return True
+        if job.spec.redundancy is not None and self._adaptive.ask(job):
+            return True
         self._complete(job, tally)
         return True
 
@@ -230,10 +243,23 @@ class Foreman:
         return True
 
     def _complete(self, job: Job, tally: Tally) -> None:
-        self._consolidator.settle(job)
+        self._settle(job)
         self._autolabeler.close_books(job)
         self._write_manifests(job)
         self._finish(job, Status.STOPPED if tally.waiting else Status.COMPLETED)
+
+    def _settle(self, job: Job) -> None:
+        """Make the labels that stay, and tell what was saved on the way to them."""
+        gone = withdrawn(self._board.store, job)
+        if gone:
+            ids = sorted(output.worker_id(job.key, worker) for worker in gone)
+            body = output.compact({"workers": ids}).encode()
+            self._consolidator.write(job, [(output.Tree(job.spec.root).withdrawn, body)])
+        expected_error = self._consolidator.settle(job)
+        saved = saving(self._board.store, job, expected_error)
+        if saved is not None:
+            body = json.dumps(saved.to_json(), indent=2).encode() + b"\n"
+            self._consolidator.write(job, [(output.Tree(job.spec.root).redundancy, body)])
 
     def _flow(self, job: Job, desk: _Desk, pending: Pending) -> bool:
         """Move a streaming job on: each image goes out as soon as there is room, and is labeled by itself."""
@@ -266,7 +292,7 @@ class Foreman:
             self._consolidate(job, pending)
         if pending.batches:
             return False
-        self._consolidator.settle(job)
+        self._settle(job)
         self._autolabeler.close_books(job)
         self._write_manifests(job)
         expired = not job.spec.streaming and self._board.clock() - job.created >= _LIFE

@@ -86,6 +86,10 @@ class JobSpec:
         post: the name of the function that turns the answers into labels, if there is one.
         consensus: how answers become labels: `auto`, another method over the whole job that
             `gtlabel.crowd.methods` has, or `aws` for each batch by itself.
+        redundancy: how many answers an image gets to begin with, and when there are enough, as
+            `gtlabel.crowd.redundancy` reads it; None where each gets `workers_per_object`.
+        gold: a manifest with the classes of some of its images, which it is to be measured by; see
+            `gtlabel.engine.gold`.
         automation: what `gtlabel.engine.automation.Settings` has, where a machine labels what it may; None
             where people label everything.
     """
@@ -110,6 +114,8 @@ class JobSpec:
     pre: str | None = None
     post: str | None = None
     consensus: str = "auto"
+    redundancy: str | None = None
+    gold: S3Uri | None = None
     automation: Mapping[str, Any] | None = None
 
     @property
@@ -127,8 +133,8 @@ class JobSpec:
         """What `to_json` wrote."""
         # A job that began when there was no other way goes on as it began.
         values = {"consensus": "aws", **json.loads(text)}
-        for name in ("manifest", "class_list", "output", "template"):
-            values[name] = S3Uri(values[name]) if values[name] is not None else None
+        for name in ("manifest", "class_list", "output", "template", "gold"):
+            values[name] = S3Uri(values[name]) if values.get(name) is not None else None
         return cls(key=key, **{**values, "kind": Kind(values["kind"])})
 
 

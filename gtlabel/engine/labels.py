@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from gtlabel.engine.jobs import Job, Kind
@@ -19,14 +20,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from gtlabel.crowd.votes import Votes
+    from gtlabel.crowd.votes import Consensus, Votes
     from gtlabel.engine.consensus import Label
     from gtlabel.engine.entries import Answer, Answered
 
 #: The name of the way AWS consolidates, which is no method over a whole job.
 AWS = "aws"
 # As many of the latest answers have a say in the label that an image gets while its job runs.
-_LATEST = 2000
+LATEST = 2000
+
+_NONE: Mapping[int, frozenset[int]] = MappingProxyType({})
 
 # Who said what about one image; the classes by their indices.
 Said = tuple[tuple[str, frozenset[int]], ...]
@@ -73,10 +76,12 @@ class Standing:
 
     Args:
         job: the job.
+        gold: the classes of images that are known, by their numbers.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, gold: Mapping[int, frozenset[int]] = _NONE) -> None:
         self._job = job
+        self._gold = gold
         self._said: dict[int, Said] = {}
         self._answers = 0
 
@@ -90,16 +95,23 @@ class Standing:
     def labels(self, numbers: Sequence[int]) -> list[list[Label]]:
         """The labels of images that were just added."""
         for number in list(self._said):
-            if self._answers <= _LATEST or number in numbers:
+            if self._answers <= LATEST or number in numbers:
                 break
             self._answers -= len(self._said.pop(number))
-        made = verdict(self._job, self._said).labels
+        made = verdict(self._job, self._said, self._gold).labels
         return [made[number] for number in numbers]
 
 
-def verdict(job: Job, heard: Mapping[int, Said]) -> Verdict:
-    """The labels of all images by the method of their job; each has at least one answer."""
-    made = _several(job, heard) if job.spec.kind is Kind.MULTI else _one(job, heard)
+def verdict(job: Job, heard: Mapping[int, Said], gold: Mapping[int, frozenset[int]] = _NONE) -> Verdict:
+    """The labels of all images by the method of their job.
+
+    Args:
+        job: the job.
+        heard: who said what about each image; each has at least one answer.
+        gold: the classes of images that are known, by their numbers.
+    """
+    known = [gold.get(number) for number in heard]
+    made = _several(job, heard, known) if job.spec.kind is Kind.MULTI else _one(job, heard, known)
     if job.spec.workers_per_object > 1:
         return made
     return replace(
@@ -129,8 +141,7 @@ def _unsure(heard: Said, labels: list[Label]) -> list[Label]:
     return [replace(label, confidence=0.0) for label in labels] if len(heard) == 1 else labels
 
 
-def _one(job: Job, heard: Mapping[int, Said]) -> Verdict:
-    from gtlabel.crowd.methods import aggregate
+def _one(job: Job, heard: Mapping[int, Said], known: Sequence[frozenset[int] | None]) -> Verdict:
     from gtlabel.engine.consensus import Label, Votes
 
     votes = Votes.of(
@@ -141,7 +152,8 @@ def _one(job: Job, heard: Mapping[int, Said]) -> Verdict:
             for index in what
         ]
     )
-    found = aggregate(votes, len(heard), len(job.classes), job.spec.consensus)
+    truth = [-1 if each is None else min(each) for each in known]
+    found = _fitted(job.spec.consensus, votes, len(job.classes), truth)
     labels = {
         number: [Label(int(index), round(float(sure), 2))]
         for number, index, sure in zip(heard, found.labels, found.confidence, strict=True)
@@ -149,11 +161,10 @@ def _one(job: Job, heard: Mapping[int, Said]) -> Verdict:
     return Verdict(labels, votes, found.posterior)
 
 
-def _several(job: Job, heard: Mapping[int, Said]) -> Verdict:
+def _several(job: Job, heard: Mapping[int, Said], known: Sequence[frozenset[int] | None]) -> Verdict:
     """Each class that anybody chose is a question of its own, answered with yes or no by everybody."""
     import numpy as np
 
-    from gtlabel.crowd.methods import aggregate
     from gtlabel.engine.consensus import Label, Votes
 
     everybody = list(heard.values())
@@ -163,7 +174,8 @@ def _several(job: Job, heard: Mapping[int, Said]) -> Verdict:
         polled = Votes.of(
             [(place, who, int(index in what)) for place, each in enumerate(everybody) for who, what in each]
         )
-        yes[index] = aggregate(polled, len(heard), 2, job.spec.consensus).posterior[:, 1]
+        truth = [-1 if each is None else int(index in each) for each in known]
+        yes[index] = _fitted(job.spec.consensus, polled, 2, truth).posterior[:, 1]
     labels = {
         number: [Label(c, round(float(yes[c][place]), 2)) for c in order]
         for place, (number, order) in enumerate(zip(heard, named, strict=True))
@@ -180,3 +192,26 @@ def _several(job: Job, heard: Mapping[int, Said]) -> Verdict:
         ]
     )
     return Verdict(labels, votes, np.column_stack([right, 1 - right]))
+
+
+def _fitted(method: str, votes: Votes, classes: int, truth: Sequence[int]) -> Consensus:
+    """What a method makes of answers, some of whose objects are known; -1 for all others."""
+    import inspect
+
+    import numpy as np
+
+    from gtlabel.crowd.methods import METHODS, aggregate
+
+    known = np.array(truth, dtype=np.intp)
+    places = np.flatnonzero(known >= 0)
+    if not len(places):
+        return aggregate(votes, len(truth), classes, method)
+    make = METHODS[method.replace("-", "_")]
+    if "known" in inspect.signature(make).parameters:
+        return make(votes, len(truth), classes, known=known)
+    # One that cannot learn from what is known is at least not contradicted by it.
+    found = make(votes, len(truth), classes)
+    posterior = found.posterior.copy()
+    posterior[places] = 0
+    posterior[places, known[places]] = 1
+    return replace(found, posterior=posterior)

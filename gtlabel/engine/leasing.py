@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, insert, literal_column, select, update
 
 from gtlabel.engine import drafts
+from gtlabel.engine.counted import is_withdrawn
 from gtlabel.engine.intake import check_content
 from gtlabel.engine.jobs import Job, Kind, Receipt, Status, Task, from_micros
 from gtlabel.engine.places import end_lease, expire_leases, lock_task, need_of, settle, sits
@@ -197,7 +198,7 @@ def take_answer(
     """
     held = find_lease(connection, said.lease, said.worker)
     job = hold_job(connection, held.job)
-    if held.state in ("done", "surplus"):
+    if held.state in ("done", "withdrawn", "surplus"):
         return _again(connection, job, held, said, then)
     if held.state in ("declined", "released"):
         raise LeaseError(f"the task was {held.state} before; ask for a new one")
@@ -216,6 +217,7 @@ def take_answer(
     counts = job.status is Status.IN_PROGRESS and (
         held.state in ("leased", "held") or _is_place_free(connection, task, held.worker)
     )
+    counts = counts and not (held.state == "expired" and is_withdrawn(connection, job.number, held.worker))
     done = False
     if counts:
         if held.state == "held":
@@ -336,7 +338,7 @@ def _again(
     then: Callable[[Job, str], Task | None] | None,
 ) -> Taken:
     """Answer a second submission as the first one was."""
-    counted = held.state == "done"
+    counted = held.state != "surplus"
     content, following = _SAID[answers if counted else surplus].one(connection, lease=held.id)
     if content != said.content:
         raise LeaseError("the task was answered before, and differently; the first answer stands")

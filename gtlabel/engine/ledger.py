@@ -27,6 +27,8 @@ from sqlalchemy import (
 )
 
 from gtlabel.engine import entries
+from gtlabel.engine.adaptive import first_answers
+from gtlabel.engine.counted import counts
 from gtlabel.engine.entries import Answer, Answered, Batch, Chosen, Line, Pulse, Tally
 from gtlabel.engine.jobs import Job, Status, from_micros, to_micros
 from gtlabel.engine.queue import next_tick
@@ -182,10 +184,12 @@ class Ledger:
     def send(self, job: Job) -> None:
         """Offer the chosen images to workers."""
         now = to_micros(self._clock())
-        spec = job.spec
+        spec, first = job.spec, first_answers(job)
 
         def out(connection: Connection) -> None:
             chosen = update(tasks).where(tasks.c.job == job.number, tasks.c.state == "chosen")
+            if first < spec.workers_per_object:
+                connection.execute(chosen.where(tasks.c.need.is_(None)).values(need=first))
             connection.execute(
                 chosen.values(
                     state="open",
@@ -250,7 +254,7 @@ class Ledger:
             rows = connection.execute(members).all()
             # By their numbers: a join with the batch would read all answers of the job.
             here = (answers.c.job == job.number, answers.c.object.in_([row.object for row in rows]))
-            said = select(answers).where(*here).order_by(answers.c.submitted, answers.c.id)
+            said = select(answers).where(*here, counts(answers)).order_by(answers.c.submitted, answers.c.id)
             for row in connection.execute(said):
                 by_object.setdefault(row.object, []).append(_answer_of(row))
         return [

@@ -66,6 +66,16 @@ class Tree:
         """The same while the job runs, with what there is so far."""
         return self.root / "manifests/intermediate/1/output.manifest"
 
+    @property
+    def redundancy(self) -> S3Uri:
+        """How many answers were asked for, and saved; Ground Truth knows no such thing."""
+        return self.root / "gtlabel/redundancy.json"
+
+    @property
+    def withdrawn(self) -> S3Uri:
+        """Whose answers count no more, though they stay among the worker responses."""
+        return self.root / "gtlabel/withdrawn.json"
+
     def sent(self, iteration: int) -> S3Uri:
         """The images that an iteration sends to workers."""
         return self.root / f"annotations/intermediate/{iteration}/annotations.json"

@@ -12,9 +12,10 @@ from typing import Any
 
 from sqlalchemy import Row, func, select
 
+from gtlabel.engine.counted import counts
 from gtlabel.engine.jobs import Job, Kind, from_micros
 from gtlabel.engine.register import job_of
-from gtlabel.engine.schema import answers, jobs, results, tasks
+from gtlabel.engine.schema import answers, jobs, results, tasks, withdrawals
 from gtlabel.engine.store import Store
 
 # The latest answers that agreement, pace and disputes are told from; a job may have a million.
@@ -34,6 +35,7 @@ class Pace:
         agreement: how often, among images that others answered too, most of the others said the same; None
             where there are none.
         last: when they answered last.
+        withdrawn: whether their answers count no more; nothing above but `answers` and `last` tells of them.
     """
 
     worker: str
@@ -41,6 +43,7 @@ class Pace:
     seconds: float
     agreement: float | None
     last: datetime
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ class Overview:
         recent = (
             select(answers, tasks.c.source_ref)
             .join(tasks, (tasks.c.job == answers.c.job) & (tasks.c.object == answers.c.object))
-            .where(answers.c.job == job.number)
+            .where(answers.c.job == job.number, counts(answers))
             .order_by(answers.c.id.desc())
             .limit(_RECENT)
         )
@@ -113,13 +116,15 @@ class Overview:
             totals = connection.execute(by_worker.group_by(answers.c.worker)).all()
             made = connection.execute(labels.group_by(results.c.label)).all()
             said = connection.execute(recent).all()
+            gone = select(withdrawals.c.worker).where(withdrawals.c.job == job.number)
+            withdrawn = frozenset(connection.execute(gone).scalars())
         opinions = _opinions(said)
         return View(
             job,
             states,
             _classes(job, made),
             agreement(opinions.values()),
-            _people(totals, said, opinions),
+            _people(totals, said, opinions, withdrawn),
             _disputed(said, opinions),
         )
 
@@ -171,7 +176,10 @@ def _classes(job: Job, made: Iterable[Any]) -> dict[str, int]:
 
 
 def _people(
-    totals: Iterable[Any], said: Sequence[Row[Any]], opinions: dict[int, list[tuple[str, str]]]
+    totals: Iterable[Any],
+    said: Sequence[Row[Any]],
+    opinions: dict[int, list[tuple[str, str]]],
+    withdrawn: frozenset[str],
 ) -> list[Pace]:
     seconds: dict[str, list[float]] = defaultdict(list)
     for row in said:
@@ -189,6 +197,7 @@ def _people(
             round(median(seconds[worker]), 1) if seconds[worker] else 0.0,
             sum(votes[worker]) / len(votes[worker]) if votes[worker] else None,
             from_micros(last),
+            worker in withdrawn,
         )
         for worker, count, last in totals
     ]

@@ -24,17 +24,18 @@ from sqlalchemy import (
 )
 
 from gtlabel.engine import drafts
-from gtlabel.engine.jobs import Job
+from gtlabel.engine.counted import counts
+from gtlabel.engine.jobs import Job, Status
 from gtlabel.engine.queue import TaskRow, next_tick
-from gtlabel.engine.register import hold_job
+from gtlabel.engine.register import hold_job, set_status
 from gtlabel.engine.schema import answers, leases, surplus, tasks
 from gtlabel.engine.statements import Prepared
 
 # How many overdue leases or tasks one transaction takes back; the next one takes the rest.
 SWEEP = 500
 _SECOND = 1_000_000
-_DONE_WITH = ("answered", "labeled")
-_ASKED = ("waiting", "chosen", "open", *_DONE_WITH)
+DONE_WITH = ("answered", "labeled")
+_ASKED = ("waiting", "chosen", "open", *DONE_WITH)
 
 _this = (tasks.c.job == bindparam("of_job"), tasks.c.object == bindparam("of_object"))
 _here = (leases.c.job == bindparam("of_job"), leases.c.object == bindparam("of_object"))
@@ -85,6 +86,7 @@ _SURPLUS = select(surplus).where(
 )
 _SPARE = Prepared(
     _SURPLUS.where(~exists().where(*_here, leases.c.seat == surplus.c.worker).correlate(surplus))
+    .where(counts(surplus))
     .order_by(surplus.c.submitted, surplus.c.lease)
     .limit(1)
 )
@@ -203,7 +205,7 @@ def ask_more(connection: Connection, job: Job, number: int, need: int, now: int)
         return False
     this = (tasks.c.job == job.number, tasks.c.object == number)
     connection.execute(update(tasks).where(*this).values(need=need))
-    if task.state in _DONE_WITH:
+    if task.state in DONE_WITH:
         deadline = now + job.spec.availability_seconds * _SECOND
         again = {"state": "open", "answered": None, "batch": None, "deadline": deadline}
         connection.execute(update(tasks).where(*this).values(again))
@@ -211,15 +213,24 @@ def ask_more(connection: Connection, job: Job, number: int, need: int, now: int)
     return True
 
 
-def withdraw(connection: Connection, job: int, now: int) -> None:
-    """Take all tasks of a job back, which the caller holds alone.
+def halt(connection: Connection, job: Job, now: int) -> bool:
+    """Stop a job, which the caller holds alone; False if it had ended before."""
+    if job.status.ended:
+        return False
+    if job.status is not Status.STOPPING:
+        _take_back(connection, job.number, now)
+        set_status(connection, job.number, Status.STOPPING, now)
+    return True
 
-    Those with an answer count as answered, the others wait as if never sent.
-    """
+
+def _take_back(connection: Connection, job: int, now: int) -> None:
+    # Those with an answer count as answered, the others wait as if never sent.
     finish_drafts(connection, drafts.of_job(connection, job), now)
     live = update(leases).where(leases.c.job == job, leases.c.state == "leased")
     connection.execute(live.values(state="expired", seat=None, ended=now, paused=None))
-    answered = exists().where(answers.c.job == tasks.c.job, answers.c.object == tasks.c.object)
+    answered = exists().where(
+        answers.c.job == tasks.c.job, answers.c.object == tasks.c.object, counts(answers)
+    )
     out = update(tasks).where(tasks.c.job == job, tasks.c.state.in_(("chosen", "open")))
     connection.execute(out.where(answered).values(state="answered", answered=now, open_slots=0))
     connection.execute(out.where(~answered).values(state="waiting", open_slots=0))

@@ -182,6 +182,26 @@ withdrawals = Table(
     Column("moment", BigInteger, nullable=False),
 )
 
+# Pictures whose classes are known, as a JSON list of indices: see gtlabel.engine.gold.
+gold = Table(
+    "gold",
+    metadata,
+    Column("job", Integer, ForeignKey("jobs.id"), primary_key=True),
+    Column("object", Integer, primary_key=True, autoincrement=False),
+    Column("classes", Text, nullable=False),
+)
+
+# The rounds in which more people were asked about images in doubt: see gtlabel.engine.adaptive.
+asks = Table(
+    "asks",
+    metadata,
+    Column("job", Integer, ForeignKey("jobs.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("moment", BigInteger, nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("expected_error", Float, nullable=False),
+)
+
 # A batch is decided before its files are written, so that writing them again gives the same files.
 batches = Table(
     "batches",

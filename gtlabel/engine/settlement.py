@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, select, update
 
+from gtlabel.engine.counted import counts
 from gtlabel.engine.entries import Batch, Recorded
 from gtlabel.engine.jobs import Job, from_micros
 from gtlabel.engine.schema import answers, batches, results, tasks
 from gtlabel.engine.store import Store
-from gtlabel.engine.withdrawal import counts
 
 _CHUNK = 5000
 

@@ -1,12 +1,79 @@
-"""Answers that count no more, because their worker's were withdrawn; they stay on record, being paid work."""
+"""Taking a worker's answers out of a job: they stay on record, being paid work, and count no more.
+
+Whatever was made of them is made again of the answers of others: images that lack answers now get new places,
+and those that were labeled get a new label once these are filled.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Table, exists
+from sqlalchemy import Connection, delete, exists, insert, select, update
 
-from gtlabel.engine.schema import withdrawals
+from gtlabel.engine import drafts
+from gtlabel.engine.counted import counts, is_withdrawn
+from gtlabel.engine.jobs import Job, Status
+from gtlabel.engine.places import DONE_WITH, finish_drafts, lock_task, settle
+from gtlabel.engine.schema import answers, leases, results, tasks, withdrawals
+from gtlabel.errors import LeaseError
+
+_SECOND = 1_000_000
 
 
-def counts(said: Table) -> ColumnElement[bool]:
-    """The condition that an answer of this table was not withdrawn."""
-    return ~exists().where(withdrawals.c.job == said.c.job, withdrawals.c.worker == said.c.worker)
+def withdraw_worker(connection: Connection, job: Job, worker: str, now: int) -> list[int]:
+    """Let nothing count that a worker said; return the images that lost an answer.
+
+    The worker gets no more images of the job and cannot be taken back. Doing it twice changes nothing more.
+
+    Args:
+        connection: within a transaction that holds the job alone.
+        job: the job.
+        worker: as the board knows them.
+        now: what time it is.
+
+    Raises:
+        LeaseError: if the job takes no answers any more, so that nobody could take their places; or if the
+            worker never had an image of it.
+    """
+    if job.status is not Status.IN_PROGRESS:
+        raise LeaseError(
+            f"the job {job.key.name!r} is {job.status}, and nobody would take the places; make its labels "
+            f"anew without this worker: gtlabel quality reconsolidate {job.key.name} --without WORKER"
+        )
+    mine = (leases.c.job == job.number, leases.c.worker == worker)
+    if connection.execute(select(leases.c.id).where(*mine).limit(1)).first() is None:
+        raise LeaseError(f"{worker!r} never had an image of the job {job.key.name!r}")
+    if is_withdrawn(connection, job.number, worker):
+        return []
+    held = [row for row in drafts.of_job(connection, job.number) if row.worker == worker]
+    finish_drafts(connection, held, now)
+    connection.execute(insert(withdrawals).values(job=job.number, worker=worker, moment=now))
+    done = (*mine, leases.c.state == "done")
+    numbers = sorted(connection.execute(select(leases.c.object).where(*done)).scalars())
+    # They keep their seats: nobody sees an image twice.
+    connection.execute(update(leases).where(*done).values(state="withdrawn"))
+    in_hands = sorted(
+        connection.execute(select(leases.c.object).where(*mine, leases.c.state == "leased")).scalars()
+    )
+    back = update(leases).where(*mine, leases.c.state == "leased")
+    connection.execute(back.values(state="expired", seat=None, ended=now, paused=None))
+    for number in numbers:
+        _reopen(connection, job, number, now)
+    for number in sorted({*numbers, *in_hands}):
+        settle(connection, job, lock_task(connection, job.number, number), now)
+    return numbers
+
+
+def _reopen(connection: Connection, job: Job, number: int, now: int) -> None:
+    """Offer an image again that workers were done with; a label that nobody stands behind goes."""
+    here = (tasks.c.job == job.number, tasks.c.object == number)
+    again = {
+        "state": "open",
+        "answered": None,
+        "batch": None,
+        "deadline": now + job.spec.availability_seconds * _SECOND,
+    }
+    connection.execute(update(tasks).where(*here, tasks.c.state.in_(DONE_WITH)).values(again))
+    left = exists().where(
+        answers.c.job == results.c.job, answers.c.object == results.c.object, counts(answers)
+    )
+    mine = (results.c.job == job.number, results.c.object == number)
+    connection.execute(delete(results).where(*mine, results.c.label != "", ~left))

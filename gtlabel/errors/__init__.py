@@ -74,6 +74,7 @@
     │   │   ├── DatabaseReadOnlyError
     │   │   ├── DatabaseUnavailableError
     │   │   └── LeadLostError         another process moves the jobs on
+    │   ├── GoldError                 known pictures of unknown classes
     │   ├── LeaseError                an answer that cannot be taken
     │   │   ├── WorkerNotAdmittedError
     │   │   └── AnswerError           one that is no answer to the question (ValueError)
@@ -149,6 +150,7 @@ from gtlabel.errors.engine import (
     ForeignRequestError,
     FunctionError,
     FunctionNotFoundError,
+    GoldError,
     InviteError,
     LeadLostError,
     LeaseError,
@@ -244,6 +246,7 @@ __all__ = [
     "FramesNotFoundError",
     "FunctionError",
     "FunctionNotFoundError",
+    "GoldError",
     "GtlabelError",
     "ImageError",
     "InviteError",

@@ -71,6 +71,10 @@ class LeadLostError(StoreError):
         super().__init__(database, "is led by another process, so nothing was stored")
 
 
+class GoldError(EngineError):
+    """A manifest of known pictures that does not say what they are."""
+
+
 class LeaseError(EngineError):
     """An answer, or another word about a task, that cannot be taken."""
 

@@ -21,7 +21,13 @@ from gtlabel.errors import LabelingJobError
 from gtlabel.images.parallel import in_parallel
 from gtlabel.labeling.answerfiles import AnswerFolder, find_folders
 from gtlabel.labeling.settled import Settled, read_settled
-from gtlabel.manifests.answers import AnsweredObject, read_request, read_response, response_place
+from gtlabel.manifests.answers import (
+    AnsweredObject,
+    read_request,
+    read_response,
+    read_withdrawn,
+    response_place,
+)
 from gtlabel.manifests.classes import class_names
 
 if TYPE_CHECKING:
@@ -197,6 +203,14 @@ class _Reader:
     def take(self, folder: AnswerFolder, on_progress: Callable[[int], object]) -> None:
         """Read one job."""
         answers, images, batches = self._answers_of(folder, on_progress)
+        if folder.withdrawn is not None:
+            gone = read_withdrawn(folder.fetch(folder.withdrawn), folder.withdrawn)
+            kept = [said for said in answers if said[1] not in gone]
+            if len(kept) < len(answers):
+                self._notes.append(
+                    f"{len(answers) - len(kept):,} answers in {folder.name} were withdrawn, and are left out"
+                )
+            answers = kept
         manifest = folder.manifests[0] if folder.manifests else None
         settled: dict[int, Settled] = {}
         if manifest is not None:

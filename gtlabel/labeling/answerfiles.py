@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _RESPONSE = re.compile(r"(?:annotations/)?worker-response/iteration-\d+/\d+/[^/]+\.json$")
 _REQUEST = re.compile(r"annotations/consolidated-annotation/consolidation-request/iteration-\d+/[^/]+\.json$")
 _MANIFEST = re.compile(r"(?:manifests/(?:output|intermediate/\d+)/)?[^/]*output[^/]*\.manifest[^/]*$")
+# What gtlabel's own engine leaves beside the answers: see gtlabel.engine.withdrawal.
+_WITHDRAWN = re.compile(r"gtlabel/withdrawn\.json$")
 _CLASSES = re.compile(r"annotation-tool/data\.json$")
 _INSIDE = re.compile(r"/(?:annotations|worker-response)(?:/.*)?$", re.DOTALL)
 
@@ -41,6 +43,7 @@ class AnswerFolder:
         requests: files with a batch of pictures, as they were given to be consolidated.
         manifests: augmented manifests, the final one before those on the way.
         classes: the file with the class list; None where it is not known.
+        withdrawn: the file with the workers whose answers count no more; None where all count.
         attribute: under which key the job writes its label; None where it is not known.
     """
 
@@ -52,6 +55,7 @@ class AnswerFolder:
     requests: list[str] = field(default_factory=list)
     manifests: list[str] = field(default_factory=list)
     classes: str | None = None
+    withdrawn: str | None = None
     attribute: str | None = None
 
 
@@ -126,6 +130,8 @@ def _folders(
             of(name[: match.start()]).responses.append(name)
         elif match := _REQUEST.search(name):
             of(name[: match.start()]).requests.append(name)
+        elif match := _WITHDRAWN.search(name):
+            of(name[: match.start()]).withdrawn = name
         elif match := _CLASSES.search(name):
             of(name[: match.start()]).classes = name
         elif match := _MANIFEST.search(name):

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from gtlabel.errors import JobNotFoundError, SettingsError
 from gtlabel.images.listing import Usable, known_images
 from gtlabel.images.selection import Selection, bucket_of, select_images
+from gtlabel.labeling.gold import with_gold
 from gtlabel.labeling.groups import GROUP_TAG, names_in_group
 from gtlabel.labeling.inputs import MAX_IMAGES, write_inputs
 from gtlabel.labeling.jobs import create_labeling_job, describe_labeling_job
 from gtlabel.labeling.ledger import Launch, claim, digest_of, ensure_job, inputs_of, launches, look_up
 from gtlabel.labeling.preflight import Subject
 from gtlabel.labeling.request import MAX_JOB_NAME, LabelingJobRequest
-from gtlabel.labeling.tasks import TASKS, Task, role_arn, team_arn
+from gtlabel.labeling.tasks import GOLD_TAG, TASKS, Task, role_arn, team_arn
 from gtlabel.manifests.classes import check_classes
 from gtlabel.templates import read_template
 from gtlabel.uris import S3Uri
@@ -78,6 +79,7 @@ def plan_labeling(
     template: str | None = None,
     max_concurrent: int = 1_000,
     max_images_per_job: int = MAX_IMAGES,
+    gold: S3Uri | None = None,
     on_progress: Callable[[int], None] | None = None,
     **settings: Any,
 ) -> LabelingPlan:
@@ -101,6 +103,8 @@ def plan_labeling(
         template: the worker template's text; by default the shipped one for the task.
         max_concurrent: how many pictures are out with workers at once.
         max_images_per_job: more than that become several jobs, called `NAME-1`, `NAME-2`, ...
+        gold: a manifest of pictures whose class is known; they are mixed among the others, and an engine
+            that reads the job's tags measures its workers by them.
         on_progress: called with the number of pictures looked at so far.
         settings: other fields of a `LabelingJobRequest`.
 
@@ -129,12 +133,16 @@ def plan_labeling(
         "max_concurrent": max_concurrent,
         "class_names": names,
     }
+    if gold is not None:
+        fields["tags"] = {**settings.get("tags", {}), GOLD_TAG: str(gold)}
     draft = _request(name or "draft", output, fields)
     # Before all the pictures are looked at, which takes its time.
     draft.to_boto()
     page = template or _page(draft.task)
     known = _known(aws, output) if only_new else set[S3Uri]()
     usable = select_images(aws.s3, images, selection, known=known, on_progress=on_progress)
+    if gold is not None:
+        usable = with_gold(aws.s3, usable, gold)
     digest = digest_of(
         {**_made_of(draft), "template": page},
         (f"{image.uri} {image.etag}" for image in usable.images),

@@ -15,7 +15,10 @@ from gtlabel.labeling import limits
 from gtlabel.labeling.limits import say
 from gtlabel.labeling.tasks import (
     AUTOMATED_TAG,
+    CONSENSUS_TAG,
     FUNCTION_ACCOUNTS,
+    GOLD_TAG,
+    REDUNDANCY_TAG,
     TASKS,
     Task,
     TeamKind,
@@ -346,6 +349,13 @@ def _regrets(request: LabelingJobRequest) -> Iterator[str]:
             "TaskAvailabilityLifetimeInSeconds",
             "it is shorter than task_time_limit, so that images expire in workers' hands",
         )
+    for tag, instead in (
+        (CONSENSUS_TAG, "consolidates in its own way"),
+        (REDUNDANCY_TAG, f"asks {request.workers_per_image} people about each image"),
+        (GOLD_TAG, "takes these images for any others"),
+    ):
+        if tag in request.tags:
+            yield say("tags", f"Tags, {tag}", f"gtlabel's own engine reads it; AWS does not, and {instead}")
     if request.automated and AUTOMATED_TAG in request.tags:
         yield say(
             "automated",

@@ -30,6 +30,12 @@ FUNCTION_ACCOUNTS = {
 ALGORITHM_ACCOUNT = "027400017018"
 #: The tag by which a job says more of automated labeling than AWS's request can, to an engine that knows it.
 AUTOMATED_TAG = "gtlabel:automated"
+#: How such an engine makes labels of answers: `auto`, `aws` as AWS does, or another of `gtlabel.crowd`.
+CONSENSUS_TAG = "gtlabel:consensus"
+#: How many people it asks at first, and when there are enough: `first=2 error=0.02 budget=4000`.
+REDUNDANCY_TAG = "gtlabel:redundancy"
+#: The manifest of those of its pictures whose class is known.
+GOLD_TAG = "gtlabel:gold"
 PUBLIC_TEAM_ACCOUNT = "394669845002"
 
 IMAGE_MULTI_CLASS = "ImageMultiClass"

@@ -119,6 +119,15 @@ def read_response(document: bytes, where: str) -> tuple[Answer, ...]:
     return _decoded(_RESPONSE, document, where).answers
 
 
+def read_withdrawn(document: bytes, where: str) -> frozenset[str]:
+    """The ids of the workers whose answers in a job count no more, `{"workers": [...]}`.
+
+    Raises:
+        AnswerFileError: if the file holds no such list.
+    """
+    return frozenset(_decoded(_WITHDRAWN, document, where).workers)
+
+
 def response_place(key: str) -> tuple[int, int] | None:
     """The iteration and the object's number that the key of a worker response says; None for another key."""
     found = _PLACE.search(key)
@@ -177,6 +186,10 @@ class _Response(_Camel, frozen=True):
     answers: tuple[Answer, ...]
 
 
+class _Withdrawn(_Camel, frozen=True):
+    workers: tuple[str, ...]
+
+
 class _DataObject(_Camel, frozen=True):
     s3_uri: str | None = None
     content: Any = None
@@ -207,6 +220,7 @@ class _Settled(_Camel, frozen=True):
     consolidated_annotation: _Content
 
 
+_WITHDRAWN = msgspec.json.Decoder(_Withdrawn)
 _RESPONSE = msgspec.json.Decoder(_Response)
 _REQUEST: msgspec.json.Decoder[tuple[_Asked, ...]] = msgspec.json.Decoder(tuple[_Asked, ...])
 _CONSOLIDATED: msgspec.json.Decoder[tuple[_Settled, ...]] = msgspec.json.Decoder(tuple[_Settled, ...])

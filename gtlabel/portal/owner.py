@@ -2,11 +2,14 @@
 
 GET  /owner                        all jobs
 GET  /owner/jobs/<number>          one job
+GET  /owner/jobs/<number>/quality  how far people agree in it, and how good each of them is
 GET  /owner/people                 who may come in
 GET  /api/owner/events             progress of all jobs, as it happens (server-sent events)
 GET  /api/owner/jobs/<number>      one job in full
+GET  /api/owner/jobs/<n>/quality   agreement and workers of one job
 GET  /api/owner/people             everybody
 POST /api/owner/jobs/<n>/stop      stops a job
+POST /api/owner/jobs/<n>/withdraw  lets a worker's answers count no more: {"worker"}
 POST /api/owner/people             takes somebody in: {"name", "email", "groups"}
 POST /api/owner/people/<name>/<what>   invite, deactivate, activate or sign-out
 """
@@ -24,11 +27,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from gtlabel.engine.adaptive import saving
 from gtlabel.engine.automation import told
 from gtlabel.engine.board import Board
 from gtlabel.engine.crew import Crew, Role, Worker
 from gtlabel.engine.desk import Desk
-from gtlabel.engine.jobs import Job
+from gtlabel.engine.jobs import Job, Status
 from gtlabel.engine.overview import Overview
 from gtlabel.errors import NotTheOwnerError, WorkerError
 from gtlabel.portal.numbers import NUMBER
@@ -44,6 +48,8 @@ _SILENCE_SECONDS = 15.0
 # owners who follow a job take at most a twentieth of the server from those who work.
 _VIEW_SHARE = 20
 _QUICK_SECONDS = 0.01
+# What was read of jobs by their numbers: in which status, until when it is good enough, and what.
+_Views = dict[int, tuple[Status, float, dict[str, Any]]]
 
 
 class OwnerSite:
@@ -68,7 +74,8 @@ class OwnerSite:
         self._desk = Desk(board.store)
         self._overview = Overview(board.store)
         self._latest: tuple[float, list[dict[str, Any]]] = (0.0, [])
-        self._views: dict[int, tuple[float, dict[str, Any]]] = {}
+        self._views: _Views = {}
+        self._judgments: _Views = {}
         self._reading = asyncio.Lock()
 
     def routes(self) -> list[BaseRoute]:
@@ -76,10 +83,13 @@ class OwnerSite:
         return [
             Route("/owner", page(self._shown("owner.html"))),
             Route(f"/owner/jobs/{NUMBER}", page(self.job_page)),
+            Route(f"/owner/jobs/{NUMBER}/quality", page(self.quality_page)),
             Route("/owner/people", page(self._shown("people.html"))),
             Route("/api/owner/events", api(self.events)),
             Route(f"/api/owner/jobs/{NUMBER}", api(self.job)),
+            Route(f"/api/owner/jobs/{NUMBER}/quality", api(self.quality)),
             Route(f"/api/owner/jobs/{NUMBER}/stop", api(self.stop), methods=["POST"]),
+            Route(f"/api/owner/jobs/{NUMBER}/withdraw", api(self.withdraw), methods=["POST"]),
             Route("/api/owner/people", api(self.people), methods=["GET", "POST"]),
             Route("/api/owner/people/{name}/{what}", api(self.change), methods=["POST"]),
         ]
@@ -97,6 +107,12 @@ class OwnerSite:
         await asyncio.to_thread(self._desk.job, request.path_params["number"])
         return own_page("owner-job.html")
 
+    async def quality_page(self, request: Request) -> Response:
+        """The page of how good the answers of a job are."""
+        await self._owner(request)
+        await asyncio.to_thread(self._desk.job, request.path_params["number"])
+        return own_page("owner-quality.html")
+
     async def events(self, request: Request) -> Response:
         """How far all jobs are: once at the start, and whenever it changes."""
         await self._owner(request)
@@ -109,14 +125,25 @@ class OwnerSite:
     async def job(self, request: Request) -> Response:
         """One job in full."""
         await self._owner(request)
-        number = request.path_params["number"]
+        return await self._kept(request.path_params["number"], self._view, self._views)
+
+    async def quality(self, request: Request) -> Response:
+        """How far people agree in a job, and how good each of them is."""
+        await self._owner(request)
+        return await self._kept(request.path_params["number"], self._judged, self._judgments)
+
+    async def _kept(self, number: int, read: Callable[[Job], dict[str, Any]], views: _Views) -> Response:
+        """What was read a short while ago, or is read now; one at a time for all who look."""
         async with self._reading:
-            good_until, view = self._views.get(number, (0.0, {}))
             began = time.monotonic()
-            if began >= good_until:
-                view = await asyncio.to_thread(lambda: self._view(self._desk.job(number)))
+            job = await asyncio.to_thread(self._desk.job, number)
+            status, good_until, view = views.get(number, (None, 0.0, {}))
+            # How a job ended is not to be waited for.
+            if began >= good_until or status is not job.status:
+                view = await asyncio.to_thread(read, job)
                 took = time.monotonic() - began
-                self._views[number] = (began + _VIEW_SHARE * took if took > _QUICK_SECONDS else began, view)
+                until = began + _VIEW_SHARE * took if took > _QUICK_SECONDS else began
+                views[number] = job.status, until, view
         return JSONResponse(view, headers=API_HEADERS)
 
     async def stop(self, request: Request) -> Response:
@@ -127,6 +154,20 @@ class OwnerSite:
         stopped = await asyncio.to_thread(self._board.stop, job.key)
         self._views.pop(job.number, None)
         return JSONResponse({"stopping": stopped}, headers=API_HEADERS)
+
+    async def withdraw(self, request: Request) -> Response:
+        """Lets a worker's answers in a job count no more; others take their places."""
+        self._visitors.check_own(request)
+        await self._owner(request)
+        job = await asyncio.to_thread(self._desk.job, request.path_params["number"])
+        named = str((await _object(request)).get("worker", ""))
+        people = await asyncio.to_thread(self._crew.workers)
+        # Who came by the API alone is known by nothing but an id.
+        worker = next((one.sub for one in people if one.name == named), named)
+        lost = await asyncio.to_thread(self._board.withdraw_worker, job.key, worker)
+        self._views.pop(job.number, None)
+        self._judgments.pop(job.number, None)
+        return JSONResponse({"withdrawn": len(lost)}, headers=API_HEADERS)
 
     async def people(self, request: Request) -> Response:
         """Everybody; or takes somebody in and invites them."""
@@ -202,8 +243,16 @@ class OwnerSite:
             self._latest = now, jobs
         return jobs
 
+    def _judged(self, job: Job) -> dict[str, Any]:
+        # numpy starts slowly, and only who looks at this page needs it.
+        from gtlabel.portal.quality import told_of_quality
+
+        names = {worker.sub: worker.name for worker in self._crew.workers()}
+        return told_of_quality(self._board.store, job, names)
+
     def _view(self, job: Job) -> dict[str, Any]:
         view = self._overview.view(job)
+        saved = saving(self._board.store, job)
         names = {worker.sub: worker.name for worker in self._crew.workers()}
         return {
             **_row(job, view.states),
@@ -214,6 +263,7 @@ class OwnerSite:
             "classes": view.classes,
             "agreement": view.agreement,
             "automation": told(self._board.store, job),
+            "saving": None if saved is None else saved.to_json(),
             "people": [
                 {
                     "name": names.get(pace.worker, pace.worker),
@@ -221,6 +271,7 @@ class OwnerSite:
                     "seconds": pace.seconds,
                     "agreement": pace.agreement,
                     "last": pace.last.isoformat(timespec="seconds"),
+                    "withdrawn": pace.withdrawn,
                 }
                 for pace in view.people
             ],

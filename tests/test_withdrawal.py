@@ -1,0 +1,167 @@
+"""A worker's answers taken out of a job: on record, counting no more, and what was made of them made anew."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_parts import CLASSES, KEY, Shop, answer
+from sqlalchemy import func, select
+from visitor_parts import Premises, Visitor
+
+from gtlabel.engine.holding import Holding
+from gtlabel.engine.jobs import Counters, Receipt, Status
+from gtlabel.engine.output import worker_id
+from gtlabel.engine.schema import answers
+from gtlabel.errors import LeaseError, WorkerNotAdmittedError
+from gtlabel.labeling.answered import read_answered
+
+OUTPUT = "manifests/output/output.manifest"
+
+
+def truth(_worker: str, number: int) -> str:
+    return CLASSES[number % 3]
+
+
+def liar(worker: str, number: int) -> str:
+    """Eve says the next class; everybody else the truth."""
+    return CLASSES[(number + (worker == "eve")) % 3]
+
+
+def lines(shop: Shop) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in shop.tree()[OUTPUT].splitlines()]
+
+
+def answer_all(shop: Shop, *workers: str) -> None:
+    for worker in workers:
+        while task := shop.board.lease(KEY, worker):
+            shop.say(task, liar(worker, task.object))
+
+
+@pytest.mark.parametrize("consensus", ["auto", "aws"])
+def test_the_answers_of_others_take_their_places_and_make_the_labels(consensus: str) -> None:
+    shop = Shop(12, workers_per_object=1, consensus=consensus).start()
+    answer_all(shop, "eve")
+    assert len(shop.board.withdraw_worker(KEY, "eve")) == 10
+    shop.finish(truth, ("ann", "bob"))
+    assert [line["bin"] for line in lines(shop)] == [number % 3 for number in range(12)]
+
+
+def test_they_stay_on_record_and_their_worker_gets_nothing_more() -> None:
+    shop = Shop(10).start()
+    answer_all(shop, "eve")
+    assert len(shop.board.withdraw_worker(KEY, "eve")) == 10
+    with shop.store.read() as connection:
+        assert connection.execute(select(func.count()).select_from(answers)).scalar_one() == 10
+    with pytest.raises(WorkerNotAdmittedError, match="were withdrawn"):
+        shop.board.lease(KEY, "eve")
+    shop.finish(liar, ("ann", "bob", "joe"))
+    assert [line["bin"] for line in lines(shop)] == [number % 3 for number in range(10)]
+    said = [body for name, body in shop.tree().items() if name.startswith("annotations/worker-response/")]
+    assert {len(json.loads(body)["answers"]) for body in said} == {3}
+
+
+def test_labels_that_were_made_are_made_again() -> None:
+    shop = Shop(30, workers_per_object=2).start()
+    answer_all(shop, "ann", "eve")
+    shop.turn()
+    assert shop.board.counters(KEY) == Counters(human_labeled=10, unlabeled=20)
+    assert len(shop.board.withdraw_worker(KEY, "eve")) == 10
+    assert shop.board.counters(KEY) == Counters(human_labeled=0, unlabeled=30)
+    shop.finish(liar, ("ann", "bob"))
+    assert [line["bin"] for line in lines(shop)] == [number % 3 for number in range(30)]
+
+
+def test_what_they_have_in_hands_goes_back_and_counts_no_more_when_it_comes() -> None:
+    shop = Shop(10, workers_per_object=1).start()
+    task = shop.lease("eve")
+    assert shop.board.withdraw_worker(KEY, "eve") == []
+    assert shop.board.submit(task.lease, answer("Compost")) is Receipt.SURPLUS
+    shop.finish(truth, ("ann",))
+    assert [line["bin"] for line in lines(shop)] == [number % 3 for number in range(10)]
+
+
+def test_an_answer_sent_twice_is_known_although_it_was_withdrawn() -> None:
+    shop = Shop(10).start()
+    task = shop.lease("eve")
+    shop.say(task)
+    shop.board.withdraw_worker(KEY, "eve")
+    assert shop.board.submit(task.lease, answer("Compost")) is Receipt.KNOWN
+    assert shop.board.step(task.lease, answer("Compost")) is None
+
+
+def test_doing_it_twice_changes_nothing_more() -> None:
+    shop = Shop(10).start()
+    answer_all(shop, "eve")
+    assert len(shop.board.withdraw_worker(KEY, "eve")) == 10
+    assert shop.board.withdraw_worker(KEY, "eve") == []
+
+
+def test_an_answer_that_may_still_be_changed_is_withdrawn_too() -> None:
+    shop = Shop(10, workers_per_object=1).start()
+    task = shop.lease("eve")
+    Holding(shop.board).submit_soon(task.lease, answer("Compost")).result()
+    assert shop.board.withdraw_worker(KEY, "eve") == [task.object]
+    shop.finish(truth, ("ann",))
+    assert [line["bin"] for line in lines(shop)] == [number % 3 for number in range(10)]
+
+
+def test_a_stopped_job_keeps_no_label_that_nobody_stands_behind() -> None:
+    shop = Shop(30, workers_per_object=1).start()
+    answer_all(shop, "eve")
+    shop.turn()
+    shop.board.withdraw_worker(KEY, "eve")
+    shop.board.stop(KEY)
+    shop.turn()
+    assert shop.job.status is Status.STOPPED
+    assert not any("bin" in line for line in lines(shop))
+
+
+def test_it_is_refused_with_the_next_step_where_nobody_could_take_the_places() -> None:
+    shop = Shop(10).start()
+    with pytest.raises(LeaseError, match="'zoe' never had an image of the job 'Bins-1'"):
+        shop.board.withdraw_worker(KEY, "zoe")
+    shop.finish()
+    with pytest.raises(LeaseError, match="quality reconsolidate Bins-1 --without"):
+        shop.board.withdraw_worker(KEY, "eve")
+
+
+def test_owners_withdraw_answers_and_see_whose(here: Premises, boss: Visitor, ana: Visitor) -> None:
+    task = ana.lease(here.number)
+    said = {"lease": task["lease"], "answer": answer("Compost")}
+    assert ana.post("/api/submit", said).status == 200
+    here.shop.clock.pass_seconds(60)
+    here.shop.turn()
+    path = f"/api/owner/jobs/{here.number}"
+    assert [(one["name"], one["withdrawn"]) for one in boss.get(path).json["people"]] == [("ana", False)]
+    for visitor, status in ((ana, 403), (Visitor(here.url), 401)):
+        assert visitor.post(f"{path}/withdraw", {"worker": "ana"}).status == status
+    assert boss.post(f"{path}/withdraw", {"worker": "ana"}, **{"X-Gtlabel": None}).status == 403
+    missing = boss.post(f"{path}/withdraw", {"worker": "zoe"})
+    assert (missing.status, "'zoe' never had an image" in missing.json["error"]) == (404, True)
+    assert boss.post(f"{path}/withdraw", {"worker": "ana"}).json == {"withdrawn": 1}
+    assert [one["withdrawn"] for one in boss.get(path).json["people"]] == [True]
+    refused = ana.post("/api/lease", {"job": here.number})
+    assert (refused.status, "were withdrawn" in refused.json["error"]) == (403, True)
+
+
+def test_who_reads_the_answers_later_is_told_whose_count_no_more(tmp_path: Path) -> None:
+    shop = Shop(12, workers_per_object=2).start()
+    answer_all(shop, "ann", "eve")
+    shop.turn()
+    shop.clock.pass_seconds(60)
+    shop.board.withdraw_worker(KEY, "eve")
+    shop.finish(liar, ("ann", "bob"))
+    for name, body in shop.tree().items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(body)
+    found = read_answered(no_account, [str(tmp_path)])
+    assert len(found.objects) == 24
+    assert worker_id(KEY, "eve") not in found.workers
+    assert any("10 answers" in note and "were withdrawn" in note for note in found.notes)
+
+
+def no_account() -> Any:
+    raise AssertionError("a folder needs no account")
