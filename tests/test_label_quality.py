@@ -16,7 +16,7 @@ from gtlabel.uris import S3Uri
 
 PHOTOS = S3Uri("s3://photos/trash/")
 GOLD = S3Uri("s3://photos/known.manifest")
-USUAL = {"classes": ["Compost", "Landfill"], "team": "gtlabel", "role": "gtlabel"}
+CLASSES = ["Compost", "Landfill"]
 OPTIONS = ("--classes", "Compost,Landfill", "--team", "gtlabel", "--role", "gtlabel", "--name", "bins")
 # A PNG of one pixel.
 PIXEL = bytes.fromhex(
@@ -51,12 +51,21 @@ def gtlabel(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_known_pictures_are_mixed_in_evenly_and_once(photos: Aws) -> None:
-    plan = plan_labeling(photos, PHOTOS, **USUAL, name="bins", gold=GOLD)
+    plan = plan_labeling(photos, PHOTOS, classes=CLASSES, team="gtlabel", role="gtlabel", name="bins", gold=GOLD)
     images = [image.uri.removeprefix("s3://photos/") for image in plan.usable.images]
     assert len(images) == plan.launch.images == 12
     assert [place for place, uri in enumerate(images) if uri.startswith("known/")] == [1, 5, 9]
     assert images.count("trash/4.png") == 1
-    parts = plan_labeling(photos, PHOTOS, **USUAL, name="bins", gold=GOLD, max_images_per_job=4)
+    parts = plan_labeling(
+        photos,
+        PHOTOS,
+        classes=CLASSES,
+        team="gtlabel",
+        role="gtlabel",
+        name="bins",
+        gold=GOLD,
+        max_images_per_job=4,
+    )
     assert all(request.tags["gtlabel:gold"] == GOLD for request in parts.requests)
 
 
