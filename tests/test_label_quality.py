@@ -51,7 +51,9 @@ def gtlabel(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_known_pictures_are_mixed_in_evenly_and_once(photos: Aws) -> None:
-    plan = plan_labeling(photos, PHOTOS, classes=CLASSES, team="gtlabel", role="gtlabel", name="bins", gold=GOLD)
+    plan = plan_labeling(
+        photos, PHOTOS, classes=CLASSES, team="gtlabel", role="gtlabel", name="bins", gold=GOLD
+    )
     images = [image.uri.removeprefix("s3://photos/") for image in plan.usable.images]
     assert len(images) == plan.launch.images == 12
     assert [place for place, uri in enumerate(images) if uri.startswith("known/")] == [1, 5, 9]
