@@ -97,7 +97,7 @@ def test_nothing_is_said_about_a_picture_that_cannot_be_seen(browser: Browser) -
     page.goto(f"{premises.url}/work/{premises.number}?view=grid")
     until(lambda: page.locator("#count").inner_text() == "5", "five pictures")
     # The pictures come after their number.
-    until(lambda: page.get_by_text("This picture cannot be shown.").count() == 1, "the word about the fourth picture")
+    until(lambda: page.get_by_text("This picture cannot be shown.").count() == 1, "a word about the fourth")
     page.keyboard.press("Enter")
     until(lambda: len(given(premises)) == 5, "five answers")
     assert 4 not in given(premises)
