@@ -23,6 +23,9 @@ COMMANDS = (
     "label",
     "jobs",
     "relabel",  # and clone, chain, resume and verify: all of `gtlabel jobs` that starts a job
+    "quality",  # report, reconsolidate and suspects
+    "quality-more",  # and suspects --relabel: what asks people again
+    "plan",  # with --from; without it nothing is asked of AWS
     "stream",
     "team",
     "estimate",

@@ -26,6 +26,7 @@ from typing import Any
 import boto3
 from permission_acts import FAR, estimate, frames, members, notify, relabel, stack, stream, team, workers
 from permission_deployments import role, rollback, status
+from permission_quality import asked_again, judged, planned_from
 from PIL import Image
 
 import gtlabel
@@ -254,6 +255,9 @@ ACTS: dict[str, Sequence[Act]] = {
     "label": [label],
     "jobs": [jobs],
     "relabel": [relabel],
+    "quality": [judged],
+    "quality-more": [asked_again],
+    "plan": [planned_from],
     "stream": [stream],
     "team": [members, workers, team],
     "estimate": [estimate],

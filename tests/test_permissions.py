@@ -191,6 +191,17 @@ def test_a_person_is_told_which_action_is_lacking_and_how_to_get_the_policy(
     assert run.returncode == 0, run.stderr
 
 
+def test_a_command_of_a_group_is_told_its_own_policy_where_it_has_one(
+    account: Stage, as_user: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    account.allow({"Version": "2012-10-17", "Statement": [statement()]})
+    for words, policy in ((("quality", "more"), "quality-more"), (("quality", "report"), "quality")):
+        run = as_user(*words, "labeled")
+        assert run.stderr.splitlines()[-1].endswith(
+            f"`gtlabel policy {policy}` prints the policy that a command needs"
+        )
+
+
 def test_the_policy_is_printed_with_the_names_of_the_project(
     account: Stage, as_user: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

@@ -94,6 +94,11 @@ def _keep_only(name: str = "") -> None:
         app.registered_commands[:], app.registered_groups[:] = commands, groups
 
 
+def _policies(words: list[str]) -> list[str]:
+    """The policies that the first words of a command line may mean: `quality more` has one of its own."""
+    return [name for name in ("-".join(words), *words[:1]) if name in COMMANDS]
+
+
 def main() -> None:
     """Run the command line; print an error once, without a traceback, and leave with its exit code."""
     _keep_only(*sys.argv[1:2])
@@ -104,7 +109,7 @@ def main() -> None:
             say("gtlabel: interrupted; what was finished stays, and the same command may be run again")
         raise
     except Exception as error:
-        explained = explain(error, *(name for name in sys.argv[1:2] if name in COMMANDS))
+        explained = explain(error, *_policies(sys.argv[1:3])[:1])
         if explained is None:
             raise
         sentence, code = explained
