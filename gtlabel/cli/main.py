@@ -22,6 +22,7 @@ from gtlabel.cli import (
     label,
     local,
     notify,
+    plan,
     policy,
     predict,
     quality,
@@ -47,6 +48,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("estimate")(estimate.estimate)
+app.command("plan")(plan.plan)
 app.command("label")(label.label)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(stream.app, name="stream")

@@ -142,7 +142,9 @@ def assumed(
     return Population(np.full(classes, chance), np.full(people, 1 / people), hard, crew, source)
 
 
-def fitted(votes: Votes, posterior: Floats, *, source: str, seed: int = 0) -> Population:
+def fitted(
+    votes: Votes, posterior: Floats, *, source: str, people: int | None = None, seed: int = 0
+) -> Population:
     """The crowd that gave some answers.
 
     How many pictures are hard for everybody is told from how often people agree: of the shares that are
@@ -152,37 +154,41 @@ def fitted(votes: Votes, posterior: Floats, *, source: str, seed: int = 0) -> Po
         votes: the answers.
         posterior: what the pictures are, `(objects, classes)`, by whatever method.
         source: where the answers are from, as the end of a sentence.
+        people: how many people like them will be asked, all as busy; the busier somebody was, the more of
+            them are like that. None for those very people.
         seed: of the draws that are compared with the answers.
     """
-    classes, people = posterior.shape[1], int(votes.workers.max()) + 1
-    counts = np.zeros((people, classes, classes))
+    classes, known = posterior.shape[1], int(votes.workers.max()) + 1
+    counts = np.zeros((known, classes, classes))
     np.add.at(counts.transpose(0, 2, 1), (votes.workers, votes.classes), posterior[votes.objects])
     prior = (posterior.sum(axis=0) + 1) / (len(posterior) + classes)
-    activity = np.bincount(votes.workers, minlength=people) / len(votes.workers)
+    activity = np.bincount(votes.workers, minlength=known) / len(votes.workers)
     pooled = counts.sum(axis=0) + 1 / classes + np.eye(classes)
     pooled /= pooled.sum(axis=1, keepdims=True)
     strength = counts + _OTHERS_WEIGH * pooled
 
-    def of(hard: float) -> Population:
+    def of(hard: float, people: int | None = None) -> Population:
         def crew(rng: np.random.Generator) -> Floats:
-            drawn = rng.standard_gamma(strength)
+            chosen = slice(None) if people is None else rng.choice(known, size=people, p=activity)
+            drawn = rng.standard_gamma(strength[chosen])
             drawn /= drawn.sum(axis=2, keepdims=True)
             return _easier(drawn, hard)
 
-        return Population(prior, activity, hard, crew, source)
+        busy = activity if people is None else np.full(people, 1 / people)
+        return Population(prior, busy, hard, crew, source)
 
     asked = np.bincount(votes.objects, minlength=len(posterior))
     usual = int(np.median(asked[asked > 0]))
-    if usual < 2 or people < usual:
+    if usual < 2 or known < usual:
         # One answer each agrees with itself.
-        return of(0.0)
+        return of(0.0, people)
     observed = _clarity(votes, len(posterior), classes, usual)
     rng = np.random.default_rng(seed)
     misses = []
     for hard in _HARD_SHARES:
         drawn = of(hard).draw(_TRIED_OBJECTS, usual, rng).votes(usual)
         misses.append(float(np.abs(_clarity(drawn, _TRIED_OBJECTS, classes, usual) - observed).sum()))
-    return of(_HARD_SHARES[int(np.argmin(misses))])
+    return of(_HARD_SHARES[int(np.argmin(misses))], people)
 
 
 def _clarity(votes: Votes, objects: int, classes: int, usual: int) -> Floats:

@@ -7,15 +7,11 @@ population (gtlabel.crowd.population), so that they can be compared with each ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from gtlabel.errors import SettingsError
-from gtlabel.labeling.cost import Prices, Range, price_of_answer
-from gtlabel.labeling.pace import Pace
-from gtlabel.labeling.tasks import TeamKind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +24,8 @@ if TYPE_CHECKING:
 MOST_DRAWN = 600
 # Of the draws, the middle nine in ten.
 _LOW, _HIGH = 0.05, 0.95
+# So many people look at each picture before it is known where more are needed.
+_FIRST = 2
 # Dimensions of the pictures as a simulated machine sees them.
 _DIMENSIONS = 16
 _SEPARATION_SAMPLE = 4000
@@ -41,20 +39,31 @@ class Way:
     Attributes:
         votes: how many people look at each picture; at the most, where it is adaptive.
         method: how their answers become a label, as `gtlabel.crowd.methods` names it.
-        budget: how many answers there are for each picture on average, where it is adaptive: each begins
-            with two at the most, and more are asked where it is doubtful. None where it is not.
+        adaptive: whether two people look at first, and more where they leave doubt.
+        budget: how many answers there are for each picture on average, at the most; None for as many as it
+            takes. Only where it is adaptive.
         automated: whether a machine labels what it may at the promised precision.
     """
 
     votes: int
     method: str = "auto"
-    budget: int | None = None
+    adaptive: bool = False
+    budget: float | None = None
     automated: bool = False
 
     @property
-    def adaptive(self) -> bool:
-        """Whether some pictures are asked about more often than others."""
-        return self.budget is not None
+    def by_aws(self) -> bool:
+        """Whether Ground Truth can ask people in this way; what their answers mean can be settled later."""
+        return not self.adaptive and not self.automated
+
+    def __str__(self) -> str:
+        if not self.adaptive:
+            who = f"{self.votes} {'person' if self.votes == 1 else 'people'}"
+        else:
+            who = f"{min(_FIRST, self.votes)} to {self.votes} people"
+        mean = "" if self.budget is None else f", {self.budget:g} on average"
+        machine = ", and a machine" if self.automated else ""
+        return f"{who}{mean}, {self.method}{machine}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,63 +92,33 @@ class Trial:
     by_machine: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What labeling costs where it is done.
+def ways(
+    votes: Sequence[int], methods: Sequence[str], *, adaptive: bool = True, automated: bool = True
+) -> list[Way]:
+    """The ways that are worth comparing.
 
-    Attributes:
-        images: how many pictures there are.
-        pace: how fast people are.
-        people: how many work at the same time.
-        hours_per_day: how long each of them works on a day.
-        team: who works.
-        price_per_answer: what an answer costs; None for what the table of prices says.
-        fee: whether Ground Truth's fee is paid; not where it is one's own.
-        prices: the table of prices.
-    """
-
-    images: int
-    pace: Pace
-    people: int
-    hours_per_day: float = 6.0
-    team: TeamKind = TeamKind.PRIVATE
-    price_per_answer: Decimal | None = None
-    fee: bool = True
-    prices: Prices | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A way with its price.
-
-    Attributes:
-        trial: the way, and what came of it.
-        dollars: what it costs.
-        days: how long it takes.
-        on_frontier: whether no other way is both cheaper and more accurate.
-    """
-
-    trial: Trial
-    dollars: Range
-    days: Range
-    on_frontier: bool = False
-
-
-def ways(votes: Sequence[int], methods: Sequence[str], *, automated: bool = True) -> list[Way]:
-    """The ways that are worth comparing: all with fixed votes, and those with `auto` that buy less.
+    Methods are compared where all pictures get as many answers; what buys less is tried with `auto` where it
+    is among the methods, else with the last of them. One answer is a label by any method.
 
     Args:
         votes: how many people look at each picture.
         methods: how their answers become labels.
+        adaptive: whether people may be asked more where they leave doubt.
         automated: whether a machine may label, too.
     """
-    most = max(votes)
-    found = [Way(count, method) for count in votes for method in methods]
-    adaptive = [Way(most, budget=count) for count in votes if 1 < count < most]
-    found += adaptive
+    best = "auto" if "auto" in methods else methods[-1]
+    counts, most = sorted(set(votes)), max(votes)
+    found = [
+        Way(count, method)
+        for count in counts
+        for method in ([best] if count == 1 else dict.fromkeys(methods))
+    ]
+    sparing = [Way(count, best, adaptive=True) for count in counts if count > _FIRST]
+    sparing += [Way(most, best, adaptive=True, budget=count) for count in counts if _FIRST < count < most]
+    if adaptive:
+        found += sparing
     if automated:
-        found += [Way(count, automated=True) for count in votes]
-        found += [replace(way, automated=True) for way in adaptive]
+        found += [replace(way, automated=True) for way in found if way.method == best]
     return found
 
 
@@ -195,44 +174,6 @@ def try_out(
     ]
 
 
-def priced(trials: Iterable[Trial], terms: Terms) -> list[Offer]:
-    """What each way costs and how long it takes; the cheapest first.
-
-    Raises:
-        SettingsError: if an answer of the team has no price.
-    """
-    table = terms.prices or Prices.load()
-    each = price_of_answer(terms.team, terms.price_per_answer, table)
-    fee = table.fees(terms.images) if terms.fee else Decimal(0)
-    offers = []
-    for trial in trials:
-        low, high = (Decimal(terms.images * value) for value in (trial.answers.low, trial.answers.high))
-        slow, fast = (rate * terms.people * terms.hours_per_day for rate in terms.pace.answers_per_hour)
-        offers.append(
-            Offer(
-                trial,
-                Range(fee + low * each, fee + high * each),
-                Range(low / Decimal(fast), high / Decimal(slow)),
-            )
-        )
-    offers.sort(key=lambda offer: (offer.dollars.high, offer.trial.answers.mean, -offer.trial.accuracy.mean))
-    return list(_with_frontier(offers))
-
-
-def cheapest(offers: Sequence[Offer], accuracy: float) -> Offer | None:
-    """The cheapest way that reaches an accuracy in nineteen of twenty draws; None if none does."""
-    good = (offer for offer in offers if offer.trial.accuracy.low >= accuracy)
-    return min(good, key=lambda offer: (offer.dollars.high, offer.trial.answers.mean), default=None)
-
-
-def _with_frontier(offers: Sequence[Offer]) -> Iterator[Offer]:
-    best = 0.0
-    for offer in offers:
-        leads = offer.trial.accuracy.mean > best
-        best = max(best, offer.trial.accuracy.mean)
-        yield Offer(offer.trial, offer.dollars, offer.days, leads)
-
-
 def _outcome(
     way: Way,
     drawn: Drawn,
@@ -279,8 +220,8 @@ def _adaptive(
     from gtlabel.crowd.redundancy import Redundancy
 
     objects = len(drawn.truth)
-    budget = None if way.budget is None else way.budget * objects
-    policy = Redundancy(first=min(2, way.votes), most=way.votes, error=error, budget=budget)
+    budget = None if way.budget is None else round(way.budget * objects)
+    policy = Redundancy(first=min(_FIRST, way.votes), most=way.votes, error=error, budget=budget)
     asked = np.full(objects, policy.first)
     while True:
         votes = _so_far(drawn, asked)
