@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtlabel.crowd.beliefs import believe
+from gtlabel.crowd.confusions import Confusions
 from gtlabel.crowd.drift import change
 from gtlabel.crowd.simulated import Kind, simulated
 from gtlabel.crowd.votes import Votes
-from gtlabel.crowd.workers import Profile, confusion, profiles, spammer_score
+from gtlabel.crowd.workers import Profile, profiles, spammer_score
 from gtlabel.errors import ConsensusError
 
 BENCHMARK = Path(__file__).parent / "benchmarks" / "workers.py"
@@ -78,7 +79,7 @@ def test_a_flag_says_why_with_figures() -> None:
     found = judged(COPIER, TIRED)
     copied = found[COPIER].flags[0]
     assert copied.others == (MODEL,)
-    assert copied.why.startswith("gave the same answer on 160 of 160 shared objects; ")
+    assert copied.why.startswith("gave the same answer on 160 of 160 shared pictures; ")
     assert "got worse after" in found[TIRED].flags[0].why
 
 
@@ -135,17 +136,24 @@ def test_intervals_hold_what_a_worker_is_really_like() -> None:
 
 def test_a_map_shows_which_classes_somebody_swaps() -> None:
     votes, *_ = crowd(SWAPPED)
-    found = confusion(believe(votes, OBJECTS, CLASSES), SWAPPED)
+    people = Confusions(believe(votes, OBJECTS, CLASSES))
+    found, everybody = people.of([SWAPPED, None])
     assert found.share.sum(axis=1) == pytest.approx(1.0)
     assert np.all((found.low <= found.share) & (found.share <= found.high))
     assert found.share.argmax(axis=1).tolist() == [1, 2, 0]
+    assert {(one.truth, one.said) for one in people.mixups([SWAPPED], most=3)[0]} == {(0, 1), (1, 2), (2, 0)}
+    for one in people.mixups([None, SWAPPED])[1]:
+        assert one.share.value == pytest.approx(found.share[one.truth, one.said])
+        assert one.share.low < one.share.value < one.share.high
+    assert everybody.counts.sum() == pytest.approx(len(votes.objects))
+    assert everybody.share.argmax(axis=1).tolist() == [0, 1, 2]
 
 
 def test_of_a_class_that_somebody_never_met_little_is_known() -> None:
     votes, truth, *_ = crowd()
     kept = (votes.workers > 0) | (truth[votes.objects] > 0)
     fewer = Votes(votes.objects[kept], votes.workers[kept], votes.classes[kept])
-    found = confusion(believe(fewer, OBJECTS, CLASSES), 0)
+    found = Confusions(believe(fewer, OBJECTS, CLASSES)).of([0])[0]
     width = found.high - found.low
     assert width[0, 0] > 3 * width[1, 1]
 

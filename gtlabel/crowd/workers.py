@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gtlabel.crowd import collusion, drift
 from gtlabel.crowd.beliefs import Beliefs, believe, spread_of_informed
-from gtlabel.crowd.intervals import Estimate, beta_quantile, share, shares
+from gtlabel.crowd.intervals import Estimate, share, shares
 from gtlabel.crowd.votes import Votes
 from gtlabel.errors import ConsensusError
 
@@ -85,22 +85,6 @@ class Profile:
     seconds: float | None
     change: drift.Change | None
     flags: tuple[Flag, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Confusion:
-    """What a worker says about objects of each class.
-
-    Attributes:
-        counts: how many answers, by what everybody else takes the object for, `[true class, class said]`.
-        share: the share of each row, drawn a little to the crowd's.
-        low, high: between what the share lies: the margins of a Dirichlet distribution, which are beta.
-    """
-
-    counts: NDArray[np.float64]
-    share: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
 
 
 def profiles(
@@ -167,27 +151,6 @@ def profiles(
     return [replace(profile, flags=tuple(flags[profile.worker])) for profile in found]
 
 
-def confusion(beliefs: Beliefs, worker: int, level: float = 0.95) -> Confusion:
-    """What one worker says about objects of each class, as everybody else takes them.
-
-    Each row is drawn to the crowd's by the weight of one answer, so that a class he never met shows what
-    people say and an interval that tells that nothing is known.
-
-    Args:
-        beliefs: what everybody else says.
-        worker: who.
-        level: how often intervals hold the truth.
-    """
-    votes, classes = beliefs.votes, beliefs.classes
-    crowd = _counts(beliefs, np.arange(len(votes.objects))) + 1 / classes
-    counts = _counts(beliefs, np.flatnonzero(votes.workers == worker))
-    drawn = counts + crowd / crowd.sum(axis=1, keepdims=True)
-    rows = drawn.sum(axis=1, keepdims=True)
-    tail = (1 - level) / 2
-    low, high = (beta_quantile(p, drawn, rows - drawn) for p in (tail, 1 - tail))
-    return Confusion(counts, drawn / rows, low, high)
-
-
 def spammer_scores(beliefs: Beliefs) -> NDArray[np.float64]:
     """`spammer_score` of each worker, by how often each knows the class: the square of that.
 
@@ -214,12 +177,6 @@ def spammer_score(confusion: NDArray[np.float64]) -> float:
     # The sum of squared distances over all pairs is that to the mean row, times the number of rows.
     apart = ((confusion - confusion.mean(axis=0)) ** 2).sum() * classes
     return float(apart / (classes * (classes - 1)))
-
-
-def _counts(beliefs: Beliefs, answers: NDArray[np.intp]) -> NDArray[np.float64]:
-    counts = np.zeros((beliefs.classes, beliefs.classes))
-    np.add.at(counts.T, beliefs.votes.classes[answers], beliefs.others[answers])
-    return counts
 
 
 def _sums(votes: Votes, values: ArrayLike, workers: int) -> NDArray[np.float64]:
@@ -285,7 +242,7 @@ def _flags(
     _flag_spammers(beliefs, found, degrees, below, alarm, flags)
     for pair in collusion.colluders(beliefs, alarm):
         why = (
-            f"gave the same answer on {pair.same} of {pair.shared} shared objects; "
+            f"gave the same answer on {pair.same} of {pair.shared} shared pictures; "
             f"{pair.expected:.1f} are expected from people who work on their own"
         )
         flags[pair.first].append(Flag("copies", why, (pair.second,)))

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from gtlabel.crowd.confusions import Confusion
     from gtlabel.crowd.intervals import Estimate
-    from gtlabel.crowd.workers import Confusion, Flag, Profile
+    from gtlabel.crowd.workers import Flag, Profile
 
 # Heat maps of more classes are too small to read, and of more workers too many to look at.
 _WIDEST_MAP = 12
@@ -38,7 +39,8 @@ def told_of_quality(store: Store, job: Job, names: Mapping[str, str]) -> dict[st
         return {**facts, "answers": 0, "agreement": None, "workers": [], "cut": False, "classes": []}
     from gtlabel.crowd.agreement import agreement
     from gtlabel.crowd.beliefs import believe
-    from gtlabel.crowd.workers import confusion, profiles
+    from gtlabel.crowd.confusions import Confusions
+    from gtlabel.crowd.workers import profiles
 
     votes, classes = heard.votes, len(heard.classes)
     agreed = agreement(votes, heard.objects, classes, resamples=_RESAMPLES)
@@ -49,6 +51,7 @@ def told_of_quality(store: Store, job: Job, names: Mapping[str, str]) -> dict[st
     )
     found = sorted(found, key=lambda one: (not one.flags, -one.answers, called[one.worker]))
     drawn = classes <= _WIDEST_MAP
+    maps = Confusions(beliefs)
     # Of several classes, one answer says as many things as there are classes, and they hang together: what
     # the flags count is not what people did.
     return {
@@ -77,9 +80,7 @@ def told_of_quality(store: Store, job: Job, names: Mapping[str, str]) -> dict[st
                 **_worker(one, called),
                 "answers": one.answers // len(job.classes) if several else one.answers,
                 "flags": [] if several else [_flag(flag, called) for flag in one.flags],
-                "confusion": _shares(confusion(beliefs, one.worker))
-                if drawn and place < _MOST_MAPS
-                else None,
+                "confusion": _shares(maps.of([one.worker])[0]) if drawn and place < _MOST_MAPS else None,
             }
             for place, one in enumerate(found)
         ],

@@ -1,0 +1,133 @@
+"""What people say about objects of each class, and which two classes they mix up most.
+
+Rows are the classes that all other answers, or gold, take objects for (`gtlabel.crowd.beliefs`): who answers
+has no say in what the object is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gtlabel.crowd.beliefs import Beliefs
+from gtlabel.crowd.intervals import Estimate, beta_quantile
+
+# Less than this many answers is what others' doubt leaves in every cell, and no mistake of anybody.
+_LEAST_MISTAKES = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """What a worker, or everybody, says about objects of each class.
+
+    Attributes:
+        counts: how many answers, by what everybody else takes the object for, `[true class, class said]`.
+        share: the share of each row, drawn a little to the crowd's.
+        low, high: between what the share lies: the margins of a Dirichlet distribution, which are beta.
+    """
+
+    counts: NDArray[np.float64]
+    share: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Mixup:
+    """Two classes that a worker, or everybody, mixes up.
+
+    Attributes:
+        truth: the class of the objects, as everybody else has it.
+        said: the class that is said instead.
+        count: how many answers say so; others' doubt makes parts of answers of it.
+        share: of the answers about objects of that class.
+    """
+
+    truth: int
+    said: int
+    count: float
+    share: Estimate
+
+
+class Confusions:
+    """Counts what is said of what; a crowd is counted once, however many workers are asked about.
+
+    Args:
+        beliefs: what everybody else says.
+        level: how often intervals hold the truth.
+    """
+
+    def __init__(self, beliefs: Beliefs, level: float = 0.95) -> None:
+        self._beliefs = beliefs
+        self._tail = (1 - level) / 2
+        # Answers that nobody else backs say nothing: what the object is would be their own class's frequency.
+        self._backed = np.flatnonzero(beliefs.backed > 0)
+        self._order = self._backed[np.argsort(beliefs.votes.workers[self._backed], kind="stable")]
+        self._ends = np.searchsorted(beliefs.votes.workers[self._order], np.arange(beliefs.workers + 1))
+        self._all = _counts(beliefs, self._backed)
+
+    def of(self, workers: Sequence[int | None]) -> list[Confusion]:
+        """What workers say about objects of each class, all at once; None for everybody.
+
+        Each row is drawn to the crowd's by the weight of one answer, so that a class that they never met
+        shows what people say, and an interval that tells that nothing is known.
+        """
+        if not workers:
+            return []
+        counts = np.stack([self._counts(worker) for worker in workers])
+        drawn = counts + self._typical()
+        rows = drawn.sum(axis=2, keepdims=True)
+        low, high = self._ends_of(drawn, rows)
+        return [Confusion(*each) for each in zip(counts, drawn / rows, low, high, strict=True)]
+
+    def mixups(self, workers: Sequence[int | None], most: int = 8) -> list[list[Mixup]]:
+        """Which classes workers mix up in the most answers, at most so many each; None for everybody."""
+        cells = [(place, *cell) for place, worker in enumerate(workers) for cell in self._worst(worker, most)]
+        found: list[list[Mixup]] = [[] for _ in workers]
+        if not cells:
+            return found
+        typical = self._typical()
+        counts = np.array([count for *_, count, _ in cells])
+        given = np.array([given for *_, given in cells])
+        # Each row weighs one answer more.
+        drawn = counts + np.array([typical[truth, said] for _, truth, said, *_ in cells])
+        low, high = self._ends_of(drawn, given + 1)
+        spreads = zip(drawn / (given + 1), low, high, strict=True)
+        for (place, truth, said, count, _), spread in zip(cells, spreads, strict=True):
+            found[place].append(Mixup(truth, said, count, Estimate(*map(float, spread))))
+        return found
+
+    def _worst(self, worker: int | None, most: int) -> Iterator[tuple[int, int, float, float]]:
+        """The worst mistakes: a class, what was said of it, in how many answers, of how many about it."""
+        counts = self._counts(worker)
+        mistakes = counts.copy()
+        np.fill_diagonal(mistakes, 0.0)
+        for cell in np.argsort(-mistakes, axis=None, kind="stable")[:most].tolist():
+            truth, said = divmod(cell, len(counts))
+            if mistakes[truth, said] >= _LEAST_MISTAKES:
+                yield truth, said, float(counts[truth, said]), float(counts[truth].sum())
+
+    def _ends_of(self, drawn: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        tails = np.array([self._tail, 1 - self._tail]).reshape(2, *(1 for _ in drawn.shape))
+        return beta_quantile(tails, drawn, rows - drawn)
+
+    def _counts(self, worker: int | None) -> NDArray[np.float64]:
+        if worker is None:
+            return self._all
+        return _counts(self._beliefs, self._order[self._ends[worker] : self._ends[worker + 1]])
+
+    def _typical(self) -> NDArray[np.float64]:
+        crowd = self._all + 1 / self._beliefs.classes
+        typical: NDArray[np.float64] = crowd / crowd.sum(axis=1, keepdims=True)
+        return typical
+
+
+def _counts(beliefs: Beliefs, answers: NDArray[np.intp]) -> NDArray[np.float64]:
+    counts = np.zeros((beliefs.classes, beliefs.classes))
+    said, others = beliefs.votes.classes[answers], beliefs.others[answers]
+    for each in np.unique(said).tolist():
+        counts[:, each] = others[said == each].sum(axis=0)
+    return counts
