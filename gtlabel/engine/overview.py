@@ -128,6 +128,12 @@ class Overview:
             _disputed(said, opinions),
         )
 
+    def sources(self, job: Job, numbers: Sequence[int]) -> dict[int, str]:
+        """The addresses of some pictures of a job, by their numbers."""
+        mine = (tasks.c.job == job.number, tasks.c.object.in_(numbers))
+        with self._store.read() as connection:
+            return dict(connection.execute(select(tasks.c.object, tasks.c.source_ref).where(*mine)).all())
+
 
 def opinion(content: str) -> str:
     """What an answer says, as one text that can be compared; comments beside it do not count."""

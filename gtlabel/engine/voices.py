@@ -31,8 +31,9 @@ class Voices:
 
     Attributes:
         votes: the answers. Where a picture may have several classes, each class of it is an object of its
-        own,
-            and the answers are 0 for no and 1 for yes.
+            own, the classes of a picture side by side, and the answers are 0 for no and 1 for yes.
+        several: whether that is so.
+        pictures: the numbers that the job's pictures have in it, `(pictures,)`.
         objects: how many objects the votes have.
         classes: the names of the votes' classes.
         workers: who the votes' workers are.
@@ -44,6 +45,8 @@ class Voices:
     """
 
     votes: Votes
+    several: bool
+    pictures: NDArray[np.intp]
     objects: int
     classes: tuple[str, ...]
     workers: tuple[str, ...]
@@ -105,7 +108,9 @@ def voices(store: Store, job: Job) -> Voices | None:
         truth = None if gold is None else np.where(gold[:, 0] < 0, -1, gold.argmax(axis=1))
         said = np.array([min(known[row.content]) for row in rows], dtype=np.intp)
         votes, names = Votes(objects.astype(np.intp), by, said), job.classes
-        return Voices(votes, pictures, names, tuple(workers), seconds, moments, truth, len(rows), cut)
+        return Voices(
+            votes, False, shown, pictures, names, tuple(workers), seconds, moments, truth, len(rows), cut
+        )
     yes = np.zeros((len(rows), classes), dtype=np.intp)
     for place, row in enumerate(rows):
         yes[place, sorted(known[row.content])] = 1
@@ -113,4 +118,5 @@ def voices(store: Store, job: Job) -> Voices | None:
     votes = Votes(each, np.repeat(by, classes), yes.reshape(-1))
     times = np.repeat(seconds, classes), np.repeat(moments, classes)
     truth = None if gold is None else gold.reshape(-1)
-    return Voices(votes, pictures * classes, ("no", "yes"), tuple(workers), *times, truth, len(rows), cut)
+    asked, yes_no = pictures * classes, ("no", "yes")
+    return Voices(votes, True, shown, asked, yes_no, tuple(workers), *times, truth, len(rows), cut)

@@ -20,7 +20,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -248,7 +248,15 @@ class OwnerSite:
         from gtlabel.portal.quality import told_of_quality
 
         names = {worker.sub: worker.name for worker in self._crew.workers()}
-        return told_of_quality(self._board.store, job, names)
+        return told_of_quality(self._board.store, job, names, lambda numbers: self._addresses(job, numbers))
+
+    def _addresses(self, job: Job, numbers: Sequence[int]) -> dict[int, str | None]:
+        """Where some pictures of a job can be seen, by their numbers; None for what is no picture in S3."""
+        sources = self._overview.sources(job, numbers)
+        return {
+            number: self._pictures.address(job.key, source) if source else None
+            for number, source in sources.items()
+        }
 
     def _view(self, job: Job) -> dict[str, Any]:
         view = self._overview.view(job)
