@@ -2,7 +2,8 @@
 
 Each way says how many people look at a picture, how their answers become a label, whether more are asked only
 where it is doubtful, and whether a machine labels what it may. All ways are tried on the same draws of a
-population (gtlabel.crowd.population), so that they can be compared with each other.
+population (gtlabel.crowd.population), so that they can be compared with each other. What they cost is told by
+gtlabel.labeling.offers. (gtlabel.labeling.plan is another plan: of what a labeling job will do.)
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ if TYPE_CHECKING:
     from gtlabel.crowd.votes import Votes
 
 # More pictures than this tell hardly more of a crowd, and take longer.
-MOST_DRAWN = 600
+MOST_DRAWN = 500
 # Of the draws, the middle nine in ten.
 _LOW, _HIGH = 0.05, 0.95
 # So many people look at each picture before it is known where more are needed.
 _FIRST = 2
-# Dimensions of the pictures as a simulated machine sees them.
-_DIMENSIONS = 16
-_SEPARATION_SAMPLE = 4000
-_ROUNDS_OF_MACHINE = 8
+# A machine learns the more, and can promise the more, the more pictures there are.
+MOST_BY_MACHINE = 2000
+_ROUNDS_OF_MACHINE = 5
+# What seeds are drawn for besides people's answers.
+_PICTURES, _MORE = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,15 @@ class Span:
     mean: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    """How far apart classes look to it, and how often it must be right."""
+
+    classes: int
+    apart: float
+    precision: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +149,8 @@ def try_out(
 
     Args:
         population: who is asked, about what.
-        images: how many pictures there are; of many, some hundreds are drawn.
+        images: how many pictures there are; of many, `MOST_DRAWN` are drawn, and `MOST_BY_MACHINE` shown to
+            the machine. Its mistakes are taken to have nothing to do with those of people.
         tried: the ways.
         runs: how many draws, each of other people and other pictures.
         seed: of the first draw.
@@ -148,7 +160,8 @@ def try_out(
         on_progress: told how many draws are done, of how many.
 
     Raises:
-        SettingsError: if the people are too few, or the model is no better than chance.
+        SettingsError: if the people are too few.
+        LearningError: if the model is no better than chance.
     """
     import numpy as np
 
@@ -159,14 +172,24 @@ def try_out(
             " give more --people, or fewer --votes"
         )
     classes = len(population.prior)
-    separation = _separation(classes, model_accuracy, seed) if any(way.automated for way in tried) else 0.0
+    machine = None
+    if any(way.automated for way in tried):
+        from gtlabel.learning.clouds import distance
+
+        machine = _Machine(classes, distance(classes, model_accuracy, seed), precision)
     found: list[list[tuple[float, float, float]]] = [[] for _ in tried]
     for run in range(runs):
-        rng = np.random.default_rng([seed, run])
-        drawn = population.draw(min(images, MOST_DRAWN), most, rng)
-        pictures = _pictures(drawn.truth, classes, separation, rng)
+        drawn = population.draw(min(images, MOST_DRAWN), most, np.random.default_rng([seed, run]))
+        by_people: dict[Way, tuple[NDArray[np.intp], NDArray[np.intp]]] = {}
         for way, outcomes in zip(tried, found, strict=True):
-            outcomes.append(_outcome(way, drawn, pictures, classes, error, precision, run))
+            alone = replace(way, automated=False)
+            if alone not in by_people:
+                by_people[alone] = _people(alone, drawn, classes, error)
+            labels, asked = by_people[alone]
+            if way.automated and machine is not None:
+                outcomes.append(_with_machine(drawn.truth, labels, asked, machine, images, seed + run))
+            else:
+                outcomes.append((float((labels == drawn.truth).mean()), float(asked.mean()), 0.0))
         on_progress(run + 1, runs)
     return [
         Trial(way, *(_span(np.array(column)) for column in zip(*outcomes, strict=True)))
@@ -174,30 +197,30 @@ def try_out(
     ]
 
 
-def _outcome(
-    way: Way,
-    drawn: Drawn,
-    pictures: NDArray[np.float64],
-    classes: int,
-    error: float,
-    precision: float,
+def _people(way: Way, drawn: Drawn, classes: int, error: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The labels that people's answers make, and how many answers each picture has."""
+    return _adaptive(way, drawn, classes, error) if way.adaptive else _fixed(way, drawn, classes)
+
+
+def _with_machine(
+    truth: NDArray[np.intp],
+    labels: NDArray[np.intp],
+    asked: NDArray[np.intp],
+    machine: _Machine,
+    images: int,
     seed: int,
 ) -> tuple[float, float, float]:
     """The share of right labels, answers for each picture, and the machine's share of the pictures."""
     import numpy as np
 
-    objects = len(drawn.truth)
-    labels, asked = _adaptive(way, drawn, classes, error) if way.adaptive else _fixed(way, drawn, classes)
-    if not way.automated:
-        return float((labels == drawn.truth).mean()), float(asked.mean()), 0.0
-    machine = _by_machine(pictures, labels, classes, precision, seed)
-    by_machine = machine >= 0
-    final = np.where(by_machine, machine, labels)
-    return (
-        float((final == drawn.truth).mean()),
-        float(asked[~by_machine].sum() / objects),
-        float(by_machine.mean()),
-    )
+    if images > len(truth):
+        # How much a machine may label depends on how many pictures there are, so those drawn stand for more.
+        like = np.random.default_rng([seed, _MORE]).integers(len(truth), size=min(images, MOST_BY_MACHINE))
+        truth, labels, asked = truth[like], labels[like], asked[like]
+    found = _by_machine(truth, labels, machine, seed)
+    by_people = found < 0
+    right = np.where(by_people, labels, found) == truth
+    return float(right.mean()), float((asked * by_people).mean()), float(1 - by_people.mean())
 
 
 def _fixed(way: Way, drawn: Drawn, classes: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -242,59 +265,30 @@ def _so_far(drawn: Drawn, asked: NDArray[np.intp]) -> Votes:
 
 
 def _by_machine(
-    pictures: NDArray[np.float64], labels: NDArray[np.intp], classes: int, precision: float, seed: int
+    truth: NDArray[np.intp], labels: NDArray[np.intp], machine: _Machine, seed: int
 ) -> NDArray[np.intp]:
     """The machine's label of each picture, -1 where people label it."""
     import numpy as np
 
+    from gtlabel.learning.clouds import Means, clouds
     from gtlabel.learning.policies import Automation
 
     objects = len(labels)
-    automation = Automation(pictures, classes, target=precision, seed=seed)
-    machine = np.full(objects, -1)
-    asked = np.zeros(objects, dtype=np.bool_)
+    pictures = clouds(truth, machine.classes, machine.apart, np.random.default_rng([seed, _PICTURES]))
+    automation = Automation(
+        pictures,
+        machine.classes,
+        target=machine.precision,
+        seed=seed,
+        learner=Means(pictures, machine.classes),
+    )
     batch = max(50, -(-objects // _ROUNDS_OF_MACHINE))
-    while not asked.all():
-        chosen = automation.ask(batch)
-        if not len(chosen):
-            break
+    while len(chosen := automation.ask(batch)):
         automation.learn(chosen, labels[chosen])
-        asked[chosen] = True
-        decision = automation.decide()
-        if len(decision.objects):
-            machine[decision.objects] = decision.labels
-            break
-    return machine
-
-
-def _pictures(
-    truth: NDArray[np.intp], classes: int, separation: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Pictures as a machine may see them: classes are clouds around points as far from each other."""
-    import numpy as np
-
-    points = np.zeros((classes, max(_DIMENSIONS, classes)))
-    points[np.arange(classes), np.arange(classes)] = separation
-    cloud: NDArray[np.float64] = points[truth] + rng.standard_normal((len(truth), points.shape[1]))
-    return cloud
-
-
-def _separation(classes: int, accuracy: float, seed: int) -> float:
-    """How far from each other clouds lie whose best possible classifier is so often right."""
-    import numpy as np
-
-    if not 1 / classes < accuracy < 1:
-        raise SettingsError(
-            f"a model that is right in {accuracy:.0%} of all cases is no better than chance, or never wrong;"
-            f" among {classes} classes, give --model-accuracy above {1 / classes:.2f} and below 1"
-        )
-    noise = np.random.default_rng(seed).standard_normal((_SEPARATION_SAMPLE, classes))
-    low, high = 0.0, 20.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        right = (noise[:, 0] + middle > noise[:, 1:].max(axis=1)).mean()
-        low, high = (middle, high) if right < accuracy else (low, middle)
-    return high
+    decision = automation.decide()
+    found = np.full(objects, -1)
+    found[decision.objects] = decision.labels
+    return found
 
 
 def _span(values: NDArray[np.float64]) -> Span:
