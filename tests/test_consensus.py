@@ -55,7 +55,8 @@ def test_the_recorded_job_gets_the_classes_that_aws_gave_it() -> None:
 def test_a_tie_goes_to_the_class_that_stands_first() -> None:
     assert labels([(0, "ann", 2), (0, "bob", 1)], 1, 3)[0].index == 1
     votes = Votes.of([(0, "ann", 2), (0, "bob", 1)])
-    assert majority(votes, 1, 3) == [Label(1, 0.5)]
+    counted = majority(votes, 1, 3)
+    assert (list(counted.labels), list(counted.confidence), list(counted.tied)) == ([1], [0.5], [True])
 
 
 def test_a_worker_who_is_often_right_outweighs_one_who_is_not() -> None:

@@ -8,6 +8,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gtlabel.crowd.rounds import End
-from gtlabel.engine.consensus import METHODS, Votes, aggregate, aws, dawid_skene, single
+from gtlabel.crowd.sums import Sums
+from gtlabel.engine.consensus import METHODS, Named, Votes, aggregate, aws, dawid_skene, single
 from gtlabel.errors import ConsensusError
 
 BENCHMARK = Path(__file__).parent / "benchmarks" / "consensus_speed.py"
@@ -247,7 +249,7 @@ def test_a_method_that_is_not_there_is_told_with_those_that_are() -> None:
         (votes_of([(-1, 0, 0)]), 2, 2, "an answer names object -1"),
         (votes_of([(0, -2, 0)]), 2, 2, "by a worker below 0; number the workers from 0"),
         (votes_of([(0, 0, 0)]), 1, 0, "at least one class"),
-        (Votes(np.arange(3), np.arange(2), np.arange(3)), 3, 3, "3 objects, 2 workers and 3 classes"),
+        (votes_of([(0, 10**9, 0)]), 1, 2, "by worker 1000000000, and there are 1 answers; .* without gaps"),
     ],
 )
 def test_answers_that_cannot_be_are_refused_in_a_sentence(
@@ -255,6 +257,77 @@ def test_answers_that_cannot_be_are_refused_in_a_sentence(
 ) -> None:
     with pytest.raises(ConsensusError, match=sentence):
         aggregate(votes, objects, classes, "majority")
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        (([0, 1, 2], [0, 1], [0, 1, 2]), "name 3 objects, 2 workers and 3 classes; give one of each"),
+        (([0, 1], [0, 0], [1, float("nan")]), "the classes of answers have nan at place 1"),
+        (([0, 1], [0.5, 0], [1, 1]), r"the workers of answers have 0\.5 at place 0"),
+        (([0], [0], [float("inf")]), "have inf at place 0"),
+        (([0], ["ann"], [0]), "the workers of answers are no numbers, such as 'ann'; .* Named.of do it"),
+        (([[0, 0, 1]], [0], [0]), r"the objects of answers have the shape \(1, 3\)"),
+        ((0, [0], [0]), r"the objects of answers have the shape \(\)"),
+    ],
+)
+def test_columns_that_are_no_answers_are_refused_where_they_are_made(
+    columns: tuple[Any, Any, Any], sentence: str
+) -> None:
+    with pytest.raises(ConsensusError, match=sentence):
+        Votes(*columns)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_lists_do_as_well_as_arrays_and_what_there_is_need_not_be_counted(method: str) -> None:
+    objects, workers, classes = [0, 0, 0, 2, 2, 2], [0, 1, 2, 0, 1, 2], [1, 1, 0, 2, 2.0, 2]
+    votes = Votes(objects, workers, classes)  # type: ignore[arg-type]
+    found = aggregate(votes, method=method)
+    assert found.posterior.shape == (3, 3)
+    assert list(found.labels[[0, 2]]) == [1, 2]
+    whole = METHODS[method](votes, 3, 3).posterior
+    np.testing.assert_allclose(found.posterior, whole, atol=1e-12)
+    np.testing.assert_allclose(aggregate(Sums(votes, 3, 3), method=method).posterior, whole, atol=1e-12)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("uvw"), st.sampled_from("xyz")), max_size=30)
+)
+@settings(deadline=None)
+def test_names_are_numbered_alike_in_whichever_order_they_come(answers: list[tuple[str, str, str]]) -> None:
+    named = Named.of(answers, classes="xyz")
+    columns = zip(named.votes.objects, named.votes.workers, named.votes.classes, strict=True)
+    assert [(named.objects[o], named.workers[w], named.classes[c]) for o, w, c in columns] == answers
+    again = Named.of(answers[::-1], classes="xyz")
+    assert (again.objects, again.workers, again.classes) == (named.objects, named.workers, named.classes)
+
+
+@pytest.mark.parametrize(
+    ("answers", "sentence"),
+    [
+        (
+            [("1.jpg", "ann", "cat"), ("1.jpg", "bob", None)],
+            r"answer 1 is \('1.jpg', 'bob', None\); give the",
+        ),
+        ([("1.jpg", "ann", float("nan"))], "leave out answers that lack one"),
+        ([("1.jpg", "cat")], "answer 0 is"),
+        ([("1.jpg", "ann", "cow")], "answer 0 names the class 'cow', which is none of 2; add it"),
+    ],
+)
+def test_answers_that_lack_a_name_are_refused_in_a_sentence(answers: Any, sentence: str) -> None:
+    with pytest.raises(ConsensusError, match=sentence):
+        Named.of(answers, classes=["cat", "dog"])
+
+
+def test_an_option_goes_to_the_method_that_takes_it() -> None:
+    votes = votes_of([(0, 0, 1), (1, 0, 1)])
+    assert aggregate(votes, method="dawid-skene", known=np.array([0, -1])).labels[0] == 0
+    with pytest.raises(ConsensusError, match="the method majority takes no option 'known'; leave it out"):
+        aggregate(votes, method="majority", known=np.array([0, -1]))
+    with pytest.raises(
+        ConsensusError, match="the method mace takes no option 'spread'; it takes competence, "
+    ):
+        aggregate(votes, method="mace", spread=1.0)
 
 
 def test_certainty_beforehand_is_refused() -> None:

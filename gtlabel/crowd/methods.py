@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import signature
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from gtlabel.crowd.auto import auto
 from gtlabel.crowd.aws import aws
@@ -32,12 +33,26 @@ METHODS: Final[Mapping[str, Callable[..., Consensus]]] = MappingProxyType(
 )
 
 
-def aggregate(votes: Votes | Sums, objects: int, classes: int, method: str = "auto") -> Consensus:
+def aggregate(
+    votes: Votes | Sums,
+    objects: int | None = None,
+    classes: int | None = None,
+    method: str = "auto",
+    **options: Any,
+) -> Consensus:
     """One distribution over the classes for each object, by the method of that name.
 
+    Args:
+        votes: the answers, or `Sums` of them.
+        objects: how many objects there are, also those without answers; None for as many as answers name,
+            and as the sums know.
+        classes: how many classes there are, also those that nobody chose; None as for objects.
+        method: one of `METHODS`; a dash is as good as an underscore.
+        options: what that method takes beyond these, such as `known` for objects whose class is known.
+
     Raises:
-        ConsensusError: there is no method of that name, or the answers name an object or class that is not
-        there.
+        ConsensusError: there is no method of that name, or it takes no such option, or the answers name an
+            object or class that is not there.
     """
     try:
         found = METHODS[method.replace("-", "_")]
@@ -45,4 +60,15 @@ def aggregate(votes: Votes | Sums, objects: int, classes: int, method: str = "au
         raise ConsensusError(
             f"there is no method {method!r} to make labels of answers; take one of {', '.join(METHODS)}"
         ) from None
-    return found(votes, objects, classes)
+    taken = list(signature(found).parameters)[3:]
+    for name in options:
+        if name not in taken:
+            raise ConsensusError(
+                f"the method {method} takes no option {name!r}; "
+                + (f"it takes {', '.join(taken)}" if taken else "leave it out")
+            )
+    if isinstance(votes, Sums):
+        return found(votes, votes.objects, votes.classes, **options)
+    objects = int(votes.objects.max(initial=-1)) + 1 if objects is None else objects
+    classes = max(int(votes.classes.max(initial=-1)) + 1, 1) if classes is None else classes
+    return found(votes, objects, classes, **options)

@@ -28,6 +28,8 @@ WIDEST_CONFUSION: Final = 1 << 25
 # So many answers of an object are added side by side with those of all others; the rest of a longer row by
 # itself.
 _LAYERS = 32
+# So many workers may be counted without an answer; more are names, which would cost memory for nobody.
+_WORKERS = 1 << 20
 # Below so many numbers one call for all classes is faster than one for each.
 _SMALL = 1 << 18
 
@@ -349,11 +351,6 @@ def positive(name: str, value: float) -> None:
 
 
 def _check(votes: Votes, objects: int, classes: int) -> None:
-    if not len(votes.objects) == len(votes.workers) == len(votes.classes):
-        raise ConsensusError(
-            f"the answers name {len(votes.objects)} objects, {len(votes.workers)} workers and "
-            f"{len(votes.classes)} classes; give one of each for every answer"
-        )
     if classes < 1:
         raise ConsensusError("answers need at least one class to choose from; say how many the job has")
     for name, values, end in (("object", votes.objects, objects), ("class", votes.classes, classes)):
@@ -364,3 +361,9 @@ def _check(votes: Votes, objects: int, classes: int) -> None:
             )
     if len(votes.workers) and int(votes.workers.min()) < 0:
         raise ConsensusError("an answer is by a worker below 0; number the workers from 0")
+    highest = int(votes.workers.max(initial=-1))
+    if highest >= _WORKERS + 16 * len(votes.workers):
+        raise ConsensusError(
+            f"an answer is by worker {highest}, and there are {len(votes.workers)} answers; "
+            "number the workers from 0 without gaps"
+        )

@@ -1,7 +1,18 @@
-"""From many answers to one label: what the engine asks for, and the address of everything in `gtlabel.crowd`.
+"""From many answers to one label: the public address of consensus, and what the engine asks for.
+
+Every method is a function of the answers and of how many objects and classes there are, and gives a
+`Consensus`; options have names and defaults. `aggregate` calls one by its name, `Online` takes answers as
+they arrive:
+
+    named = Named.of([("1.jpg", "ann", "cat"), ("1.jpg", "bob", "dog"), ("1.jpg", "joe", "cat")])
+    found = aggregate(named.votes)
+    [named.classes[label] for label in found.labels], found.confidence
+
+`expected_calibration_error` and `reliability` tell whether its probabilities mean what they say, where truth
+is known.
 
 `single` and `multi` label one batch as AWS does (`crowd.aws`): the confidence is 0.95 times the posterior, in
-two decimals. Every other method is a function of `Votes`, found by its name in `METHODS`.
+two decimals.
 """
 
 from __future__ import annotations
@@ -14,29 +25,35 @@ import numpy as np
 from gtlabel.crowd.auto import auto
 from gtlabel.crowd.aws import aws, posteriors
 from gtlabel.crowd.bayes import bayes
+from gtlabel.crowd.calibration import expected_calibration_error, reliability
 from gtlabel.crowd.dawidskene import dawid_skene, one_coin
 from gtlabel.crowd.glad import glad
 from gtlabel.crowd.mace import mace
-from gtlabel.crowd.majority import wawa
+from gtlabel.crowd.majority import majority, wawa
 from gtlabel.crowd.methods import METHODS, aggregate
-from gtlabel.crowd.votes import Consensus, Votes
+from gtlabel.crowd.online import Online
+from gtlabel.crowd.votes import Consensus, Named, Votes
 
 __all__ = [
     "METHODS",
     "Consensus",
     "Label",
+    "Named",
+    "Online",
     "Votes",
     "aggregate",
     "auto",
     "aws",
     "bayes",
     "dawid_skene",
+    "expected_calibration_error",
     "glad",
     "mace",
     "majority",
     "multi",
     "one_coin",
     "posteriors",
+    "reliability",
     "single",
     "wawa",
 ]
@@ -94,15 +111,6 @@ def multi(chosen: Sequence[Sequence[tuple[str, frozenset[int]]]]) -> list[list[L
     for number, order in enumerate(named):
         labels[number] = [Label(c, confidences[number, c]) for c in order]
     return labels
-
-
-def majority(votes: Votes, objects: int, classes: int) -> list[Label]:
-    """The class most answers name, lowest index first in a tie, with its share of the answers."""
-    counts = np.zeros((objects, classes))
-    np.add.at(counts, (votes.objects, votes.classes), 1)
-    chosen = counts.argmax(axis=1)
-    shares = counts[np.arange(objects), chosen] / counts.sum(axis=1)
-    return [Label(int(index), float(share)) for index, share in zip(chosen, shares, strict=True)]
 
 
 def _confidence(probability: float) -> float:
