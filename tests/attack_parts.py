@@ -303,7 +303,7 @@ def _undriven(attacker: Attacker, name: str, side: str) -> Outcome:
             time.sleep(0.05)
         time.sleep(_QUIET_SECONDS)
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         told = _read(log.name)

@@ -33,7 +33,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from programs import need
 
-_WAIT = 30.0
+_WAIT = 60.0
 _numbers = itertools.count()
 
 

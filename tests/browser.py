@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from playwright.sync_api import Browser, Frame, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Frame, Page, ViewportSize, expect, sync_playwright
 from programs import need
 
 DESKTOP: ViewportSize = {"width": 1280, "height": 800}
@@ -59,6 +59,9 @@ _AXE = """async (rules) => {
 
 _Seen = TypeVar("_Seen")
 
+# Five seconds, as it is else, are soon over where several browsers share a processor.
+expect.set_options(timeout=60_000)
+
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
@@ -71,7 +74,7 @@ def chromium() -> Iterator[Browser]:
         opened.close()
 
 
-def until(look: Callable[[], _Seen], what: str, seconds: float = 30.0) -> _Seen:
+def until(look: Callable[[], _Seen], what: str, seconds: float = 60.0) -> _Seen:
     """What `look` sees as soon as it sees anything.
 
     Args:

@@ -19,7 +19,7 @@ from typing import IO, Any
 from edge_parts import picture
 from programs import ending
 
-_WAIT = 30.0
+_WAIT = 60.0
 RED, GREEN, GRAY = picture("red"), picture("lime"), picture("gray")
 PHOTOS = sorted((Path(__file__).parents[1] / "samples" / "trash" / "images").glob("*.jpg"))
 
@@ -98,7 +98,7 @@ def run(folder: Path, *arguments: object, **more: Any) -> subprocess.CompletedPr
     """Run the program of a bundle to its end."""
     command = [sys.executable, str(folder / "run.py"), *map(str, arguments)]
     options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
-    return subprocess.run(command, text=True, timeout=60, check=False, **options)
+    return subprocess.run(command, text=True, timeout=120, check=False, **options)
 
 
 def answers(text: str) -> list[dict[str, Any]]:

@@ -69,7 +69,7 @@ def clients(address: Address) -> Aws:
 
 def post(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     request = urllib.request.Request(url, json.dumps(body or {}).encode(), method="POST")
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=120) as answer:
         found: dict[str, Any] = json.load(answer)
         return found
 
@@ -87,7 +87,7 @@ def run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
         cwd=cwd,
         env={**os.environ, **(environ or {})},
     )

@@ -27,7 +27,7 @@ def main() -> None:
     for name, arguments in json.loads(sys.argv[1]):
         try:
             if name == "wait":
-                event = events.get(timeout=30)
+                event = events.get(timeout=120)
                 say(event=shown(event))
             elif name in _SUBSCRIPTIONS:
                 response, _ = getattr(client, name)(on_stream_event=events.put, **arguments)
@@ -37,7 +37,7 @@ def main() -> None:
                 say(done=getattr(response, "value", None))
         except model.GreengrassCoreIPCError as error:
             say(error=type(error).__name__, message=error.message)
-    client.close().result(10)
+    client.close().result(60)
 
 
 def prepared(arguments: dict[str, Any]) -> dict[str, Any]:

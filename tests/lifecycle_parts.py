@@ -58,7 +58,7 @@ def people_answer(job: str, truth: Mapping[str, str], *, workers: int = 3, accur
 def worker_says(job: str, answers: Mapping[str, dict[str, Any] | None]) -> None:
     """Let one person answer all of a job, in the words of its page; None declines the image."""
     url = os.environ["AWS_ENDPOINT_URL"]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         task = post(f"{url}/gtlabel/worker/lease", {"job": job, "worker": "somebody"})
         if task["lease"] is None:

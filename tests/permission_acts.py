@@ -81,7 +81,7 @@ def stream(stage: Stage, aws: Aws) -> None:
     plan = plan_streaming(aws.sagemaker, request, ["Compost", "Landfill"], page, account=ACCOUNT)
     try:
         start_streaming(aws.sagemaker, aws.sns, aws.s3, plan)
-        opened = wait_until_open(aws.sagemaker, name, poll=0.02, timeout=20)
+        opened = wait_until_open(aws.sagemaker, name, poll=0.02, timeout=120)
         results = subscribe(aws.sns, aws.sqs, opened)
         send(aws.sagemaker, aws.sns, name, PICTURES)
         _label(stage.address.url, name, len(PICTURES))
@@ -92,7 +92,7 @@ def stream(stage: Stage, aws: Aws) -> None:
         for _ in receive(aws.sqs, results, limit=len(PICTURES), idle=5, poll=1):
             pass
         stop_streaming(aws.sagemaker, name)
-        wait_for_labeling_job(stage.admin.sagemaker, name, poll=0.02, timeout=20)
+        wait_for_labeling_job(stage.admin.sagemaker, name, poll=0.02, timeout=120)
     except Exception as error:
         # Stopped is how it is to end; whatever went wrong before, nothing is left running.
         _end(stage.admin, name)
@@ -103,7 +103,7 @@ def stream(stage: Stage, aws: Aws) -> None:
 
 def _label(url: str, job: str, wanted: int) -> None:
     """Answer as many tasks."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while wanted:
         assert time.monotonic() < until, "the pictures that were sent never came"
         task = _say(url, "lease", job=job, worker="bob")
@@ -118,7 +118,7 @@ def _label(url: str, job: str, wanted: int) -> None:
 def _say(url: str, what: str, **words: Any) -> dict[str, Any]:
     body = json.dumps(words).encode()
     request = urllib.request.Request(f"{url}/gtlabel/worker/{what}", body, method="POST")
-    with urllib.request.urlopen(request, timeout=30) as reply:
+    with urllib.request.urlopen(request, timeout=120) as reply:
         said: dict[str, Any] = json.load(reply)
         return said
 

@@ -54,7 +54,7 @@ def rollback(stage: Stage, aws: Aws) -> None:
     assert [change.name for change in plan.configuration] == ["top"]
     with camera(stage.address.url):
         made, devices = carry_out(
-            aws.greengrass, target, plan, timeout=20, sleep=lambda _seconds: time.sleep(0.01)
+            aws.greengrass, target, plan, timeout=120, sleep=lambda _seconds: time.sleep(0.01)
         )
     if not all(device.good for device in devices):
         raise not_good(made, devices, 20)
@@ -94,5 +94,5 @@ def _deploy_twice(stage: Stage) -> None:
         for top in ("1", "2"):
             if {"top": top} not in known:
                 gtlabel.deploy(
-                    admin, stage.model, THING, name=NAME, configuration={"top": top}, poll=0.01, timeout=20
+                    admin, stage.model, THING, name=NAME, configuration={"top": top}, poll=0.01, timeout=120
                 )

@@ -232,7 +232,7 @@ def deploy(stage: Stage, aws: Aws) -> None:
     """The second half, to a device that has seen deployments before."""
     assert stage.model is not None
     with camera(stage.address.url):
-        gtlabel.deploy(aws, stage.model, THING, name="deeplens-bins", poll=0.01, timeout=20)
+        gtlabel.deploy(aws, stage.model, THING, name="deeplens-bins", poll=0.01, timeout=120)
 
 
 def deploy_new(stage: Stage, aws: Aws) -> None:
@@ -240,14 +240,14 @@ def deploy_new(stage: Stage, aws: Aws) -> None:
     assert stage.model is not None
     with camera(stage.address.url):
         name = stage.name("deeplens-bins")
-        gtlabel.deploy(aws, stage.model, THING, name=name, poll=0.01, timeout=20, beside=True)
+        gtlabel.deploy(aws, stage.model, THING, name=name, poll=0.01, timeout=120, beside=True)
 
 
 def deploy_to_group(stage: Stage, aws: Aws) -> None:
     """The second half, to a group that the device is in."""
     assert stage.model is not None
     with camera(stage.address.url):
-        gtlabel.deploy(aws, stage.model, f"thinggroup/{GROUP}", name="deeplens-bins", poll=0.01, timeout=20)
+        gtlabel.deploy(aws, stage.model, f"thinggroup/{GROUP}", name="deeplens-bins", poll=0.01, timeout=120)
 
 
 ACTS: dict[str, Sequence[Act]] = {
@@ -307,7 +307,7 @@ def enforce(address: Address) -> None:
     request = urllib.request.Request(
         f"{address.url}/moto-api/reset-auth", b"0", {"Content-Type": "text/plain"}, method="POST"
     )
-    with urllib.request.urlopen(request, timeout=30):
+    with urllib.request.urlopen(request, timeout=120):
         pass
 
 
@@ -327,14 +327,14 @@ def _fill(stage: Stage) -> None:
     )
     gtlabel.start_labeling(aws, plan)
     answer(stage.address.url, "labeled", 2, 1.0, truth, seed=1)
-    wait_for_labeling_job(aws.sagemaker, "labeled", poll=0.1, timeout=30)
+    wait_for_labeling_job(aws.sagemaker, "labeled", poll=0.1, timeout=120)
     gtlabel.consolidate_jobs(aws, ["labeled"], BINS, shares=Shares(validation=0.3))
     dataset = gtlabel.read_dataset(aws.s3, BINS)
     create_training_job(
         aws.sagemaker,
         gtlabel.plan_training(aws, dataset, role="gtlabel", name="bins", hyperparameters=_SMALL),
     )
-    wait_for_training_job(aws.sagemaker, "bins", poll=0.1, timeout=60)
+    wait_for_training_job(aws.sagemaker, "bins", poll=0.1, timeout=120)
     stage.model = gtlabel.fetch_model(aws, "bins")
 
     aws.iot.create_thing(thingName=THING)
@@ -385,7 +385,7 @@ def camera(url: str) -> Iterator[None]:
 def _say(url: str, what: str, **more: Any) -> dict[str, Any]:
     body = json.dumps({"thing": THING, **more}).encode()
     request = urllib.request.Request(f"{url}/gtlabel/device/{what}", body, method="POST")
-    with urllib.request.urlopen(request, timeout=30) as reply:
+    with urllib.request.urlopen(request, timeout=120) as reply:
         said: dict[str, Any] = json.load(reply)
         return said
 

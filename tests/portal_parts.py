@@ -56,7 +56,7 @@ class Ear:
 
             def do_GET(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                line = HTTPConnection(there.hostname or "", there.port, timeout=30)
+                line = HTTPConnection(there.hostname or "", there.port, timeout=120)
                 try:
                     # A portal may answer before it has read all, and hang up.
                     with suppress(BrokenPipeError, ConnectionResetError):

@@ -67,7 +67,7 @@ def start(aws: Aws, page: str, lines: list[dict[str, Any]], **fields: Any) -> La
 def work(aws: Aws, server: Address, answers: dict[str, dict[str, Any]]) -> list[ManifestRecord]:
     """Let each worker answer every image as told, and return the records of the output manifest."""
     left = sum(len(said) for said in answers.values())
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     for worker in itertools.cycle(answers):
         task = post(f"{server.url}/gtlabel/worker/lease", {"job": "trash-1", "worker": worker})
         if task["lease"] is None:
@@ -79,7 +79,7 @@ def work(aws: Aws, server: Address, answers: dict[str, dict[str, Any]]) -> list[
         left -= 1
         if left == 0:
             break
-    done = wait_for_labeling_job(aws.sagemaker, "trash-1", poll=0.05, timeout=20)
+    done = wait_for_labeling_job(aws.sagemaker, "trash-1", poll=0.05, timeout=120)
     assert done.output_manifest is not None
     body = aws.s3.get_object(Bucket="trash", Key=done.output_manifest.key)["Body"].read()
     return [ManifestRecord.from_line(line) for line in body.decode().splitlines()]

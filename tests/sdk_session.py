@@ -60,7 +60,7 @@ def create(name: str) -> LabelingJob:
 job = create("sdk-bins")
 tell("LabelingJob.create('sdk-bins')", job.labeling_job_arn)
 
-job.wait(poll=1, timeout=60)
+job.wait(poll=1, timeout=120)
 tell("job.wait()", [job.labeling_job_status, job.label_counters.total_labeled])
 
 found = LabelingJob.get(labeling_job_name="sdk-bins", region="us-east-1")
@@ -68,7 +68,7 @@ tell("LabelingJob.get('sdk-bins')", found.labeling_job_output.output_dataset_s3_
 
 second = create("sdk-stopped")
 second.stop()
-second.wait(poll=1, timeout=60)
+second.wait(poll=1, timeout=120)
 tell("second.stop(); second.wait()", second.labeling_job_status)
 
 jobs = LabelingJob.get_all(sort_by="Name", region="us-east-1")

@@ -43,7 +43,7 @@ class Server:
     def end(self, number: int = signal.SIGTERM) -> int:
         """End it by a signal and return its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def ask(self, action: str, token: str, **body: Any) -> tuple[int, dict[str, Any]]:
         """Say something as a worker."""
@@ -58,7 +58,7 @@ class Server:
         self, method: str, path: str, content: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
         """Send any HTTP request."""
-        connection = HTTPConnection(urlsplit(self.url).hostname or "", urlsplit(self.url).port, timeout=30)
+        connection = HTTPConnection(urlsplit(self.url).hostname or "", urlsplit(self.url).port, timeout=120)
         try:
             connection.request(method, path, content, dict(headers or {}))
             response = connection.getresponse()
@@ -103,12 +103,12 @@ def serving(
     reader.start()
     try:
         url = process.stdout.readline().strip()
-        assert url, f"the server ended: {process.wait(20)} {''.join(log)}"
+        assert url, f"the server ended: {process.wait(60)} {''.join(log)}"
         yield Server(process, url, time.monotonic() - began, log)
     finally:
         process.kill()
-        process.wait(20)
-        reader.join(10)
+        process.wait(60)
+        reader.join(60)
 
 
 def refused(*options: str, env: Mapping[str, str] | None = None) -> str:
@@ -119,7 +119,7 @@ def refused(*options: str, env: Mapping[str, str] | None = None) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=120,
     )
     assert (done.returncode, done.stdout) == (1, "")
     return done.stderr
@@ -137,7 +137,7 @@ def add_worker(name: str, *where: str) -> str:
 
 def take(server: Server, job: str, token: str) -> dict[str, Any]:
     """Take a task as soon as there is one."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         status, task = server.ask("lease", token, job=job)
         assert status == 200, task
@@ -167,7 +167,7 @@ def answer_all(
         next_too: whether to ask for the next task with each answer.
     """
     count, task = 0, {"lease": None}
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while count < most and time.monotonic() < deadline:
         if task["lease"] is None:
             status, task = server.ask("lease", token, job=job)
@@ -186,7 +186,7 @@ def answer_all(
     return count
 
 
-def wait_until(happened: Callable[[], bool], seconds: float = 20) -> None:
+def wait_until(happened: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for something."""
     deadline = time.monotonic() + seconds
     while not happened():
@@ -205,7 +205,7 @@ def relay(port: int, url: str) -> Iterator[None]:
                 back = threading.Thread(target=_pass_on, args=(other, self.request), daemon=True)
                 back.start()
                 _pass_on(self.request, other)
-                back.join(10)
+                back.join(60)
 
     class Relay(socketserver.ThreadingTCPServer):
         allow_reuse_address = True
@@ -219,7 +219,7 @@ def relay(port: int, url: str) -> Iterator[None]:
             yield
         finally:
             server.shutdown()
-            thread.join(10)
+            thread.join(60)
 
 
 def certify(name: str, folder: Path) -> tuple[Path, Path]:

@@ -47,7 +47,7 @@ def plan(aws: Aws, name: str = "Belt-1", **changes: Any) -> StreamPlan:
 def open_stream(aws: Aws, name: str = "Belt-1", **changes: Any) -> Results:
     """Start a streaming job and have its labels collected."""
     start_streaming(aws.sagemaker, aws.sns, aws.s3, plan(aws, name, **changes))
-    stream = wait_until_open(aws.sagemaker, name, poll=0.05, timeout=20)
+    stream = wait_until_open(aws.sagemaker, name, poll=0.05, timeout=120)
     return subscribe(aws.sns, aws.sqs, stream)
 
 
@@ -57,7 +57,7 @@ def lease(url: str, worker: str = "ann", job: str = "Belt-1") -> dict[str, Any]:
 
 def work(url: str, count: int, job: str = "Belt-1") -> None:
     """Answer truly as tasks come, until `count` answers are in."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while count:
         assert time.monotonic() < until, f"{count} tasks never came"
         task = lease(url, job=job)
@@ -71,7 +71,7 @@ def work(url: str, count: int, job: str = "Belt-1") -> None:
 
 def eventually(found: Callable[[], Any]) -> Any:
     """What a look gives once it gives something true."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not (value := found()):
         assert time.monotonic() < until, "it never came to be"
         time.sleep(0.05)

@@ -26,7 +26,7 @@ from gtlabel.engine.crewtables import sessions
 from gtlabel.engine.entry import IDLE_SECONDS, SESSION_SECONDS, digest
 
 
-def raw(url: str, content: bytes, seconds: float = 10) -> bytes:
+def raw(url: str, content: bytes, seconds: float = 60) -> bytes:
     """What comes back for bytes that no library would send."""
     there = urlsplit(url)
     with socket.create_connection((there.hostname or "", there.port or 0), timeout=seconds) as line:
@@ -305,7 +305,7 @@ def test_a_body_of_any_size_costs_no_memory(here: Premises, ana: Visitor) -> Non
     # What announces no length is counted as it comes.
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     there = urlsplit(here.url)
-    with socket.create_connection((there.hostname or "", there.port or 0), timeout=10) as line:
+    with socket.create_connection((there.hostname or "", there.port or 0), timeout=120) as line:
         with suppress(BrokenPipeError, ConnectionResetError):
             line.sendall(head)
             for _ in range(40):
@@ -334,7 +334,7 @@ def test_a_body_that_never_comes_is_not_waited_for() -> None:
     ready = threading.Event()
     thread = threading.Thread(target=server.run, args=(ready.set,), daemon=True)
     thread.start()
-    assert ready.wait(20)
+    assert ready.wait(60)
     began = time.monotonic()
     said = raw(url, b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345")
     assert said.startswith(b"HTTP/1.1 408"), said
@@ -344,7 +344,7 @@ def test_a_body_that_never_comes_is_not_waited_for() -> None:
     assert Visitor(url).get("/stream").text == "012"
     assert Visitor(url).post("/echo", b"whole").text == "whole"
     server.end()
-    thread.join(20)
+    thread.join(60)
 
 
 @pytest.mark.parametrize(

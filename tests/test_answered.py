@@ -73,7 +73,7 @@ def test_a_job_is_read_alike_by_its_name_its_address_and_its_download(
     truth = fill(gtlabel_aws, 9)
     start_labeling(gtlabel_aws, plan_labeling(gtlabel_aws, PHOTOS, **USUAL, name="bins", workers_per_image=2))
     people_answer("bins", truth, workers=3, accuracy=0.6)
-    wait_for_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins", poll=0.02, timeout=30)
+    wait_for_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins", poll=0.02, timeout=120)
     by_name = read_answered(lambda: gtlabel_aws, ["bins"])
     by_address = read_answered(lambda: gtlabel_aws, [OUTPUT / "bins"])
     pages = gtlabel_aws.s3.get_paginator("list_objects_v2").paginate(

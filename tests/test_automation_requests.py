@@ -36,7 +36,7 @@ def failure(account: Account) -> str:
         found = account.describe()
         if found["LabelingJobStatus"] == "Failed":
             return str(found["FailureReason"])
-        assert account.board.news.wait(30), found
+        assert account.board.news.wait(60), found
         account.board.news.clear()
 
 

@@ -103,7 +103,7 @@ def test_a_job_is_started_followed_and_stopped_by_its_name(photos: str) -> None:
     assert (late.returncode, late.stdout) == (5, "")
     stopping = gtlabel("jobs", "stop", "trash-1", "--output", "json")
     assert json.loads(stopping.stdout) == {"stopping": ["trash-1"]}
-    stopped = gtlabel("jobs", "wait", "trash-1", "--timeout", "30", "--poll", "0.1")
+    stopped = gtlabel("jobs", "wait", "trash-1", "--timeout", "120", "--poll", "0.1")
     assert stopped.returncode == 4
     assert "ended as Stopped" in stopped.stderr
     shown = json.loads(gtlabel("jobs", "show", "trash-1", "--output", "json").stdout)
@@ -220,7 +220,7 @@ def test_ctrl_c_ends_a_wait_with_its_own_exit_code(photos: str) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     waiting.send_signal(signal.SIGINT)
-    _, said = waiting.communicate(timeout=20)
+    _, said = waiting.communicate(timeout=120)
     assert waiting.returncode == 130
     assert said.startswith("gtlabel: interrupted")
     assert "Traceback" not in said
@@ -247,7 +247,7 @@ def test_a_manifest_that_is_no_json_fails_the_job_with_its_line_and_exit_code_th
     for name, body in objects.items():
         gtlabel_aws.s3.put_object(Bucket="photos", Key=prefix + name, Body=body)
     gtlabel_aws.sagemaker.create_labeling_job(**request)
-    waited = gtlabel("jobs", "wait", "trash-1", "--poll", "0.1", "--timeout", "30")
+    waited = gtlabel("jobs", "wait", "trash-1", "--poll", "0.1", "--timeout", "120")
     assert waited.returncode == 3
     assert "ended as Failed" in waited.stderr
     assert "line 2" in waited.stderr
@@ -256,7 +256,7 @@ def test_a_manifest_that_is_no_json_fails_the_job_with_its_line_and_exit_code_th
 def test_an_output_manifest_that_was_damaged_is_refused_with_its_line(gtlabel_aws: Aws, photos: str) -> None:
     gtlabel("label", photos, *CLASSES, "--name", "trash-1")
     gtlabel("jobs", "stop", "trash-1")
-    gtlabel("jobs", "wait", "trash-1", "--poll", "0.1", "--timeout", "30")
+    gtlabel("jobs", "wait", "trash-1", "--poll", "0.1", "--timeout", "120")
     key = "gtlabel/trash-1/manifests/output/output.manifest"
     gtlabel_aws.s3.put_object(
         Bucket="photos", Key=key, Body=b'{"source-ref":"s3://photos/trash/red.jpg"}\n{"so'

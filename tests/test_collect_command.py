@@ -35,7 +35,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "none", "AW
 SAMPLES = Path(__file__).parent.parent / "samples" / "trash"
 
 
-def until(happened: Callable[[], bool], seconds: float = 20) -> None:
+def until(happened: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for something."""
     deadline = time.monotonic() + seconds
     while not happened():
@@ -187,7 +187,7 @@ class TestCommand:
         first = subprocess.Popen(command, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True)
         until(lambda: len(s3.tree("mine/flowers/images/")) > 5)
         first.send_signal(signal.SIGINT)
-        _, told = first.communicate(timeout=30)
+        _, told = first.communicate(timeout=120)
         assert first.returncode == 130
         assert told.splitlines()[-1].startswith("gtlabel: interrupted; what was finished stays")
         sent = len(s3.tree("mine/flowers/images/"))

@@ -217,6 +217,6 @@ def test_crowds_without_answers_and_arrays_of_another_length_are_told() -> None:
 
 def test_the_table_of_false_alarms_is_printed() -> None:
     program = [sys.executable, str(BENCHMARK), "--seeds", "1", "--kinds", "1"]
-    ran = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "copies     false alarms in   0.0% of crowds" in ran.stdout

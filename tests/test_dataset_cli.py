@@ -285,7 +285,7 @@ def test_the_action_lints_and_comments(repository: Path, tmp_path: Path) -> None
         environ = {**runner, **{key: values[key] for key in step["env"]}}
         # As the runner starts `shell: bash`.
         bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
-        return subprocess.run(bash, cwd=repository, capture_output=True, text=True, env=environ, timeout=60)
+        return subprocess.run(bash, cwd=repository, capture_output=True, text=True, env=environ, timeout=120)
 
     linted = run("Lint")
     assert linted.returncode == 0, linted.stdout + linted.stderr

@@ -173,7 +173,7 @@ def interrupt(folder: Path, step: str) -> Interrupted:
     started = list(children(demo.pid))
     assert started, said
     demo.send_signal(signal.SIGINT)
-    _, rest = demo.communicate(timeout=60)
+    _, rest = demo.communicate(timeout=120)
     return demo.returncode, [pid for pid in started if alive(pid)], said + rest
 
 

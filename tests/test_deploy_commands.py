@@ -45,7 +45,7 @@ class Camera:
     def say(self, what: str, **more: Any) -> dict[str, Any]:
         body = json.dumps({"thing": THING, **more}).encode()
         request = urllib.request.Request(f"{self.url}/gtlabel/device/{what}", body, method="POST")
-        with urllib.request.urlopen(request, timeout=30) as reply:
+        with urllib.request.urlopen(request, timeout=120) as reply:
             said: dict[str, Any] = json.load(reply)
             return said
 
@@ -117,7 +117,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(gtlabel_server: Address, tmp_path_factory: pytest.TempPathFactory) -> Place:
     with urllib.request.urlopen(
-        urllib.request.Request(f"{gtlabel_server.url}/moto-api/reset", method="POST"), timeout=30
+        urllib.request.Request(f"{gtlabel_server.url}/moto-api/reset", method="POST"), timeout=120
     ):
         pass
     aws = Aws(boto3.Session("gtlabel", "gtlabel", region_name="us-east-1"), gtlabel_server.url)

@@ -208,7 +208,7 @@ def test_pictures_on_stdin_are_classified_until_there_are_no_more(colors: Path, 
             answer = running.answer()
             assert (answer["label"], answer["camera"]) == (label, "stdin")
         running.process.stdin.close()
-        assert running.process.wait(30) == 0
+        assert running.process.wait(60) == 0
     empty = run(colors, "--camera", "-", input="no picture\n")
     assert empty.returncode == 1
     assert "0 pictures came" in empty.stderr
@@ -247,7 +247,7 @@ def test_a_reader_that_does_not_read_keeps_results_from_nobody(colors: Path, bro
         program(colors, "--folder", colors / "selftest", *options, stdout=writer) as running,
     ):
         listener.wait_for(2)
-        assert running.process.wait(30) == 0
+        assert running.process.wait(60) == 0
         running.rest()
     assert running.told == [
         "run.py: stdout cannot be written: nobody reads it; results go on to the others",
@@ -268,7 +268,7 @@ def test_a_reader_that_has_seen_enough_is_no_fault(colors: Path, tmp_path: Path)
         running.answer()
         assert running.process.stdout
         running.process.stdout.close()
-        assert running.process.wait(30) == 0
+        assert running.process.wait(60) == 0
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ def ask(url: str, method: str, body: bytes = b"{}", **headers: str) -> tuple[int
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     request = urllib.request.Request(url, body, {"Content-Type": "application/json", **named}, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=120) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)

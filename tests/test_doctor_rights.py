@@ -168,7 +168,7 @@ def ann(gtlabel_aws: Aws, gtlabel_server: Address, photos: S3Uri) -> tuple[Aws, 
     enforce = urllib.request.Request(
         f"{gtlabel_server.url}/moto-api/reset-auth", b"0", {"Content-Type": "text/plain"}, method="POST"
     )
-    with urllib.request.urlopen(enforce, timeout=30):
+    with urllib.request.urlopen(enforce, timeout=120):
         pass
 
     def allow(document: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from gtlabel.labeling.successors import start_successor
 def label(aws: Aws, truth: dict[str, str], workers: int, accuracy: float) -> None:
     start_labeling(aws, plan_labeling(aws, PHOTOS, **USUAL, name="bins", workers_per_image=workers))
     people_answer("bins", truth, workers=workers, accuracy=accuracy)
-    wait_for_labeling(aws.sagemaker, aws.s3, "bins", poll=0.02, timeout=30)
+    wait_for_labeling(aws.sagemaker, aws.s3, "bins", poll=0.02, timeout=120)
 
 
 def disagreed(aws: Aws, *names: str) -> set[str]:
@@ -44,14 +44,14 @@ def test_the_command_asks_again_only_about_what_is_in_doubt_and_both_jobs_make_t
     command = [sys.executable, "-m", "gtlabel", "quality", "more", "bins", "--workers", "3"]
     command += ["--method", "majority", "--budget", str(3 * len(in_doubt))]
 
-    trial = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, timeout=60)
+    trial = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, timeout=120)
     assert trial.returncode == 0, trial.stderr
     sent = json.loads(trial.stdout)
     assert sent["HumanTaskConfig"]["NumberOfHumanWorkersPerDataObject"] == 3
     assert f"{len(in_doubt)} of them should be asked about again, 3 more answers each" in trial.stderr
     assert jobs(gtlabel_aws) == ["bins"]
 
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (run.returncode, run.stdout) == (0, "bins-more\n"), run.stderr
     assert "gtlabel quality reconsolidate bins bins-more" in run.stderr
     given = lines(gtlabel_aws, OUTPUT / "bins-more/input/input.manifest")
@@ -64,7 +64,7 @@ def test_the_command_asks_again_only_about_what_is_in_doubt_and_both_jobs_make_t
     assert second["LabelCategoryConfigS3Uri"] == first["LabelCategoryConfigS3Uri"]
 
     people_answer("bins-more", truth, workers=3)
-    wait_for_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins-more", poll=0.02, timeout=30)
+    wait_for_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins-more", poll=0.02, timeout=120)
     both = read_answered(lambda: gtlabel_aws, ["bins", "bins-more"])
     assert len(both.sources) == 24
     made = reconsolidate(both)
@@ -74,7 +74,7 @@ def test_the_command_asks_again_only_about_what_is_in_doubt_and_both_jobs_make_t
     assert {source: named[source] for source in in_doubt} == {source: truth[source] for source in in_doubt}
 
     after = subprocess.run(
-        [*command[:5], "bins", "bins-more", "--error", "0.3"], capture_output=True, text=True, timeout=60
+        [*command[:5], "bins", "bins-more", "--error", "0.3"], capture_output=True, text=True, timeout=120
     )
     assert (after.returncode, after.stdout) == (0, ""), after.stderr
     assert "no picture needs another answer" in after.stderr
@@ -105,7 +105,7 @@ def test_pictures_with_several_classes_are_asked_about_again_for_any_of_them(gtl
         plan_labeling(gtlabel_aws, PHOTOS, **USUAL, name="bins", workers_per_image=2, task="multi"),
     )
     people_answer("bins", truth, workers=2, accuracy=0.6)
-    wait_for_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins", poll=0.02, timeout=30)
+    wait_for_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins", poll=0.02, timeout=120)
     answered = read_answered(lambda: gtlabel_aws, ["bins"])
     assert answered.several
     split = {
@@ -127,7 +127,7 @@ def test_a_job_that_asks_again_takes_pictures_the_earlier_one_never_had_but_only
     with pytest.raises(LabelingJobError, match="'bins' is In"):
         plan_again(gtlabel_aws, "bins", pictures, to="bins-again")
     people_answer("bins", truth, workers=1)
-    wait_for_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins", poll=0.02, timeout=30)
+    wait_for_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins", poll=0.02, timeout=120)
 
     elsewhere = "s3://photos/elsewhere/1.jpg"
     plan = plan_again(gtlabel_aws, "bins", [elsewhere, pictures[2], pictures[0]], to="bins-again")

@@ -82,7 +82,7 @@ def end(process: subprocess.Popen[str], road: Path) -> list[str]:
         # It ends what it started when it is asked to end itself.
         os.killpg(process.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=60)
+            process.communicate(timeout=120)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
@@ -160,7 +160,7 @@ def test_a_road_that_is_left_early_leaves_nothing_running(tmp_path: Path, by: si
     with ending(process):
         eventually(lambda: asked.exists() and "\nlabel s3://" in asked.read_text())
         os.killpg(process.pid, by)
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
     assert asked.read_text().splitlines()[-3:] == [
         "local device kitchen --stop",
         "local device garage --stop",

@@ -85,7 +85,7 @@ def functions(module: str) -> Iterator[Callable[..., Functions]]:
 
 
 def test_a_function_gets_an_event_and_a_context_as_in_lambda(functions: Callable[..., Functions]) -> None:
-    said = functions("echo", seconds=9, environ={"SEEN": "yes"}).call("echo", ARN, {"a": [1, "é"]}).result(20)
+    said = functions("echo", seconds=9, environ={"SEEN": "yes"}).call("echo", ARN, {"a": [1, "é"]}).result(60)
     assert said["event"] == {"a": [1, "é"]}
     assert (said["name"], said["arn"], said["seen"]) == ("f", ARN, "yes")
     assert 0 < said["left"] <= 9000
@@ -97,7 +97,7 @@ def test_calls_run_beside_each_other_in_processes_that_are_used_again(
     functions: Callable[..., Functions],
 ) -> None:
     own = functions("echo")
-    processes = {call.result(20)["process"] for call in [own.call("echo", ARN, {}) for _ in range(40)]}
+    processes = {call.result(60)["process"] for call in [own.call("echo", ARN, {}) for _ in range(40)]}
     assert 1 <= len(processes) <= 4
 
 
@@ -106,9 +106,9 @@ def test_a_function_that_fails_is_called_twice_again_and_its_words_are_kept(
 ) -> None:
     own, log = functions("fail", "twice_in_vain"), tmp_path / "log"
     with pytest.raises(FunctionError, match=r"^the function 'fail' failed: ValueError: no such bin$"):
-        own.call("fail", ARN, {"log": str(log)}).result(20)
+        own.call("fail", ARN, {"log": str(log)}).result(60)
     assert log.read_text() == "xxx"
-    assert own.call("twice_in_vain", ARN, {"log": str(tmp_path / "other")}).result(20) == "at last"
+    assert own.call("twice_in_vain", ARN, {"log": str(tmp_path / "other")}).result(60) == "at last"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_function_that_gives_no_answer_fails_and_leaves_no_process_behind(
 ) -> None:
     own = functions(name, "echo", seconds=0.5 if name == "hang" else 30)
     with pytest.raises(FunctionError) as failure:
-        own.call(name, ARN, {}).result(20)
+        own.call(name, ARN, {}).result(60)
     assert failure.value.reason == reason
     assert failure.value.timed_out == (name == "hang")
     own.close()
@@ -148,9 +148,9 @@ def test_a_callable_of_this_process_is_held_to_the_same_contract() -> None:
         return {"got": event, "tuple": (1, 2)}
 
     own = Functions({"f": answer}, seconds=0.3)
-    assert own.call("f", ARN, {"a": 1}).result(10) == {"got": {"a": 1}, "tuple": [1, 2]}
+    assert own.call("f", ARN, {"a": 1}).result(60) == {"got": {"a": 1}, "tuple": [1, 2]}
     with pytest.raises(FunctionError, match=r"it took longer than 0\.3 seconds"):
-        own.call("f", ARN, {"hang": True}).result(10)
+        own.call("f", ARN, {"hang": True}).result(60)
     own.close()
 
 
@@ -218,7 +218,7 @@ def workplace(tmp_path: Path) -> Iterator[Address]:
             yield Address(url, environ(url, Context()))
         finally:
             process.stdin.close()
-            process.wait(20)
+            process.wait(60)
 
 
 def function_arn(name: str) -> str:
@@ -255,7 +255,7 @@ def test_a_custom_workflow_runs_from_the_request_to_its_manifest(workplace: Addr
     assert "start this server with --function befor=package.module:function" in str(refusal.value)
     # A version or an alias may follow the name.
     aws.sagemaker.create_labeling_job(**custom_request("before:live", "after"))
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while (job := aws.sagemaker.describe_labeling_job(LabelingJobName="Texts"))[
         "LabelingJobStatus"
     ] != "Completed":
@@ -284,7 +284,7 @@ def test_an_account_that_is_emptied_while_a_function_runs_begins_anew(workplace:
         aws.s3.put_object(Bucket="trash", Key="in.manifest", Body=b'{"source":"%s"}\n' % text)
         aws.s3.put_object(Bucket="trash", Key="page.liquid", Body=PAGE.encode())
         aws.sagemaker.create_labeling_job(**custom_request("before", "after"))
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not (task := lease(workplace))["lease"]:
             assert time.monotonic() < until
             time.sleep(0.05)

@@ -380,7 +380,7 @@ def waiting(greengrass: Account, status: dict[str, Any], state: str = "RUNNING")
         "camera",
         identifier,
         component,
-        timeout=30,
+        timeout=120,
         sleep=clock.sleep,
         clock=clock.seconds,
     )

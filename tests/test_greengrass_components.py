@@ -187,12 +187,12 @@ def test_the_aws_command_line_rolls_a_deployment_out_over_a_group_by_the_clock_o
 ) -> None:
     def device(path: str, **body: Any) -> dict[str, Any]:
         request = urllib.request.Request(f"{gtlabel_server.url}/gtlabel/device/{path}", to_json(body))
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return dict(json.load(answer))
 
     def cli(*words: str) -> dict[str, Any]:
         command = [str(BIN / "aws"), "greengrassv2", *words, "--output", "json"]
-        run = subprocess.run(command, env=gtlabel_server.environ, capture_output=True, text=True, timeout=60)
+        run = subprocess.run(command, env=gtlabel_server.environ, capture_output=True, text=True, timeout=120)
         assert run.returncode == 0, run.stderr
         return dict(json.loads(run.stdout))
 

@@ -375,7 +375,7 @@ def test_an_interrupted_upload_leaves_whole_pictures_and_is_simply_started_once_
     while upload.stdout.readline() != b"20\n":
         assert upload.poll() is None
     upload.send_signal(signal.SIGINT)
-    _, complaint = upload.communicate(timeout=20)
+    _, complaint = upload.communicate(timeout=120)
     assert b"KeyboardInterrupt" in complaint
     there = {item.uri: item for item in list_objects(gtlabel_aws.s3, bucket)}
     assert 20 <= len(there) < 600

@@ -30,7 +30,7 @@ ENVIRONMENT = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
 def install(bundle: Path, *arguments: str | Path, **popen: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(bundle / "install.py"), *map(str, arguments)]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, env=ENVIRONMENT, **popen
+        command, capture_output=True, text=True, timeout=120, check=False, env=ENVIRONMENT, **popen
     )
 
 
@@ -45,7 +45,7 @@ def answer(folder: Path) -> str:
     """What the program of an installed version says about a red picture."""
     command: list[str | Path] = [folder / "venv/bin/python", folder / "run.py", "--image"]
     command.append(folder / "selftest/red.jpg")
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=ENVIRONMENT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=ENVIRONMENT)
     return str(json.loads(done.stdout)["label"])
 
 
@@ -251,7 +251,7 @@ def test_the_packages_of_a_python_are_told_where_they_are_others_and_refused_whe
 ) -> None:
     def run(bundle: Path) -> subprocess.CompletedProcess[str]:
         command = [str(poor), str(bundle / "install.py"), "--venv", str(tmp_path / "venv")]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
 
     publishing = run(made(tmp_path, "publishing", settings={"mqtt": "mqtt://broker"}))
     assert publishing.returncode == 5
@@ -333,7 +333,7 @@ def test_a_full_disk_is_said_and_what_ran_goes_on(
         current/venv/bin/python current/run.py --selftest
     """
     done = subprocess.run(
-        [*small_disk, "sh", "-c", steps], capture_output=True, text=True, timeout=60, env=ENVIRONMENT
+        [*small_disk, "sh", "-c", steps], capture_output=True, text=True, timeout=120, env=ENVIRONMENT
     )
     assert done.stdout.splitlines() == [
         "ended with 7",

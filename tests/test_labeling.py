@@ -191,7 +191,7 @@ def test_a_stopped_job_ends_the_wait_as_stopped_and_cannot_be_stopped_twice(
     start_labeling(gtlabel_aws, plan(gtlabel_aws, photos, name="trash-1"))
     stop_labeling_job(gtlabel_aws.sagemaker, "trash-1")
     with pytest.raises(JobEndedError, match="ended as Stopped") as end:
-        wait_for_labeling_job(gtlabel_aws.sagemaker, "trash-1", poll=0.05, timeout=20)
+        wait_for_labeling_job(gtlabel_aws.sagemaker, "trash-1", poll=0.05, timeout=120)
     assert not end.value.timed_out
     with pytest.raises(LabelingJobError, match="already ended as Stopped"):
         stop_labeling_job(gtlabel_aws.sagemaker, "trash-1")

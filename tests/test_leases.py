@@ -409,7 +409,7 @@ def test_what_steps_cost_can_be_measured() -> None:
     program = Path(__file__).parent / "benchmarks" / "engine.py"
     small = ["--objects", "100", "--steps", "100", "--depth", "4", "--answers", "100"]
     done = subprocess.run(
-        [sys.executable, program, *small], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, program, *small], capture_output=True, text=True, timeout=120, check=True
     )
     lines = done.stdout.splitlines()
     assert [line.split(",")[1].split()[0] for line in lines[:3]] == ["fresh", "seen", "done"]

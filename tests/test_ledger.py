@@ -218,7 +218,7 @@ def test_a_resume_that_broke_off_at_any_call_is_completed_by_the_next(gtlabel_aw
     start_labeling(gtlabel_aws, plan(gtlabel_aws, name="bins"))
     stop_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins")
     with pytest.raises(JobEndedError):
-        wait_for_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins", poll=0.05, timeout=30)
+        wait_for_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins", poll=0.05, timeout=120)
     luck = Luck(gtlabel_aws, answer_lost)
 
     def run(aws: Aws, number: int) -> None:
@@ -267,7 +267,7 @@ def test_two_commands_at_once_create_each_job_once_and_both_print_the_name(
     runs = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
     ]
-    said = [run.communicate(timeout=60) for run in runs]
+    said = [run.communicate(timeout=120) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said
     assert said[0][0] == said[1][0]
     assert jobs(gtlabel_aws) == [said[0][0].strip() + ending for ending in endings]

@@ -65,7 +65,7 @@ def start(aws: Aws, name: str = "bins", **changes: Any) -> LabelingPlan:
 
 
 def wait(aws: Aws, name: str) -> Any:
-    return wait_for_labeling(aws.sagemaker, aws.s3, name, poll=0.05, timeout=30)
+    return wait_for_labeling(aws.sagemaker, aws.s3, name, poll=0.05, timeout=120)
 
 
 def stop(aws: Aws, name: str) -> None:
@@ -252,7 +252,7 @@ def test_a_wait_tells_of_images_that_failed_in_a_completed_job(gtlabel_aws: Aws)
     answers = {uri: {"crowd-image-classifier": {"label": name}} for uri, name in truth.items()}
     worker_says("bins", {**answers, str(PHOTOS / "00001.jpg"): None})
     command = [sys.executable, "-m", "gtlabel", "jobs", "wait", "bins", "--poll", "0.1"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0
     assert "status           Completed with 1 failed\n" in run.stdout
     assert "bins is completed, but 1 image could not be labeled\n  1 times: ClientError:" in run.stderr
@@ -419,7 +419,7 @@ def test_the_project_file_the_environment_and_the_flags_settle_a_launch_in_risin
 
     def label(*more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "gtlabel", "label", "trash/", "--output", "json", *more]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
 
     run = label("--set", "title=Which bin?", "--set", "max_concurrent=50")
     assert run.returncode == 0, run.stderr

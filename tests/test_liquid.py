@@ -318,9 +318,9 @@ def test_bombs_do_not_keep_others_from_their_pages() -> None:
 
     with ThreadPoolExecutor(12) as people:
         first = people.submit(shared.render, bomb, {}, grant=grant)
-        assert [people.submit(render_one).result(timeout=30).content for _ in range(20)] == ["here"] * 20
+        assert [people.submit(render_one).result(timeout=120).content for _ in range(20)] == ["here"] * 20
         assert not first.done(), "the others were to be served while the bomb was at work"
-        assert first.result(timeout=30).errors[0].sentence == "the template was stopped after 2 s"
+        assert first.result(timeout=120).errors[0].sentence == "the template was stopped after 2 s"
         # Known now: however many of its tasks are asked for, it has one process, and the others have theirs.
         again = [people.submit(shared.render, bomb, {}, grant=grant) for _ in range(6)]
         time.sleep(0.1)
@@ -330,7 +330,7 @@ def test_bombs_do_not_keep_others_from_their_pages() -> None:
         shared.close()
         for one in again:
             with pytest.raises(TemplateError, match="the renderer was closed"):
-                one.result(timeout=30)
+                one.result(timeout=120)
     with pytest.raises(TemplateError, match="the renderer was closed"):
         render_one()
 
@@ -354,10 +354,10 @@ def test_children_end_with_who_started_them() -> None:
         "print(*(one.read_text() for one in Path('/proc/self/task').glob('*/children')), flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert run.stderr == ""
     (child,) = run.stdout.split()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while _is_child(int(child)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _is_child(int(child))

@@ -87,7 +87,7 @@ def seen(tmp_path: Path) -> dict[str, Any]:
 
 def gtlabel(*arguments: object, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=60, **options
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=120, **options
     )
 
 
@@ -401,7 +401,7 @@ import time
 from gtlabel.training import reader
 stop = reader.stop_requested()
 print("ready", flush=True)
-stop.wait(30)
+stop.wait(60)
 (reader.model_directory() / "half").write_text("way")
 """
     words = [*COMMAND, str(pictures), "--model-dir", "saved", "--", sys.executable, "-c", program]
@@ -412,7 +412,7 @@ stop.wait(30)
         assert child.stdout.readline() == "ready\n"
         # As a terminal does: to the whole group, which the program is not in.
         os.killpg(child.pid, signal.SIGINT)
-        _, errors = child.communicate(timeout=20)
+        _, errors = child.communicate(timeout=120)
     assert child.returncode == 4
     assert "it was to be stopped; the program got SIGTERM and has 120 s to end" in errors
     assert (tmp_path / "saved" / "half").read_text() == "way"
@@ -425,7 +425,7 @@ def test_nobody_who_looks_on_holds_the_program_up(tmp_path: Path, pictures: Path
         assert child.stdout is not None
         assert child.stdout.readline() == b"x" * 100 + b"\n"
         child.stdout.close()
-        child.wait(timeout=20)
+        child.wait(timeout=120)
 
 
 def test_a_program_that_is_slower_than_its_pictures_is_told_so(tmp_path: Path, attempt: Attempt) -> None:

@@ -45,7 +45,7 @@ def policy_of_queue(aws: Aws, queue: str) -> list[dict[str, Any]]:
 
 
 def until_in_progress(aws: Aws, name: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while describe_labeling_job(aws.sagemaker, name).status == "Initializing":
         assert time.monotonic() < deadline
         time.sleep(0.05)

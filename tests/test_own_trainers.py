@@ -54,7 +54,7 @@ def own(program: str, name: str = "sorter", **changes: Any) -> dict[str, Any]:
 
 
 def wait(aws: Aws, name: str = "sorter") -> dict[str, Any]:
-    limit = time.monotonic() + 30
+    limit = time.monotonic() + 60
     while time.monotonic() < limit:
         job: dict[str, Any] = dict(aws.sagemaker.describe_training_job(TrainingJobName=name))
         if job["TrainingJobStatus"] not in ("InProgress", "Stopping"):
@@ -166,7 +166,7 @@ def test_log_lines_can_be_read_while_the_program_runs_and_by_pages(served: Aws) 
         (model / "weights").write_text("1")
     """
     served.sagemaker.create_training_job(**own(program))
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 60
     messages: list[str] = []
     while len(messages) < 5:
         assert time.monotonic() < limit
@@ -243,7 +243,7 @@ def test_a_test_can_take_a_spot_machine_away(served: Aws, gtlabel_spot: Spot) ->
         CheckpointConfig={"S3Uri": "s3://trash/checkpoints"},
     )
     served.sagemaker.create_training_job(**whole)
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 60
     while "Contents" not in served.s3.list_objects_v2(Bucket="trash", Prefix="checkpoints/"):
         assert time.monotonic() < limit
         time.sleep(0.05)

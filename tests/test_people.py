@@ -29,7 +29,7 @@ ANN, BOB, EVE = "ann@example.com", "bob@example.com", "eve@example.com"
 COMPOST = {"crowd-image-classifier": {"label": "Compost"}}
 
 
-def eventually(found: Callable[[], Any], seconds: float = 15) -> Any:
+def eventually(found: Callable[[], Any], seconds: float = 60) -> Any:
     """What is found, once it is anything; within the time that the manual promises and some more."""
     deadline = time.monotonic() + seconds
     while True:
@@ -286,7 +286,7 @@ def ask(url: str, action: str, **body: Any) -> tuple[int, dict[str, Any]]:
     from http.client import HTTPConnection
     from urllib.parse import urlsplit
 
-    connection = HTTPConnection(urlsplit(url).netloc, timeout=30)
+    connection = HTTPConnection(urlsplit(url).netloc, timeout=120)
     try:
         connection.request("POST", f"/gtlabel/worker/{action}", json.dumps(body).encode())
         response = connection.getresponse()

@@ -322,7 +322,7 @@ def test_an_address_that_was_signed_for_somebody_has_the_rights_of_its_signer(
     def get(bucket: str, key: str) -> int:
         url = user.s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})
         try:
-            with urllib.request.urlopen(url, timeout=30) as answer:
+            with urllib.request.urlopen(url, timeout=120) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code
@@ -345,7 +345,7 @@ def test_wrong_signatures_unknown_keys_and_no_signature_are_refused(account: Sta
     assert denied(lambda: nobody.sagemaker.list_labeling_jobs()).startswith("UnrecognizedClientException")
     assert denied(lambda: nobody.sts.get_caller_identity()).startswith("InvalidClientTokenId")
     with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(f"{account.address.url}/{BUCKET}/trash/0.jpg", timeout=30)
+        urllib.request.urlopen(f"{account.address.url}/{BUCKET}/trash/0.jpg", timeout=120)
 
 
 def test_rights_of_groups_and_of_attached_policies_count(account: Stage) -> None:
@@ -458,7 +458,7 @@ def test_rights_count_from_when_they_are_asked_for_until_the_account_is_emptied(
         gtlabel_aws.sagemaker.list_labeling_jobs()
     finally:
         reset = urllib.request.Request(f"{gtlabel_server.url}/moto-api/reset", method="POST")
-        urllib.request.urlopen(reset, timeout=30).close()
+        urllib.request.urlopen(reset, timeout=120).close()
     stranger.sagemaker.list_labeling_jobs()
     assert gtlabel_aws.iam.list_users()["Users"] == []
     assert [role["RoleName"] for role in gtlabel_aws.iam.list_roles()["Roles"]] == ["gtlabel"]

@@ -81,7 +81,7 @@ def feeding(
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 5
+    limit = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < limit
         time.sleep(0.005)
@@ -398,7 +398,7 @@ def test_after_as_many_epochs_as_were_asked_for_there_is_nothing(tmp_path: Path)
 def test_what_is_measured_against_its_peers_runs(program: str, sizes: tuple[str, ...]) -> None:
     path = Path(__file__).parent / "benchmarks" / program
     run = subprocess.run(
-        [sys.executable, str(path), "--runs", "1", *sizes], capture_output=True, text=True, timeout=60
+        [sys.executable, str(path), "--runs", "1", *sizes], capture_output=True, text=True, timeout=120
     )
     assert run.returncode == 0, run.stderr
     assert "bar" in run.stdout

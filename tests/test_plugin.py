@@ -270,7 +270,7 @@ print("OURS", sorted(name for name in sys.modules if name.startswith("gtlabel"))
 """
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     ran = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
     )
     assert "IMPORTED []" in ran.stdout
     assert "OURS ['gtlabel', 'gtlabel.emulator', 'gtlabel.emulator.plugin']" in ran.stdout

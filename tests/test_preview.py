@@ -63,14 +63,14 @@ def previewing(folder: Path, *options: str) -> Iterator[Shown]:
     assert process.stdout is not None
     try:
         address = process.stdout.readline().strip()
-        assert address, process.communicate(timeout=10)
+        assert address, process.communicate(timeout=120)
         origin, _, token = address.rstrip("/").rpartition("/")
         yield Shown(origin, f"/{token}/", folder)
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
 
 
 @pytest.fixture(scope="module")

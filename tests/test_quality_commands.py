@@ -56,7 +56,7 @@ def read(*places: Path, **options: Any) -> Answered:
 
 def gtlabel(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gtlabel", "quality", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def crowd(root: Path) -> Path:
@@ -203,7 +203,7 @@ def test_a_newcomer_reports_on_a_job_and_gives_its_better_labels_on(gtlabel_aws:
     truth = fill(gtlabel_aws, 12)
     start_labeling(gtlabel_aws, plan_labeling(gtlabel_aws, PHOTOS, **USUAL, name="bins", workers_per_image=3))
     people_answer("bins", truth, workers=4, accuracy=0.8)
-    wait_for_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins", poll=0.02, timeout=30)
+    wait_for_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins", poll=0.02, timeout=120)
     gold = tmp_path / "truth.jsonl"
     gold.write_text(
         "".join(json.dumps({"source-ref": uri, "class": name}) + "\n" for uri, name in truth.items())

@@ -363,7 +363,7 @@ def test_a_program_learns_that_it_is_to_end() -> None:
         stop = reader.stop_requested()
         assert not stop.is_set()
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.wait(5)
+        assert stop.wait(60)
     finally:
         signal.signal(signal.SIGTERM, before)
 

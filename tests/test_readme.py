@@ -102,7 +102,7 @@ def test_a_ground_truth_of_ones_own_runs_as_printed(tmp_path: Path, gtlabel_aws:
                 deadline = time.monotonic() + 60
                 while job.poll() is None and time.monotonic() < deadline:
                     words = [*answer.split(), "--workers", "1", "--truth", "samples/trash/truth.jsonl"]
-                    subprocess.run(words, cwd=tmp_path, env=environ, capture_output=True, timeout=60)
+                    subprocess.run(words, cwd=tmp_path, env=environ, capture_output=True, timeout=120)
                 assert job.stdout is not None
                 labels = [json.loads(line) for line in job.stdout]
             assert job.returncode == 0

@@ -276,7 +276,7 @@ def test_the_command_prints_what_is_wrong_as_a_table(tmp_path: Path) -> None:
     def check(recipe: Any) -> tuple[int, list[str]]:
         file.write_text(yaml.safe_dump(recipe), encoding="utf-8")
         command = [sys.executable, "-m", "gtlabel", "deploy", "check", str(file)]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=120)
         return run.returncode, [" ".join(line.split()) for line in run.stdout.splitlines()]
 
     assert check(in_manifest(Platform={"os": "linux"}, Lifecycle={"run": "true &"})) == (

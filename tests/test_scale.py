@@ -236,7 +236,7 @@ class TestOnRay:
                 env={**os.environ, **cluster},
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=120,
             )
             assert (run.returncode, run.stdout.splitlines()[-1]) == (0, into), run.stderr
             made = tree(s3, into)

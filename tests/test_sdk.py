@@ -123,7 +123,7 @@ def python() -> str:
 def told(python: str, gtlabel_server: Address) -> Told:
     """What came of a session with the SDK: the samples, and `sdk_training.py` around them."""
     with urllib.request.urlopen(
-        urllib.request.Request(f"{gtlabel_server.url}/moto-api/reset", method="POST"), timeout=30
+        urllib.request.Request(f"{gtlabel_server.url}/moto-api/reset", method="POST"), timeout=120
     ):
         pass
     aws = Aws(session("us-east-1"), gtlabel_server.url)

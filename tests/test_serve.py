@@ -76,7 +76,7 @@ def start_job(aws: Aws, server: Server, name: str) -> None:
     wait_for_job(server.url, name)
 
 
-def wait_for_job(url: str, name: str, status: str = "InProgress", seconds: float = 20) -> dict[str, Any]:
+def wait_for_job(url: str, name: str, status: str = "InProgress", seconds: float = 60) -> dict[str, Any]:
     """The description of a job once it is as far as it should be."""
     sagemaker, deadline = client(url), time.monotonic() + seconds
     while True:
@@ -157,7 +157,7 @@ def test_a_customer_s_program_runs_unchanged_and_outlives_a_restart(
         described = client(server.url).describe_labeling_job(LabelingJobName="bins")
         assert described["LabelCounters"]["HumanLabeled"] == 2
         assert answer_all(server, "bins", token, TRUTH) == 2
-        printed, said = customer.communicate(timeout=30)
+        printed, said = customer.communicate(timeout=120)
         assert customer.returncode == 0, said
         listed = run([AWS, "sagemaker", "list-labeling-jobs", "--endpoint-url", server.url], env)
     found = [json.loads(line) for line in printed.splitlines()]
@@ -209,7 +209,7 @@ def test_it_ends_when_it_is_told_to_while_it_starts(tmp_path: Path) -> None:
     with subprocess.Popen(command, env=environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         wait_until((tmp_path / "state" / "lock").exists)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
     assert process.returncode == 0
 
 
@@ -334,10 +334,10 @@ def test_it_answers_to_its_own_names_only(proxied: Server, host: str, status: in
 def test_no_body_is_read_without_end(alone: Server) -> None:
     start = b"POST /gtlabel/worker/lease HTTP/1.1\r\nHost: localhost\r\n"
     port = int(alone.url.rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as line:
         line.sendall(start + b"Content-Length: 4194305\r\n\r\n")
         assert line.recv(65536).startswith(b"HTTP/1.1 413 ")
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as line:
         line.sendall(start + b"Transfer-Encoding: chunked\r\n\r\n")
         for _ in range(64):
             line.sendall(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")

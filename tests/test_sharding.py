@@ -42,10 +42,10 @@ def test_2500_pictures_become_three_jobs_that_are_stopped_waited_for_and_consoli
         answering = [people.submit(people_answer, name, truth, workers=1) for name in names[:2]]
         while gtlabel("jobs", "show", "bins")[1]["counters"]["labeled"] < 60:
             time.sleep(0.1)
-        subprocess.run([sys.executable, "-m", "gtlabel", "jobs", "stop", "bins"], check=True, timeout=60)
+        subprocess.run([sys.executable, "-m", "gtlabel", "jobs", "stop", "bins"], check=True, timeout=120)
         for each in answering:
             each.result()
-    code, sentence = gtlabel("jobs", "wait", "bins", "--poll", "0.2", "--timeout", "60")
+    code, sentence = gtlabel("jobs", "wait", "bins", "--poll", "0.2", "--timeout", "120")
     assert (code, sentence) == (4, "gtlabel: the labeling job 'bins' ended as Stopped\n")
     _, shown = gtlabel("jobs", "show", "bins")
     assert [job["status"] for job in shown["jobs"]] == ["Stopped"] * 3

@@ -109,7 +109,7 @@ def test_two_processes_on_a_server_count_as_one(server: str) -> None:
     start = threading.Barrier(2)
 
     def add(shelf: Shelf) -> int:
-        start.wait(10)
+        start.wait(60)
         return sum(shelf.add(HERE, "seeded", str(number), {}) for number in range(20))
 
     with ThreadPoolExecutor(2) as pool:
@@ -147,7 +147,7 @@ def test_it_stands_in_the_engine_s_database_and_both_can_write(tmp_path: Path) -
     # The engine's writer may look at documents while somebody waits to write one.
     with shelf.transaction():
         waiting = store.write_soon(lambda _: shelf.get(HERE, "team", "0"))
-    assert waiting.result(10) == {}
+    assert waiting.result(60) == {}
     shelf.close()
     store.close()
     again = Shelf(url)

@@ -74,7 +74,7 @@ def status(aws: Aws, name: str) -> str:
 
 def answers_of(aws: Aws, job: str) -> dict[tuple[str, str], list[str]]:
     """What each worker said about each image, from the files the job left."""
-    wait_for_labeling_job(aws.sagemaker, job, poll=0.1, timeout=30)
+    wait_for_labeling_job(aws.sagemaker, job, poll=0.1, timeout=120)
     requests = aws.s3.get_paginator("list_objects_v2").paginate(
         Bucket=BUCKET, Prefix=f"out/{job}/annotations/consolidated-annotation/consolidation-request/"
     )
@@ -272,7 +272,7 @@ def test_a_server_that_is_killed_is_waited_for_and_every_answer_counts_once(tmp_
 
         thread = threading.Thread(target=people)
         thread.start()
-        assert reached.wait(30)
+        assert reached.wait(60)
         subprocess.run(["kill", "-9", str(pid)], check=True)
     with running(state, port) as server:
         thread.join(60)
@@ -312,12 +312,12 @@ def test_at_ctrl_c_people_give_back_what_they_hold(
         [sys.executable, "-m", "gtlabel", *command], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         names = [f"worker-{number}" for number in range(1, 6)]
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not (holders := [name for name in names if held(gtlabel_server, name)]) or len(holders) < 5:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert [name for name in names if held(gtlabel_server, name)] == []

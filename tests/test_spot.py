@@ -89,7 +89,7 @@ def test_a_job_whose_machine_is_taken_away_goes_on_from_its_checkpoint(start: St
 def test_checkpoints_are_in_s3_while_the_program_still_runs(start: Start) -> None:
     sagemaker = start("(base / 'checkpoints/epoch-1').write_text('half way')", SLEEPS)
     sagemaker("CreateTrainingJob", **spot(request(sagemaker)))
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + 60
     while keys(sagemaker, "checkpoints/") != ["checkpoints/sorter/epoch-1"]:
         assert time.monotonic() < limit
         time.sleep(0.05)

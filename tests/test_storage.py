@@ -33,7 +33,7 @@ def label(aws: Aws, server: Address) -> list[str]:
     """Run a job to its end; return the keys of its workers' responses."""
     create_job(aws, "Bins")
     answer(server.url, "Bins", 1, 1.0, TRUTH, habits=Habits(declines=0, releases=0))
-    wait_for_labeling_job(aws.sagemaker, "Bins", poll=0.05, timeout=30)
+    wait_for_labeling_job(aws.sagemaker, "Bins", poll=0.05, timeout=120)
     found = aws.s3.list_objects_v2(Bucket=BUCKET, Prefix=RESPONSES)
     return [item["Key"] for item in found.get("Contents", ())]
 

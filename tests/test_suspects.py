@@ -135,13 +135,13 @@ def test_one_command_sends_suspects_to_be_labeled_again(gtlabel_aws: Aws, tmp_pa
         said[str(image)] = CLASSES[0 if number == 4 else number % 3]
     start_labeling(gtlabel_aws, plan_labeling(gtlabel_aws, PHOTOS, **USUAL, name="bins", workers_per_image=1))
     people_answer("bins", said, workers=1)
-    wait_for_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins", poll=0.02, timeout=30)
+    wait_for_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins", poll=0.02, timeout=120)
 
     ranked = tmp_path / "ranked.jsonl"
     command = [sys.executable, "-m", "gtlabel", "quality", "suspects"]
     command += [str(OUTPUT / "bins/manifests/output/output.manifest"), "--out", str(ranked)]
     run = subprocess.run(
-        [*command, "--relabel", "bins", "--workers", "3"], capture_output=True, text=True, timeout=60
+        [*command, "--relabel", "bins", "--workers", "3"], capture_output=True, text=True, timeout=120
     )
     assert (run.returncode, run.stdout) == (0, "bins-suspects\n"), run.stderr
     assert "1 of 18 labels seem to be wrong" in run.stderr

@@ -394,7 +394,7 @@ def test_without_torch_the_job_says_what_to_install(tmp_path: Path) -> None:
         env={**os.environ, "SAGEMAKER_BASE_DIR": str(bare.base)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert process.returncode == 1
     failure = (bare.base / "output" / "failure").read_text()

@@ -96,7 +96,7 @@ class Account:
             env=self.environ,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             **options,
         )
 
@@ -108,7 +108,7 @@ class Account:
 
     def until(self, name: str, status: str, metric: str | None = None) -> dict[str, Any]:
         """Wait for a job to come to a secondary status, and to have measured something."""
-        limit = time.monotonic() + 30
+        limit = time.monotonic() + 60
         while time.monotonic() < limit:
             job: Any = self.aws.sagemaker.describe_training_job(TrainingJobName=name)
             if job["SecondaryStatus"] == status and (metric is None or job.get("FinalMetricDataList")):
@@ -224,7 +224,7 @@ def test_the_aws_command_line_reads_the_same_lines(account: Account, learned: Fo
         env=account.environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert run.returncode == 0, run.stderr
     theirs = [event["message"].replace("#011", "\t") for event in json.loads(run.stdout)["events"]]
@@ -283,7 +283,7 @@ def test_a_job_whose_spot_machine_was_taken_away_is_followed_to_the_next_one(
         on_line=hear,
         on_change=lambda job: steps.append(job.secondary_status),
         poll=0.05,
-        timeout=40,
+        timeout=120,
     )
     assert [line.text[:8] for line in lines] == ["Epoch[0]"] * 4 + ["Epoch[1]"] * 4
     assert [step for step in steps if step in ("Interrupted", "Completed")] == [
@@ -325,7 +325,7 @@ def _in_a_terminal(account: Account, words: list[str], leave_at: bytes) -> tuple
         command, stdin=end, stdout=end, stderr=end, env={**environ, "TERM": "xterm"}, start_new_session=True
     ) as process:
         os.close(end)
-        seen, left, limit = b"", False, time.monotonic() + 40
+        seen, left, limit = b"", False, time.monotonic() + 60
         while time.monotonic() < limit:
             if not select.select([screen], [], [], 0.2)[0]:
                 continue
@@ -337,7 +337,7 @@ def _in_a_terminal(account: Account, words: list[str], leave_at: bytes) -> tuple
             if leave_at in seen and "● validation".encode() in seen and not left:
                 left = True
                 process.send_signal(signal.SIGINT)
-        code = process.wait(10)
+        code = process.wait(60)
     os.close(screen)
     return seen.decode(), code
 

@@ -109,7 +109,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         learning_rate="0.01",
     )
     process = program(base)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     return base, output
 
@@ -289,7 +289,7 @@ def test_a_job_that_is_stopped_leaves_no_half_model_and_no_failure(tmp_path: Pat
         if "Honored" in line:
             break
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
     assert list((base / "model").iterdir()) == []
     assert not (base / "output" / "failure").exists()
@@ -298,7 +298,7 @@ def test_a_job_that_is_stopped_leaves_no_half_model_and_no_failure(tmp_path: Pat
 def test_a_failure_is_one_sentence_in_the_failure_file(tmp_path: Path) -> None:
     base = prepare(tmp_path, painted(3), painted(3))
     process = program(base)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     sentence = (base / "output" / "failure").read_text()
     assert sentence.startswith("ClientError: The number of input images must be bigger or equal to the")

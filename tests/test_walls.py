@@ -244,7 +244,7 @@ def test_over_tls_the_cookie_needs_it_and_belongs_to_the_host_alone(tmp_path: Pa
         invite = _invite(state, "eva")
         port = urlsplit(server.url).port
         trusted = ssl.create_default_context(cafile=str(certificate))
-        connection = HTTPSConnection("localhost", port, context=trusted, timeout=20)
+        connection = HTTPSConnection("localhost", port, context=trusted, timeout=120)
         origin = f"https://localhost:{port}"
         for asked, status in ((f"http://localhost:{port}", 403), (origin, 303)):
             connection.request("POST", f"/join/{invite}", headers={"Origin": asked})

@@ -44,7 +44,7 @@ def on_a_terminal(command: list[str], wanted: str) -> str:
                 written += os.read(ours, 4096)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(60)
         os.close(ours)
     return written.decode()
 
@@ -103,7 +103,7 @@ def emulator(state: Path) -> Iterator[Address]:
         yield Address(url, environ_of(url, Context()))
     finally:
         process.send_signal(signal.SIGTERM)
-        log = process.communicate(timeout=30)[1]
+        log = process.communicate(timeout=120)[1]
     assert "people label at http://127.0.0.1:" in log
     assert "/join/" not in log
     assert "Traceback" not in log

@@ -70,7 +70,7 @@ class Light:
     def end(self) -> str:
         """End it as systemd does; the rest of what it said on stderr."""
         self.process.send_signal(signal.SIGTERM)
-        _, said = self.process.communicate(timeout=30)
+        _, said = self.process.communicate(timeout=120)
         assert self.process.returncode == 0
         return said
 
@@ -100,7 +100,7 @@ def light(broker: Broker, *options: str, screen: bool = False, **environ: str) -
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait until something is so."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -52,7 +52,7 @@ def aws(address: Address, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, **address.environ},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     print(f"$ aws sagemaker {' '.join(arguments)}\n{run.stdout}{run.stderr}", end="")
     return run

@@ -254,7 +254,7 @@ def lease(url: str, job: str, worker: str) -> dict[str, Any] | None:
 
 def eventually(found: Callable[[], Any]) -> Any:
     """What a look gives once it gives something true."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not (value := found()):
         assert time.monotonic() < until, "it never came to be"
         time.sleep(0.05)

@@ -101,7 +101,7 @@ class Sagemaker:
         self,
         name: str = "sorter",
         until: Callable[[dict[str, Any]], bool] | None = None,
-        seconds: float = 20,
+        seconds: float = 60,
     ) -> dict[str, Any]:
         until = until or (lambda job: job["TrainingJobStatus"] not in ("InProgress", "Stopping"))
         limit = time.monotonic() + seconds

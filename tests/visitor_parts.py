@@ -82,7 +82,7 @@ class Visitor:
             headers |= {"Origin": self.url, "Sec-Fetch-Site": "same-origin", "X-Gtlabel": "1"}
             content = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
         headers |= {name.replace("_", "-"): value for name, value in changed.items()}
-        connection = HTTPConnection(urlsplit(self.url).hostname or "", urlsplit(self.url).port, timeout=20)
+        connection = HTTPConnection(urlsplit(self.url).hostname or "", urlsplit(self.url).port, timeout=120)
         try:
             given = {name: value for name, value in headers.items() if value is not None}
             connection.request(method, path, content, given)
@@ -108,7 +108,7 @@ class Visitor:
 
     def first_event(self, path: str) -> str:
         """The first thing that a stream says."""
-        connection = HTTPConnection(urlsplit(self.url).hostname or "", urlsplit(self.url).port, timeout=20)
+        connection = HTTPConnection(urlsplit(self.url).hostname or "", urlsplit(self.url).port, timeout=120)
         cookie = "; ".join(f"{k}={v}" for k, v in self.cookies.items())
         connection.request("GET", path, headers={"Cookie": cookie})
         response = connection.getresponse()
@@ -158,7 +158,7 @@ class Premises:
         self._server = WebServer(app, self._listener, closing=closing)
         self._thread = threading.Thread(target=self._server.run, args=(ready.set,), daemon=True)
         self._thread.start()
-        assert ready.wait(20)
+        assert ready.wait(60)
 
     def admits(self, _job: Job, worker: str) -> str | None:
         return self.crew.refusal(worker, ["gtlabel"])
@@ -182,7 +182,7 @@ class Premises:
 
     def close(self) -> None:
         self._server.end()
-        self._thread.join(20)
+        self._thread.join(60)
         self.shop.store.close()
 
 
@@ -193,7 +193,7 @@ def address_in(page: str) -> str:
     return found[0]
 
 
-def until(happened: Callable[[], bool], seconds: float = 10) -> None:
+def until(happened: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for something."""
     gate = threading.Event()
     for _ in range(int(seconds / 0.05)):

@@ -195,7 +195,7 @@ class Work:
             yield process
         finally:
             process.kill()
-            process.wait(20)
+            process.wait(60)
 
     def close(self) -> None:
         """End everything."""
@@ -213,7 +213,7 @@ def _client(service: str, url: str) -> Any:
 
 def labels_of(process: subprocess.Popen[str]) -> dict[str, str]:
     """What the customer's script printed at its end: the class of each picture."""
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     records: Sequence[list[Any]] = [json.loads(line) for line in out.splitlines()]
     return {str(source): str(name) for source, name, _ in records}
