@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gtlabel.engine.counted import withdrawn
-from gtlabel.engine.jobs import Job, Status
+from gtlabel.engine.jobs import Job, Kind, Status
 from gtlabel.engine.store import Store
 from gtlabel.engine.voices import Voices, voices
 
@@ -47,7 +47,7 @@ def told_of_quality(
         "number": job.number,
         "running": job.status is Status.IN_PROGRESS,
         "several": heard is not None and heard.several,
-        "comparable": heard is not None or not job.classes,
+        "comparable": job.spec.kind is not Kind.CUSTOM,
         "withdrawn": sorted(names.get(worker, worker) for worker in withdrawn(store, job)),
     }
     if heard is None or not heard.answers:

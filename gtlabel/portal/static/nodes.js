@@ -11,11 +11,29 @@ export function node(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** A part of a drawing; the page's policy wants looks in classes, not in styles. */
+export function shape(tag, attributes = {}, ...children) {
+  const made = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
 export const byId = (id) => document.getElementById(id);
 
-/** A share as per cent; a dash where there is none. */
-export function percent(share) {
-  return share === null || share === undefined ? '–' : `${Math.round(share * 100)} %`;
+/** A share as per cent; a dash where there is none. The sign stays beside its number. */
+export function percent(share, digits = 0) {
+  return share === null || share === undefined ? '–' : `${(share * 100).toFixed(digits)}\u00a0%`;
+}
+
+/** A share with its interval, such as 87 % (74 to 95 %). */
+export function spread({value, low, high}, digits = 0) {
+  return `${percent(value, digits)} (${(low * 100).toFixed(digits)} to ${percent(high, digits)})`;
+}
+
+/** A number of things, such as 1 picture or 2 pictures. */
+export function plural(count, one, many = `${one}s`) {
+  return `${count.toLocaleString('en-US')} ${count === 1 ? one : many}`;
 }
 
 /** How long ago a moment was. */

@@ -1,14 +1,17 @@
 // One job: what it is at, what people say, and where they disagree.
 
 import {call, get} from '/static/api.js';
+import {ask, withdrawal} from '/static/owner/ask.js';
 import {drawAutomation} from '/static/owner/automation.js';
+import {Table} from '/static/owner/table.js';
 import {ago, byId, node, percent} from '/static/nodes.js';
 
 const LIVE_MILLISECONDS = 2_000;
 const QUIET_MILLISECONDS = 15_000;
 const number = Number(window.location.pathname.split('/')[3]);
+const table = new Table('people');
 let shownDisputes = '';
-let shownPeople = '';
+let people = [];
 
 function draw(job) {
   document.title = job.name;
@@ -23,7 +26,8 @@ function draw(job) {
   drawClasses(job.classes);
   drawAutomation(job.automation);
   drawSaving(job.saving, job.ended);
-  drawPeople(job.people, job.status === 'InProgress');
+  people = job.people;
+  drawPeople(job.status === 'InProgress');
   byId('agreement').textContent = job.agreement === null
     ? 'No picture has two answers yet.'
     : `Two people who look at the same picture say the same in ${percent(job.agreement)} of cases.`;
@@ -51,25 +55,16 @@ function drawSaving(saving, ended) {
   byId('saving-error').textContent = `Asked for: ${saving.policy}.${error}`;
 }
 
-/** Drawn anew when something changed, and once a minute: a button must not vanish under a finger. */
-function drawPeople(people, running) {
-  const text = JSON.stringify([people, running, Math.floor(Date.now() / 60_000)]);
-  if (text === shownPeople) return;
-  shownPeople = text;
-  byId('people').tBodies[0].replaceChildren(...people.map((one) => node('tr', {}, node('td', {}, one.name),
-    node('td', {class: 'number'}, String(one.answers)), node('td', {class: 'number'}, one.withdrawn ? '–' : one.seconds.toFixed(1)),
-    node('td', {class: 'number'}, one.withdrawn ? '–' : percent(one.agreement)), node('td', {}, ago(one.last)),
-    node('td', {}, one.withdrawn ? 'withdrawn' : running ? withdrawal(one) : null))));
-}
-
-function withdrawal(one) {
-  const button = node('button', {type: 'button', 'aria-label': `Withdraw the answers of ${one.name}`}, 'Withdraw');
-  button.onclick = () => {
-    byId('withdraw-what').textContent = `${one.answers} answers of ${one.name} stay on record and count no more. `
-      + `Others are asked about these pictures, and ${one.name} gets no more of this job. This cannot be undone.`;
-    ask('withdraw', () => call(`owner/jobs/${number}/withdraw`, {worker: one.name}));
-  };
-  return button;
+function drawPeople(running) {
+  table.draw(people.map((one) => {
+    const lately = [one.seconds.toFixed(1), percent(one.agreement)].map((text) => (one.withdrawn ? '–' : text));
+    return {
+      key: one.name,
+      cells: [node('th', {scope: 'row'}, one.name),
+        ...[String(one.answers), ...lately].map((text) => node('td', {class: 'number'}, text)), node('td', {}, ago(one.last))],
+      action: withdrawal(number, one, running, () => people.find(({name}) => name === one.name).answers, refresh),
+    };
+  }));
 }
 
 /** Pictures are not loaded again when nothing changed. */
@@ -84,7 +79,11 @@ function drawDisputed(disputed) {
   }));
 }
 
+let waiting = 0;
+
+/** Look now, and again after a while. */
 async function refresh() {
+  clearTimeout(waiting);
   let pause = LIVE_MILLISECONDS;
   try {
     const job = await get(`/api/owner/jobs/${number}`);
@@ -95,23 +94,8 @@ async function refresh() {
     byId('trouble').hidden = false;
     byId('trouble').textContent = `The job cannot be read now: ${error.message}`;
   }
-  setTimeout(refresh, document.hidden ? QUIET_MILLISECONDS : pause);
-}
-
-/** Do what a dialog asks about, if the owner says yes. */
-function ask(name, act) {
-  const dialog = byId(name);
-  dialog.returnValue = '';
-  dialog.onclose = async () => {
-    if (dialog.returnValue !== 'yes') return;
-    try {
-      await act();
-    } catch (error) {
-      byId('trouble').hidden = false;
-      byId('trouble').textContent = error.message;
-    }
-  };
-  dialog.showModal();
+  clearTimeout(waiting);
+  waiting = setTimeout(refresh, document.hidden ? QUIET_MILLISECONDS : pause);
 }
 
 byId('stop').onclick = () => ask('confirm', async () => {
