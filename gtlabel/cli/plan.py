@@ -10,16 +10,13 @@ import typer
 
 from gtlabel.cli.estimate import Team
 from gtlabel.cli.options import EndpointUrl, Output, Profile, Region, connect
-from gtlabel.cli.output import Format, progress, put_json, put_table, say
+from gtlabel.cli.output import Format, progress, put_json, say
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from gtlabel.crowd.population import Population
-    from gtlabel.labeling.cost import Range
-    from gtlabel.labeling.offers import Offer, Terms
     from gtlabel.labeling.pace import Pace
-    from gtlabel.labeling.planning import Span
 
 _PEOPLE = "Who is asked"
 _WAYS = "What is tried"
@@ -172,6 +169,10 @@ def plan(
             rich_help_panel=_TERMS,
         ),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", dir_okay=False, help="A chart to write, as a page (.html) or alone (.svg)."),
+    ] = None,
     output: Output = Format.TEXT,
     profile: Profile = None,
     region: Region = None,
@@ -184,9 +185,10 @@ def plan(
 
     Example: gtlabel plan --images 5000 --from trash-1f0c22ab --price-per-answer 0.03 --target 0.95
     """
+    from gtlabel.cli.planview import page_of, put_plan
     from gtlabel.labeling.cost import Prices
-    from gtlabel.labeling.offers import Terms, cheapest, priced
-    from gtlabel.labeling.planning import try_out, ways
+    from gtlabel.labeling.offers import Terms, make_plan
+    from gtlabel.labeling.planning import Tries, ways
     from gtlabel.labeling.tasks import TeamKind
     from gtlabel.settings import Project
 
@@ -207,34 +209,17 @@ def plan(
         price,
         prices=Prices.load(Project.load(prices=prices).prices),
     )
+    tries = Tries(runs, seed, error, model_accuracy, precision)
     with progress("trying ways out") as show:
-        trials = try_out(
-            population,
-            images,
-            tried,
-            runs=runs,
-            seed=seed,
-            error=error,
-            model_accuracy=model_accuracy,
-            precision=precision,
-            on_progress=show,
-        )
-    offers = priced(trials, terms)
-    best = cheapest(offers, target)
+        found = make_plan(population, terms, tried, target=target, tries=tries, on_progress=show)
     if output is Format.JSON:
-        put_json(
-            {
-                "images": images,
-                "people": population.source,
-                "pace": terms.pace.source,
-                "target": target,
-                "best": None if best is None else str(best.trial.way),
-                "offers": [offer.to_json() for offer in offers],
-            }
-        )
-        return
-    _show(offers, best)
-    _explain(population, terms, offers, best, target, runs)
+        put_json(found.to_json())
+    else:
+        put_plan(found)
+    if plot is not None:
+        from gtlabel.pages.plan import write_plan
+
+        say(f"plot: {write_plan(page_of(found), plot)}")
 
 
 def _numbers(votes: str) -> list[int]:
@@ -242,8 +227,10 @@ def _numbers(votes: str) -> list[int]:
         found = [int(part) for part in votes.split(",")]
     except ValueError:
         found = []
-    if not found or not all(1 <= count <= 50 for count in found):
-        raise typer.BadParameter(f"{votes!r} is no list of numbers like 1,3,5", param_hint="--votes")
+    if not found or not all(1 <= count <= 9 for count in found):
+        raise typer.BadParameter(
+            f"{votes!r} is no list of numbers from 1 to 9, such as 1,3,5", param_hint="--votes"
+        )
     return found
 
 
@@ -321,64 +308,3 @@ def _pace(measured: Pace | None, answers_per_hour: float | None) -> Pace:
     if answers_per_hour is not None:
         return Pace.given(answers_per_hour)
     return measured or Pace(ASSUMED.answers_per_hour, "assumed, 3 to 10 seconds each")
-
-
-def _show(offers: list[Offer], best: Offer | None) -> None:
-    numbers = (
-        "accuracy",
-        "in 9 of 10 draws",
-        "answers each",
-        "by machine",
-        "answers cost",
-        "with AWS",
-        "days",
-    )
-    put_table(
-        ("", "way", *numbers),
-        [
-            (
-                ">" if offer is best else "*" if offer.on_frontier else "",
-                str(offer.trial.way),
-                f"{offer.trial.accuracy.mean:.1%}",
-                _shares(offer.trial.accuracy),
-                f"{offer.trial.answers.mean:.2f}",
-                f"{offer.trial.by_machine.mean:.0%}" if offer.trial.way.automated else "-",
-                _money(offer.dollars),
-                "-" if offer.by_aws is None else _money(offer.by_aws),
-                _days(offer.days),
-            )
-            for offer in offers
-        ],
-        right=numbers,
-    )
-
-
-def _explain(
-    population: Population, terms: Terms, offers: list[Offer], best: Offer | None, target: float, runs: int
-) -> None:
-    if best is None:
-        top = max(offers, key=lambda offer: offer.trial.accuracy.low)
-        say(
-            f"no way is {target:.1%} right in 19 of 20 draws; the best of them, {top.trial.way}, is "
-            f"{_shares(top.trial.accuracy)} right; try more --votes"
-        )
-    else:
-        say(f"> the cheapest way that is {target:.1%} right in 19 of 20 draws: {best.trial.way}")
-    say("* no other way is both cheaper and more accurate")
-    low, high = terms.pace.answers_per_hour
-    say(f"people: {population.source}")
-    say(f"a person gives {low:,.0f} to {high:,.0f} answers an hour: {terms.pace.source}")
-    say(f"tried {runs} times")
-
-
-def _shares(span: Span) -> str:
-    return f"{span.low:.1%} to {span.high:.1%}"
-
-
-def _money(span: Range) -> str:
-    low, high = f"${span.low:,.2f}", f"${span.high:,.2f}"
-    return low if low == high else f"{low} to {high}"
-
-
-def _days(span: Range) -> str:
-    return f"{span.low:,.1f} to {span.high:,.1f}"

@@ -59,12 +59,11 @@ class Way:
         return not self.adaptive and not self.automated
 
     def __str__(self) -> str:
-        if not self.adaptive:
-            who = f"{self.votes} {'person' if self.votes == 1 else 'people'}"
-        else:
-            who = f"{min(_FIRST, self.votes)} to {self.votes} people"
-        mean = "" if self.budget is None else f", {self.budget:g} on average"
         machine = ", and a machine" if self.automated else ""
+        if self.votes == 1:
+            return f"1 person{machine}"
+        who = f"{_FIRST} to {self.votes} people" if self.adaptive else f"{self.votes} people"
+        mean = "" if self.budget is None else f", {self.budget:g} on average"
         return f"{who}{mean}, {self.method}{machine}"
 
 
@@ -75,6 +74,25 @@ class Span:
     mean: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """How ways are tried out.
+
+    Attributes:
+        runs: how many draws, each of other people and other pictures.
+        seed: of the draws.
+        error: the share of wrong labels at which adaptive ways stop.
+        model_accuracy: how often a machine that has learned from all pictures is right.
+        precision: the share of a machine's labels that must be those people would give.
+    """
+
+    runs: int = 20
+    seed: int = 0
+    error: float = 0.02
+    model_accuracy: float = 0.85
+    precision: float = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,23 +144,17 @@ def ways(
     ]
     sparing = [Way(count, best, adaptive=True) for count in counts if count > _FIRST]
     sparing += [Way(most, best, adaptive=True, budget=count) for count in counts if _FIRST < count < most]
-    if adaptive:
-        found += sparing
     if automated:
+        # A machine learns from labels that stay, so a job asks adaptively or has a machine, and not both.
         found += [replace(way, automated=True) for way in found if way.method == best]
-    return found
+    return found + sparing if adaptive else found
 
 
 def try_out(
     population: Population,
     images: int,
     tried: Sequence[Way],
-    *,
-    runs: int = 20,
-    seed: int = 0,
-    error: float = 0.02,
-    model_accuracy: float = 0.85,
-    precision: float = 0.95,
+    tries: Tries | None = None,
     on_progress: Callable[[int, int], object] = lambda _done, _total: None,
 ) -> list[Trial]:
     """Try ways out on draws of a population.
@@ -152,11 +164,7 @@ def try_out(
         images: how many pictures there are; of many, `MOST_DRAWN` are drawn, and `MOST_BY_MACHINE` shown to
             the machine. Its mistakes are taken to have nothing to do with those of people.
         tried: the ways.
-        runs: how many draws, each of other people and other pictures.
-        seed: of the first draw.
-        error: the share of wrong labels at which adaptive ways stop.
-        model_accuracy: how often a machine that has learned from all pictures is right.
-        precision: the share of a machine's labels that must be right.
+        tries: how they are tried; None for the usual.
         on_progress: told how many draws are done, of how many.
 
     Raises:
@@ -165,6 +173,7 @@ def try_out(
     """
     import numpy as np
 
+    tries = tries or Tries()
     most = max(way.votes for way in tried)
     if population.people < most:
         raise SettingsError(
@@ -176,21 +185,21 @@ def try_out(
     if any(way.automated for way in tried):
         from gtlabel.learning.clouds import distance
 
-        machine = _Machine(classes, distance(classes, model_accuracy, seed), precision)
+        machine = _Machine(classes, distance(classes, tries.model_accuracy, tries.seed), tries.precision)
     found: list[list[tuple[float, float, float]]] = [[] for _ in tried]
-    for run in range(runs):
-        drawn = population.draw(min(images, MOST_DRAWN), most, np.random.default_rng([seed, run]))
+    for run in range(tries.runs):
+        drawn = population.draw(min(images, MOST_DRAWN), most, np.random.default_rng([tries.seed, run]))
         by_people: dict[Way, tuple[NDArray[np.intp], NDArray[np.intp]]] = {}
         for way, outcomes in zip(tried, found, strict=True):
             alone = replace(way, automated=False)
             if alone not in by_people:
-                by_people[alone] = _people(alone, drawn, classes, error)
+                by_people[alone] = _people(alone, drawn, classes, tries.error)
             labels, asked = by_people[alone]
             if way.automated and machine is not None:
-                outcomes.append(_with_machine(drawn.truth, labels, asked, machine, images, seed + run))
+                outcomes.append(_with_machine(drawn.truth, labels, asked, machine, images, tries.seed + run))
             else:
                 outcomes.append((float((labels == drawn.truth).mean()), float(asked.mean()), 0.0))
-        on_progress(run + 1, runs)
+        on_progress(run + 1, tries.runs)
     return [
         Trial(way, *(_span(np.array(column)) for column in zip(*outcomes, strict=True)))
         for way, outcomes in zip(tried, found, strict=True)
@@ -213,12 +222,15 @@ def _with_machine(
     """The share of right labels, answers for each picture, and the machine's share of the pictures."""
     import numpy as np
 
+    without = float((labels == truth).mean()), float(asked.mean()), 0.0
     if images > len(truth):
         # How much a machine may label depends on how many pictures there are, so those drawn stand for more.
         like = np.random.default_rng([seed, _MORE]).integers(len(truth), size=min(images, MOST_BY_MACHINE))
         truth, labels, asked = truth[like], labels[like], asked[like]
     found = _by_machine(truth, labels, machine, seed)
     by_people = found < 0
+    if by_people.all():
+        return without
     right = np.where(by_people, labels, found) == truth
     return float(right.mean()), float((asked * by_people).mean()), float(1 - by_people.mean())
 
