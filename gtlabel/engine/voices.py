@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,15 @@ class Voices:
     gold: NDArray[np.intp] | None
     answers: int
     cut: bool
+
+    def questions(self) -> Iterator[Votes]:
+        """The answers about each class by itself; about all together where a picture has one class."""
+        from gtlabel.crowd.votes import Votes
+
+        step = self.objects // len(self.pictures) if len(self.pictures) else 1
+        for first in range(step):
+            here = self.votes.objects % step == first
+            yield Votes(self.votes.objects[here] // step, self.votes.workers[here], self.votes.classes[here])
 
 
 def voices(store: Store, job: Job) -> Voices | None:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from gtlabel.crowd.calibration import Group, Reliability, reliability
 from gtlabel.crowd.intervals import Estimate
 from gtlabel.crowd.methods import aggregate
-from gtlabel.crowd.votes import Votes
 
 if TYPE_CHECKING:
     from gtlabel.engine.jobs import Job
@@ -63,17 +62,14 @@ def told_of_certainty(
 
 def _made(heard: Voices, several: int, method: str) -> _Made:
     """Of several classes, each is a question of its own, as when the job makes its labels."""
-    votes, asked = heard.votes, heard.objects
+    asked, step = heard.objects, several or 1
     labels, confidence = np.zeros(asked, np.intp), np.zeros(asked)
     tied = np.zeros(asked, np.bool_)
-    step = several or 1
-    for first in range(step):
-        here = votes.objects % step == first
-        about = Votes(votes.objects[here] // step, votes.workers[here], votes.classes[here])
-        found = aggregate(about, asked // step, len(heard.classes), method)
+    for first, votes in enumerate(heard.questions()):
+        found = aggregate(votes, asked // step, len(heard.classes), method)
         labels[first::step], confidence[first::step] = found.labels, found.confidence
         tied[first::step] = found.tied
-    answers = np.bincount(votes.objects, minlength=asked).astype(np.intp)
+    answers = np.bincount(heard.votes.objects, minlength=asked).astype(np.intp)
     return _Made(labels, np.minimum(confidence, 1.0), tied, answers)
 
 

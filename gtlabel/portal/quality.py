@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from gtlabel.crowd.agreement import Agreement
+    from gtlabel.crowd.agreement import Agreement, ClassAgreement
     from gtlabel.crowd.beliefs import Beliefs
     from gtlabel.crowd.confusions import Confusion, Mixup
     from gtlabel.crowd.workers import Flag, Profile
@@ -61,11 +61,9 @@ def told_of_quality(
             "everybody": None,
             "certainty": None,
         }
-    from gtlabel.crowd.agreement import agreement
     from gtlabel.crowd.beliefs import believe
     from gtlabel.portal.certainty import told_of_certainty
 
-    agreed = agreement(heard.votes, heard.objects, len(heard.classes), resamples=_RESAMPLES)
     beliefs = believe(heard.votes, heard.objects, len(heard.classes), heard.gold)
     workers, everybody = _workers(heard, beliefs, len(job.classes), names)
     return {
@@ -73,16 +71,28 @@ def told_of_quality(
         "answers": heard.answers,
         "cut": heard.cut,
         "classes": list(heard.classes),
-        "agreement": _agreement(heard, agreed),
+        "agreement": _agreement(heard, job.classes),
         "workers": workers,
         "everybody": everybody,
         "certainty": told_of_certainty(job, heard, show),
     }
 
 
-def _agreement(heard: Voices, agreed: Agreement) -> dict[str, Any]:
+def _agreement(heard: Voices, classes: tuple[str, ...]) -> dict[str, Any]:
+    """How far people agree; of several classes of a picture, about each by itself as well."""
+    from gtlabel.crowd.agreement import agreement
     from gtlabel.portal.certainty import told
 
+    agreed = agreement(heard.votes, heard.objects, len(heard.classes), resamples=_RESAMPLES)
+    rows: list[tuple[str, int, Agreement | ClassAgreement]]
+    if heard.several:
+        about = [
+            agreement(votes, heard.objects // len(classes), len(heard.classes), resamples=_RESAMPLES)
+            for votes in heard.questions()
+        ]
+        rows = [(name, one.classes[1].answers, one) for name, one in zip(classes, about, strict=True)]
+    else:
+        rows = [(heard.classes[one.index], one.answers, one) for one in agreed.classes]
     return {
         "objects": agreed.objects,
         "single": agreed.single,
@@ -90,21 +100,16 @@ def _agreement(heard: Voices, agreed: Agreement) -> dict[str, Any]:
         "alpha": told(agreed.alpha),
         "kappa": told(agreed.kappa),
         "classes": [
-            {
-                "name": heard.classes[one.index],
-                "answers": one.answers,
-                "alpha": told(one.alpha),
-                "kappa": told(one.kappa),
-            }
-            for one in agreed.classes
+            {"name": name, "answers": answers, "alpha": told(one.alpha), "kappa": told(one.kappa)}
+            for name, answers, one in rows
         ],
     }
 
 
 def _workers(
     heard: Voices, beliefs: Beliefs, questions: int, names: Mapping[str, str]
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Each worker, who is flagged first; and what everybody together mixes up."""
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Each worker, who is flagged first; and what everybody together mixes up, where that can be told."""
     from gtlabel.crowd.confusions import Confusions
     from gtlabel.crowd.workers import profiles
 
@@ -132,7 +137,9 @@ def _workers(
         said = [{"confusion": None, "mixups": _mixups(heard, each)} for each in people.mixups(asked)]
     of_worker = dict(zip(drawn, said[1:], strict=True))
     nothing = {"confusion": None, "mixups": None}
-    return [{**_worker(one, called), **of_worker.get(one.worker, nothing)} for one in found], said[0]
+    return [{**_worker(one, called), **of_worker.get(one.worker, nothing)} for one in found], said[
+        0
+    ] if drawn else None
 
 
 def _worker(profile: Profile, called: list[str]) -> dict[str, Any]:

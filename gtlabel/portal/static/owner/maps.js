@@ -15,6 +15,8 @@ export class Maps {
 
   draw({workers, everybody, classes}) {
     this.classes = classes;
+    byId('maps-part').hidden = !everybody;
+    if (!everybody) return;
     this.people = new Map([['', everybody], ...workers.filter((one) => one.confusion || one.mixups).map((one) => [one.name, one])]);
     const names = JSON.stringify([...this.people.keys()]);
     if (names !== this.names) {
@@ -23,7 +25,6 @@ export class Maps {
       byId('who').replaceChildren(...[...this.people.keys()].map((name) => node('option', {value: name}, name || EVERYBODY)));
       byId('who').value = this.people.has(before) ? before : '';
     }
-    byId('maps-part').hidden = this.people.size < 2;
     byId('maps-rest').hidden = this.people.size > workers.filter((one) => one.backed).length;
     byId('maps-rest').textContent = `The ${this.people.size - 1} who are flagged or answered most can be chosen.`;
     this.show();

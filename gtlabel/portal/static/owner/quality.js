@@ -22,7 +22,7 @@ function draw(quality) {
   byId('facts').textContent = facts(quality);
   for (const id of ['agreement-part', 'sure-part', 'workers-part', 'maps-part']) byId(id).hidden = !quality.answers;
   if (!quality.answers) return;
-  drawAgreement(quality.agreement);
+  drawAgreement(quality.agreement, quality.several);
   drawCertainty(quality.certainty, quality.several);
   drawWorkers(quality);
   maps.draw(quality);
@@ -36,7 +36,7 @@ function facts({answers, cut, comparable, several, withdrawn}) {
     + (several ? ' A picture may have several classes: each class of each picture is a question with yes or no.' : '') + gone;
 }
 
-function drawAgreement(agreement) {
+function drawAgreement(agreement, several) {
   byId('agreement-scroll').hidden = agreement.objects === 0;
   byId('agreement-words').hidden = agreement.objects === 0;
   if (agreement.objects === 0) {
@@ -44,8 +44,9 @@ function drawAgreement(agreement) {
     return;
   }
   const rest = agreement.single ? ` ${agreement.single} more ${agreement.single === 1 ? 'has' : 'have'} one answer, which says nothing about agreement.` : '';
-  byId('agreement-state').textContent = `Two people who look at the same picture say the same in ${spread(agreement.observed)} of cases, `
-    + `over ${plural(agreement.objects, 'picture')} with two answers or more.${rest}`;
+  byId('agreement-state').textContent = `Two people who ${several ? 'are asked the same question' : 'look at the same picture'} say the same in `
+    + `${spread(agreement.observed)} of cases, over ${plural(agreement.objects, several ? 'question' : 'picture')} with two answers or more.${rest}`;
+  byId('agreement-words').textContent = `1 is full agreement, 0 is what chance gives. ${several ? 'Answers are those that choose the class.' : 'A class stands against all others.'}`;
   const all = node('tr', {}, node('th', {scope: 'row'}, 'all'), node('td', {class: 'number'}, ''), range(agreement.alpha, plain), range(agreement.kappa, plain));
   byId('agreement').tBodies[0].replaceChildren(all, ...agreement.classes.map((one) => node('tr', {}, node('th', {scope: 'row'}, one.name),
     node('td', {class: 'number'}, String(one.answers)), range(one.alpha, plain), range(one.kappa, plain))));

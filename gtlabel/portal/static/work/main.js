@@ -302,6 +302,13 @@ function leave() {
   }
 }
 
+/** A page that comes while a dialog is open takes the keyboard, though nobody can see that: the dialog gets it back. */
+function keepDialog() {
+  if (document.activeElement?.localName !== 'iframe') return;
+  const dialog = document.querySelector('dialog[open]');
+  (dialog?.querySelector('[autofocus]') ?? dialog?.querySelector('button, input'))?.focus();
+}
+
 function connect() {
   byId('undo').onclick = undo;
   for (const action of Object.keys(GIVING_BACK)) byId(action).onclick = () => giveBack(action);
@@ -311,8 +318,9 @@ function connect() {
       line[0].isWarned = false;
       extend(line[0]);
     }
-    frames.focus();
   };
+  byId('warning').onclose = () => frames.focus();
+  window.addEventListener('blur', keepDialog);
   byId('settings').onclick = () => byId('options').showModal();
   byId('options').onclose = () => frames.focus();
   for (const name of ['fast', 'hotkeys']) {
