@@ -17,7 +17,7 @@ from gtlabel.cli.options import (
     RequestFields,
     connect,
 )
-from gtlabel.cli.output import Format, put_json, say
+from gtlabel.cli.output import Format, put, put_json, say
 
 if TYPE_CHECKING:
     from gtlabel.labeling.doubtful import Doubts
@@ -28,7 +28,8 @@ def more(
         list[str],
         typer.Argument(
             metavar="JOB...",
-            help="The ended job; behind it the rounds that followed it already.",
+            help="The ended job; behind it the rounds that followed it already. Of a table of answers "
+            "(.csv), the pictures in doubt are printed.",
         ),
     ],
     error: Annotated[
@@ -77,6 +78,13 @@ def more(
     if not doubts.images:
         if output is Format.JSON:
             put_json({"name": None, **doubts.to_json()})
+        return
+    if answered.folders[0].table is not None:
+        # No page and no team stand behind a table: whoever asks again needs to know the pictures.
+        if output is Format.JSON:
+            put_json({"name": None, **doubts.to_json()})
+        for image in doubts.images if output is Format.TEXT else ():
+            put(image)
         return
     first = jobs[0]
     called = name or (f"{first}-more" if len(jobs) == 1 else f"{first}-more-{len(jobs)}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,8 +23,10 @@ app = typer.Typer(no_args_is_help=True, help="How good labels are, and better on
 Places = Annotated[
     list[str],
     typer.Argument(
-        metavar="JOB|FOLDER...",
-        help="Jobs or groups of jobs, their folders in S3, or folders downloaded from there.",
+        metavar="JOB|FOLDER|TABLE...",
+        help="Jobs or groups of jobs, their folders in S3, or folders downloaded from there; or tables of "
+        "answers (.csv), whose header names the columns image, worker and label, and if you like gold, "
+        "seconds and time.",
     ),
 ]
 Attribute = Annotated[
@@ -50,7 +53,8 @@ Without = Annotated[
 Method = Annotated[
     str,
     typer.Option(
-        "--method", help="How to settle on labels: auto, aws, majority, dawid-skene, or another by its name."
+        "--method",
+        help="How to settle on labels: auto, aws, bayes, dawid-skene, glad, mace, majority, one-coin, wawa.",
     ),
 ]
 Page = Annotated[
@@ -66,8 +70,9 @@ def report(
         str | None,
         typer.Option(
             "--gold",
-            metavar="MANIFEST",
-            help='Pictures whose class is known: a manifest, a dataset, or JSON lines with "class".',
+            metavar="MANIFEST|TABLE",
+            help='Pictures whose class is known: a manifest, a dataset, JSON lines with "class", or a table '
+            "with the columns image and gold. (default: the column gold of the answers)",
         ),
     ] = None,
     without: Without = None,
@@ -91,7 +96,10 @@ def report(
 
     aws = _account(profile, region, endpoint_url)
     answered = read(aws, places, attribute, classes, without)
-    known = None if gold is None else _gold(aws, gold, answered)
+    known = _of_folders(answered) if gold is None else _gold(aws, gold, answered)
+    if (unheard := _unheard(answered, known or {})) is not None:
+        say(unheard)
+        answered = replace(answered, notes=(*answered.notes, unheard))
     quality = judge(answered, method=method, gold=known)
     names = _people(aws, answered)
     if page is not None:
@@ -109,7 +117,10 @@ def reconsolidate(
     without: Without = None,
     into: Annotated[
         str | None,
-        typer.Option("--into", help="Write the labels as a manifest: s3://bucket/key, or a file."),
+        typer.Option(
+            "--into",
+            help="Write the labels as a manifest: s3://bucket/key, or a file; named .csv, as a table.",
+        ),
     ] = None,
     write_as: Annotated[
         str | None,
@@ -134,6 +145,7 @@ def reconsolidate(
     from datetime import UTC, datetime
 
     from gtlabel.cli.qualityview import put_differences, write_page
+    from gtlabel.labeling.answertables import is_table, written_table
     from gtlabel.labeling.reconsolidation import reconsolidate
     from gtlabel.labeling.relabeled import relabeled
     from gtlabel.manifests.lines import write_record
@@ -141,7 +153,9 @@ def reconsolidate(
     aws = _account(profile, region, endpoint_url)
     answered = read(aws, places, attribute, classes, without)
     made = reconsolidate(answered, method)
-    if into is not None:
+    if into is not None and is_table(into):
+        _write(aws, into, written_table(made.rows()))
+    elif into is not None:
         _write(aws, into, (write_record(record) for record in relabeled(made, datetime.now(UTC), write_as)))
     if page is not None:
         from gtlabel.labeling.quality import judge
@@ -217,16 +231,20 @@ def _gold(aws: Callable[[], Aws], gold: str, answered: Answered) -> dict[str, tu
     from gtlabel.datasets.places import Place
     from gtlabel.datasets.truth import open_truth
     from gtlabel.errors import DatasetError
+    from gtlabel.labeling.answertables import is_table, read_gold
     from gtlabel.manifests.lines import read_records
 
     place = Place.of(gold, lambda: aws().s3)
     wanted = set(answered.sources)
-    known = {
-        each.name: each.classes
-        for each in open_truth(place, names=answered.classes).images
-        if each.name in wanted
-    }
-    if not known and place.is_manifest:
+    if is_table(gold):
+        table = read_gold(place.read(), gold)
+        known: dict[str, tuple[str, ...]] = {
+            image: (name,) for image, name in table.items() if image in wanted
+        }
+    else:
+        images = open_truth(place, names=answered.classes).images
+        known = {each.name: each.classes for each in images if each.name in wanted}
+    if not known and not is_table(gold) and place.is_manifest:
         # Truth as simulated people read it.
         for record in read_records(place.lines(), gold):
             name = record.get("class")
@@ -238,6 +256,24 @@ def _gold(aws: Callable[[], Aws], gold: str, answered: Answered) -> dict[str, tu
             f"known by their addresses, such as {answered.sources[0]}"
         )
     return known
+
+
+def _of_folders(answered: Answered) -> dict[str, tuple[str, ...]] | None:
+    """The classes that tables of answers tell beside them, the first that does; None where none does."""
+    known: dict[str, tuple[str, ...]] = {}
+    for folder in reversed(answered.folders):
+        known.update((image, (name,)) for image, name in folder.gold.items())
+    return known or None
+
+
+def _unheard(answered: Answered, known: Mapping[str, Sequence[str]]) -> str | None:
+    """What to say of pictures that are of a class which nobody named, since no method can find it."""
+    pictures = [names for image, names in known.items() if not set(names) <= set(answered.classes)]
+    if not pictures:
+        return None
+    names = ", ".join(sorted({name for each in pictures for name in each} - set(answered.classes)))
+    count = f"{len(pictures):,} pictures with gold are" if len(pictures) > 1 else "1 picture with gold is"
+    return f"{count} of a class that no answer names ({names}), so that no label of theirs can be right"
 
 
 def _people(aws: Callable[[], Aws], answered: Answered) -> list[str]:

@@ -44,16 +44,18 @@ def put_quality(quality: Quality, names: Sequence[str]) -> None:
         fields["tied"] = f"{report.methods[0].tied:,}; the first class in the list won"
     if agreed.single:
         fields["single answers"] = f"{agreed.single:,}; their confidence is what is thought of the worker"
-    fields["other labels"] = f"{len(quality.made.differences):,} of {len(answered.sources):,}"
+    compared = any(row.name == AS_WRITTEN for row in report.methods)
+    if compared:
+        fields["other labels"] = f"{len(quality.made.differences):,} of {len(answered.sources):,}"
     put_fields(fields)
     put("")
     put_table(
-        ("class", "answers", "was", "is now", "alpha", "95% interval"),
+        ("class", "answers", *(("was",) if compared else ()), "is now", "alpha", "95% interval"),
         [
             (
                 row.name,
                 f"{row.answers:,}",
-                f"{row.before:,}",
+                *((f"{row.before:,}",) if compared else ()),
                 f"{row.now:,}",
                 "-" if math.isnan(row.alpha.value) else f"{row.alpha.value:.2f}",
                 "" if math.isnan(row.alpha.value) else f"{row.alpha.low:.2f} to {row.alpha.high:.2f}",
@@ -65,12 +67,17 @@ def put_quality(quality: Quality, names: Sequence[str]) -> None:
     put("")
     gold = bool(report.gold)
     put_table(
-        ("method", "other than the job", f"other than {report.method}", "wrong, as it says")
-        + (("right by gold", "calibration error") if gold else ()),
+        (
+            "method",
+            *(("other than the job",) if compared else ()),
+            f"other than {report.method}",
+            "wrong, as it says",
+            *(("right by gold", "calibration error") if gold else ()),
+        ),
         [
             (
                 "(the job itself)" if row.name == AS_WRITTEN else row.name,
-                "-" if row.changes is None or row.name == AS_WRITTEN else f"{row.changes:,}",
+                *((_count(row.changes if row.name != AS_WRITTEN else None),) if compared else ()),
                 f"{row.apart:,}",
                 _percent(row.expected_wrong),
                 *((_rate(row.accuracy), _percent(row.calibration_error)) if gold else ()),
@@ -89,7 +96,9 @@ def put_differences(made: Reconsolidation) -> None:
     """Print what became other than it was."""
     differences = made.differences
     fields = _about(made)
-    fields["other labels"] = f"{len(differences):,} of {len(made.answered.sources):,}"
+    compared = any(folder.manifests for folder in made.answered.folders)
+    if compared:
+        fields["other labels"] = f"{len(differences):,} of {len(made.answered.sources):,}"
     sure = [each for each in made.sure.tolist() if not math.isnan(each)]
     stated = [each for each in made.answered.confidence.tolist() if not math.isnan(each)]
     before = f"; the job stated {mean(stated):.1%}" if stated else ""
@@ -168,15 +177,23 @@ def _put_workers(workers: Sequence[Profile], names: Sequence[str], *, gold: bool
     from gtlabel.pages.quality import short_worker
 
     ranked = sorted(workers, key=lambda each: (not each.flags, -each.answers, each.worker))
+    timed = any(each.seconds is not None for each in ranked)
     put_table(
-        ("worker", "answers", "right", *(("on gold",) if gold else ()), "seconds", "look at"),
+        (
+            "worker",
+            "answers",
+            "right",
+            *(("on gold",) if gold else ()),
+            *(("seconds",) if timed else ()),
+            "look at",
+        ),
         [
             (
                 short_worker(names[each.worker]),
                 f"{each.answers:,}",
                 _rate(each.accuracy) if each.backed else "-",
                 *((_rate(each.gold),) if gold else ()),
-                "-" if each.seconds is None else f"{each.seconds:.1f}",
+                *(("-" if each.seconds is None else f"{each.seconds:.1f}",) if timed else ()),
                 "; ".join(f"{flag.kind}: {flag.why}" for flag in each.flags),
             )
             for each in ranked[:_WORKERS]
@@ -198,8 +215,13 @@ def _put_doubtful(made: Reconsolidation) -> None:
         )
         for each in _doubtful(made)[:_DOUBTFUL]
     ]
+    stated = any(row[3] != "-" for row in rows)
     put("")
-    put_table(("least sure", "label", "sure", "job stated", "answers"), rows, right=("sure", "job stated"))
+    put_table(
+        ("least sure", "label", "sure", *(("job stated",) if stated else ()), "answers"),
+        rows if stated else [(*row[:3], row[4]) for row in rows],
+        right=("sure", "job stated"),
+    )
 
 
 def _put_rows(differences: Sequence[Difference]) -> None:
@@ -253,7 +275,9 @@ def _doubtful(made: Reconsolidation) -> list[AnsweredPicture]:
 
 
 def _said(said: Sequence[tuple[str, int]]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in said)
+    # `7 0` says nothing where classes are called by numbers.
+    times = " x" if any(name[:1].isdigit() for name, _ in said) else ""
+    return ", ".join(f"{count}{times} {name}" for name, count in said)
 
 
 def _rate(value: Estimate | None) -> str:
@@ -266,6 +290,10 @@ def _degree(value: Estimate) -> str:
     if math.isnan(value.value):
         return "unknown, as nobody could disagree"
     return f"{value.value:.2f} ({value.low:.2f} to {value.high:.2f})"
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"
 
 
 def _percent(share: float | None) -> str:

@@ -141,7 +141,8 @@ def report_on(
         others: which methods stand beside it; None for all there are.
         labels: what the job itself wrote, -1 for nothing, `[objects]`; None where nobody knows.
         confidence: how sure it said it is, nan where it did not, `[objects]`.
-        gold: the class of each object, -1 where it is not known, `[objects]`.
+        gold: the class of each object, -1 where it is not known, `[objects]`; no label of an object is right
+            whose class is none of the classes, which is `classes` or more.
         seconds: how long each answer took, nan where that is not known, `[answers]`.
         moments: when each answer was given, in seconds, nan where that is not known, `[answers]`.
         settle: makes labels by a method's name, in place of `aggregate`.
@@ -157,7 +158,8 @@ def report_on(
     if truth is not None and (truth < 0).all():
         truth = None
     own = settled(method)
-    beliefs = believe(votes, objects, classes, truth)
+    among = None if truth is None else np.where(truth < classes, truth, -1)
+    beliefs = believe(votes, objects, classes, among)
     backed = beliefs.backed > 0
     confusion = np.zeros((classes, classes))
     np.add.at(confusion.T, votes.classes[backed], beliefs.others[backed])
@@ -184,7 +186,7 @@ def report_on(
         counts=counts,
         agreement=agreement(votes, objects, classes),
         workers=tuple(
-            profiles(votes, objects, classes, gold=truth, seconds=seconds, moments=moments, beliefs=beliefs)
+            profiles(votes, objects, classes, gold=among, seconds=seconds, moments=moments, beliefs=beliefs)
         ),
         confusion=confusion,
         methods=tuple(methods),

@@ -1,8 +1,9 @@
 """The answers that jobs left, as arrays: who said what about which picture, when, and what was settled on.
 
 They are read from the worker responses of a job, one file for each picture, or where those are missing from
-the batches that were consolidated. Several jobs about the same pictures are read as one: a picture is known
-by its address, a worker by their id, and who answered twice counts with the newest answer.
+the batches that were consolidated; or from a table that some other program wrote. Several jobs about the same
+pictures are read as one: a picture is known by its address, a worker by their id, and who answered twice
+counts with the newest answer.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from gtlabel.crowd.votes import Votes
 from gtlabel.errors import LabelingJobError
 from gtlabel.images.parallel import in_parallel
 from gtlabel.labeling.answerfiles import AnswerFolder, find_folders
+from gtlabel.labeling.answertables import read_table
 from gtlabel.labeling.settled import Settled, read_settled
 from gtlabel.manifests.answers import (
     AnsweredObject,
@@ -152,8 +154,9 @@ def read_answered(
 
     Args:
         aws: gives the account; not called when all places are folders on this machine.
-        places: names of jobs or of groups of jobs, S3 prefixes, or folders downloaded from there; jobs of
-            2019 too. What the first one settled on for a picture is what new labels are compared with.
+        places: names of jobs or of groups of jobs, S3 prefixes, or folders downloaded from there, jobs of
+            2019 too; or tables of answers. What the first one settled on for a picture is what new labels are
+            compared with.
         attribute: the key of the label, where a manifest has several and the job's own is not known.
         classes: the (first) job's class list, where it is not known.
         on_progress: told how many files of answers were read, of how many.
@@ -161,11 +164,11 @@ def read_answered(
     Raises:
         JobNotFoundError: if a name is none of a job.
         LabelingJobError: if a place has no answers, or answers to other questions than which class it is.
-        AnswerFileError: if a file of answers cannot be read.
+        AnswerFileError: if a file or table of answers cannot be read.
         ManifestLineError: if a manifest cannot be read.
     """
     folders = find_folders(aws, places)
-    total = sum(len(folder.responses) or len(folder.requests) for folder in folders)
+    total = sum(len(folder.responses) or len(folder.requests) or 1 for folder in folders)
     reader = _Reader(attribute, classes)
     for folder in folders:
         reader.take(folder, lambda done: on_progress(done, total))
@@ -222,7 +225,7 @@ class _Reader:
                 self._attribute if self._jobs == 0 else None,
             )
             self._notes.extend(notes)
-        else:
+        elif folder.table is None:
             self._notes.append(f"{folder.place} has no output manifest, so nothing tells what was settled on")
         if folder.classes is not None and self._jobs == 0 and not self._complete:
             names = class_names(folder.fetch(folder.classes), folder.classes)
@@ -261,7 +264,7 @@ class _Reader:
                 f"{self._kinds[False]} have one; read them one after the other"
             )
         if self._unread:
-            self._notes.append(f"{self._unread:,} answers name no class, and are left out")
+            self._notes.append(f"answers that name no class are left out: {self._unread:,}")
         (several,) = self._kinds
         met = {name for said in self._answers.values() for name in said.choice}
         met.update(name for line in self._settled.values() for name in line.names)
@@ -307,6 +310,8 @@ class _Reader:
         self, folder: AnswerFolder, on_progress: Callable[[int], object]
     ) -> tuple[list[tuple[int, str, _Said]], dict[int, str], dict[int, str]]:
         """The answers by the numbers of their pictures, with the addresses and batches that files tell."""
+        if folder.table is not None:
+            return self._answers_in(folder, folder.table, on_progress)
         answers: list[tuple[int, str, _Said]] = []
         images: dict[int, str] = {}
         batches: dict[int, str] = {}
@@ -342,6 +347,32 @@ class _Reader:
                 self._done += 1
                 on_progress(self._done)
         return answers, images, batches
+
+    def _answers_in(
+        self, folder: AnswerFolder, name: str, on_progress: Callable[[int], object]
+    ) -> tuple[list[tuple[int, str, _Said]], dict[int, str], dict[int, str]]:
+        """The same of a table, whose pictures are numbered as they come."""
+        table = read_table(folder.fetch(name), name)
+        folder.gold = table.gold
+        number_of: dict[str, int] = {}
+        given: set[tuple[int, str]] = set()
+        answers: list[tuple[int, str, _Said]] = []
+        for line in table.answers:
+            number = number_of.setdefault(line.image, len(number_of))
+            if line.label:
+                said = _Said(line.moment, len(answers), (line.label,), line.seconds)
+                answers.append((number, line.worker, said))
+                given.add((number, line.worker))
+            else:
+                self._unread += 1
+        if len(given) < len(answers):
+            self._notes.append(
+                f"of workers who answered twice about a picture in {name}, the last answer counts: "
+                f"{len(answers) - len(given):,} are left out"
+            )
+        self._done += 1
+        on_progress(self._done)
+        return answers, {number: image for image, number in number_of.items()}, {}
 
     def _annotations(self, item: AnsweredObject, place: int) -> Iterator[tuple[int, str, _Said]]:
         for annotation in item.annotations:

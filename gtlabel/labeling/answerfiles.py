@@ -1,7 +1,8 @@
 """Where a job's answers lie: in S3 below its output, or in a folder that was downloaded from there.
 
 A folder may be the job's own, the one above it with several jobs, or one that holds no more than
-`worker-response/`; the layout below is that of contract/ground-truth.md §5.1.
+`worker-response/`; the layout below is that of contract/ground-truth.md §5.1. Answers that no job of Ground
+Truth got lie in a table, which is read as the only file of a job.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gtlabel.errors import LabelingJobError
+from gtlabel.labeling.answertables import is_table
 from gtlabel.labeling.groups import describe_labeling
 from gtlabel.labeling.jobs import LabelingJob
 from gtlabel.storage import list_objects, read, read_file_lines, read_lines
@@ -45,6 +47,8 @@ class AnswerFolder:
         classes: the file with the class list; None where it is not known.
         withdrawn: the file with the workers whose answers count no more; None where all count.
         attribute: under which key the job writes its label; None where it is not known.
+        table: the table with the answers, in the place of all others; None where there is none.
+        gold: the true class of pictures, as far as the table has them and was read.
     """
 
     name: str
@@ -57,6 +61,8 @@ class AnswerFolder:
     classes: str | None = None
     withdrawn: str | None = None
     attribute: str | None = None
+    table: str | None = None
+    gold: dict[str, str] = field(default_factory=dict)
 
 
 def find_folders(aws: Callable[[], Aws], places: Sequence[str | LabelingJob]) -> list[AnswerFolder]:
@@ -64,7 +70,8 @@ def find_folders(aws: Callable[[], Aws], places: Sequence[str | LabelingJob]) ->
 
     Args:
         aws: gives the account; not called when all places are folders on this machine.
-        places: names of jobs or of groups of jobs, S3 prefixes, folders, or jobs that were looked up.
+        places: names of jobs or of groups of jobs, S3 prefixes, folders, tables (.csv, .tsv), or jobs that
+            were looked up.
 
     Raises:
         JobNotFoundError: if a name is none of a job.
@@ -74,6 +81,8 @@ def find_folders(aws: Callable[[], Aws], places: Sequence[str | LabelingJob]) ->
     for place in places:
         if isinstance(place, LabelingJob):
             found.append(_of_job(aws(), place))
+        elif is_table(place):
+            found.append(_of_table(aws, place))
         elif place.startswith("s3://"):
             found.extend(_in_s3(aws(), S3Uri(place)))
         elif "/" in place or Path(place).is_dir():
@@ -93,6 +102,28 @@ def _of_job(aws: Aws, job: LabelingJob) -> AnswerFolder:
     return folder
 
 
+def _of_table(aws: Callable[[], Aws], place: str) -> AnswerFolder:
+    name = place.rpartition("/")[2]
+    if place.startswith("s3://"):
+        s3 = aws().s3
+        return AnswerFolder(
+            name,
+            place,
+            lambda table: read(s3, S3Uri(table)),
+            lambda table: read_lines(s3, S3Uri(table)),
+            table=place,
+        )
+    if not Path(place).is_file():
+        raise LabelingJobError(f"there is no table {place}")
+    return AnswerFolder(
+        name,
+        place,
+        lambda table: Path(table).read_bytes(),
+        lambda table: read_file_lines(Path(table)),
+        table=place,
+    )
+
+
 def _in_s3(aws: Aws, place: S3Uri) -> list[AnswerFolder]:
     place = S3Uri(_INSIDE.sub("", place)) / ""
     return _folders(
@@ -106,8 +137,8 @@ def _in_s3(aws: Aws, place: S3Uri) -> list[AnswerFolder]:
 def _on_disk(place: Path) -> list[AnswerFolder]:
     if not place.is_dir():
         raise LabelingJobError(
-            f"there is no folder {place}; give a job's name, its address in S3, or the folder that "
-            "`aws s3 cp --recursive` made of it"
+            f"there is no folder {place}; give a job's name, its address in S3, the folder that "
+            "`aws s3 cp --recursive` made of it, or a table of answers that is named .csv"
         )
     root = _INSIDE.sub("", place.resolve().as_posix())
     files = sorted(path.as_posix() for path in Path(root).rglob("*") if path.is_file())

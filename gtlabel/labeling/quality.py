@@ -180,11 +180,14 @@ class _Flat:
 
 
 def _gold(answered: Answered, gold: Mapping[str, Sequence[str]]) -> NDArray[np.intp]:
-    """The true class of each object of the report, -1 where nobody knows it or nobody was offered it."""
+    """The true class of each object of the report, -1 where nobody knows it.
+
+    One that nobody named is a number above those of the classes: no label can be that, and none is right.
+    """
     column = {name: index for index, name in enumerate(answered.classes)}
     if not answered.several:
         single = [
-            column.get(names[0], -1) if len(names := gold.get(source, ())) == 1 else -1
+            column.get(names[0], len(column)) if len(names := gold.get(source, ())) == 1 else -1
             for source in answered.sources
         ]
         return np.array(single, dtype=np.intp)

@@ -116,9 +116,17 @@ class Reconsolidation:
         ceiling = _CEILING if self.method == AWS else 1.0
         return np.where(self.answers > 0, ceiling * found, np.nan)
 
+    def rows(self) -> Iterator[tuple[str, str, float | None]]:
+        """Each picture, its classes with a bar between several, and how sure that is; None for no label."""
+        sure = self.sure
+        for picture, source in enumerate(self.answered.sources):
+            label = "|".join(_names(self.answered, self.chosen[picture]))
+            known = not np.isnan(sure[picture])
+            yield source, label, round(float(sure[picture]), 4) if known else None
+
     @property
     def differences(self) -> list[Difference]:
-        """The pictures whose label is another than before, in their order."""
+        """The pictures whose label is another than before, in their order; none where no label is known."""
         return list(_differences(self))
 
     def to_json(self) -> dict[str, Any]:
@@ -193,6 +201,8 @@ def settle(answered: Answered, votes: Votes, classes: int, method: str) -> Conse
 def _differences(made: Reconsolidation) -> Iterator[Difference]:
     answered, chosen, counts, sure = made.answered, made.chosen, made.counts, made.sure
     given = answered.given
+    if not any(folder.manifests for folder in answered.folders):
+        return
     for picture in np.flatnonzero((chosen != given).any(axis=1)):
         number = int(picture)
         before = float(answered.confidence[number])

@@ -40,7 +40,7 @@ def relabeled(
     if wanted is None:
         raise LabelingJobError(
             f"{answered.folders[0].place} has no manifest with labels, so new ones cannot be written beside "
-            "its pictures; download manifests/ along with annotations/"
+            "its pictures; download manifests/ along with annotations/, or write a table, named .csv"
         )
     _check_numbers(made)
     place_of = {source: number for number, source in enumerate(answered.sources)}
