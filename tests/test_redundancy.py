@@ -31,6 +31,11 @@ def sure(*probabilities: float) -> np.ndarray:
     return np.array([[each, 1 - each] for each in probabilities])
 
 
+def right_in(share: float) -> np.ndarray:
+    """What people say who are right about either of two classes in this share of the cases."""
+    return np.array([[share, 1 - share], [1 - share, share]])
+
+
 def by_votes(votes: Votes, objects: int, classes: int) -> Consensus:
     """A method that is cheap and honest about few answers: shares, drawn to even ones."""
     counts = np.full((objects, classes), 0.25)
@@ -83,11 +88,14 @@ def test_second_rounds_wait_for_nine_objects_in_ten_and_not_for_the_last() -> No
 
 def test_an_object_that_no_two_answers_could_change_is_worth_less_than_a_tied_one() -> None:
     ahead = np.array([2, 2, 2, 2, 1])
-    worth = worth_of_another(sure(0.5, 0.9, 0.95, 1.0, 0.9), accuracy=0.8, ahead=ahead)
+    worth = worth_of_another(sure(0.5, 0.9, 0.95, 1.0, 0.9), right_in(0.8), ahead=ahead)
     assert worth[0] == pytest.approx(0.3)  # one answer of a worker who is right in 80 of 100
     assert worth[0] > worth[1] > worth[2] == worth[3] == 0
     assert worth[4] == 0  # two answers could change it, and it may have one
-    assert worth_of_another(np.ones((2, 1)), accuracy=0.8, ahead=ahead[:2]).tolist() == [0, 0]
+    lopsided = np.array([[0.9, 0.1, 0.0], [0.0, 0.6, 0.4], [0.0, 0.4, 0.6]])
+    among_three = worth_of_another(np.array([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]]), lopsided, ahead[:2])
+    assert among_three[0] > 2 * among_three[1]  # the second and third class look alike to people
+    assert worth_of_another(np.ones((2, 1)), np.ones((1, 1)), ahead=ahead[:2]).tolist() == [0, 0]
 
 
 def test_a_job_that_asks_all_alike_gets_the_objects_on_which_so_many_answers_help_most() -> None:

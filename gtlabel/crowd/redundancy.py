@@ -37,6 +37,11 @@ _NOTHING = 1e-9
 # For the worth of another answer people are taken to be right in at least this share of the cases in which a
 # guess is wrong, and never more often than this: else none would ever be asked again.
 _WORST, _BEST = 0.2, 0.98
+# What people mix up counts against the average mistake like so many answers for each class; and no answer is
+# taken to be rarer than this.
+_USUAL_ANSWERS, _RAREST = 2.0, 1e-3
+# No further ahead than this, which is the most that Ground Truth asks for about one object.
+_FAR = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +197,7 @@ class Redundancy:
         expected = float((1.0 - posterior.max(axis=1)).mean()) if objects else 0.0
         left = np.inf if self.budget is None else self.budget - int(given.sum())
         more = np.zeros(objects, dtype=np.intp)
-        won = _won(posterior, _accuracy(votes, posterior), answers)[answers - 1]
+        won = _won(posterior, confusion_of(votes, posterior), answers)[answers - 1]
         won[given + answers > most] = 0.0
         ranked = np.argsort(-won, kind="stable")[: int((won > _NOTHING).sum())]
         excess = (expected - self.error) * objects
@@ -220,7 +225,7 @@ class Redundancy:
             return more
         worth = worth_of_another(
             posterior[candidates],
-            _accuracy(votes, posterior),
+            confusion_of(votes, posterior),
             (most - given)[candidates],
         )
         # Where no answers within reach would change the label, they would be paid for nothing.
@@ -244,7 +249,7 @@ class Redundancy:
 
 
 def worth_of_another(
-    posterior: NDArray[np.float64], accuracy: float, ahead: NDArray[np.intp]
+    posterior: NDArray[np.float64], confusion: NDArray[np.float64], ahead: NDArray[np.intp]
 ) -> NDArray[np.float64]:
     """How much less wrong each object's label is expected to be for each further answer, `(objects,)`.
 
@@ -252,42 +257,76 @@ def worth_of_another(
     what it costs over 1, 2, ... `ahead` further answers (as the KG(*) policy of Frazier and Powell, Paradoxes
     in learning and the marginal value of information, Decision Analysis 7, 2010; for crowds see Chen, Lin and
     Zhou, Statistical decision making for optimal budget allocation in crowd labeling, JMLR 16, 2015).
-    Only the two likeliest classes are looked at.
+    Only the two likeliest classes are looked at, and at most nine answers ahead. Between two classes that
+    people mix up an answer says little, and is worth little.
 
     Args:
         posterior: (objects, classes).
-        accuracy: how often a typical answer is right.
+        confusion: (classes, classes) what a typical answer says, true classes in rows.
         ahead: (objects,) how many further answers to look ahead.
     """
     best = np.zeros(len(posterior))
-    for answers, won in enumerate(_won(posterior, accuracy, int(ahead.max(initial=0))), start=1):
+    far = min(int(ahead.max(initial=0)), _FAR)
+    for answers, won in enumerate(_won(posterior, confusion, far), start=1):
         best = np.maximum(best, np.where(answers <= ahead, won / answers, 0.0))
     return best
 
 
-def _won(posterior: NDArray[np.float64], accuracy: float, ahead: int) -> list[NDArray[np.float64]]:
-    """How much less wrong each object's label is expected to be after 1, 2, ... `ahead` further answers."""
+def confusion_of(votes: Votes, posterior: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What a typical answer says of an object of each class, as far as is believed: `(classes, classes)`.
+
+    Rows are true classes. A class of which little is known is taken to be like the others.
+    """
     classes = posterior.shape[1]
     if classes < 2:
+        return np.ones((classes, classes))
+    counts = np.zeros((classes, classes))
+    for true, row in enumerate(counts):
+        row += np.bincount(votes.classes, posterior[votes.objects, true], classes)
+    right = float(np.trace(counts) / max(counts.sum(), 1.0))
+    right = min(max(right, (1 + _WORST * (classes - 1)) / classes), _BEST)
+    counts += _USUAL_ANSWERS * (1 - right) / (classes - 1)
+    counts[np.diag_indices(classes)] += _USUAL_ANSWERS * (right - (1 - right) / (classes - 1))
+    counts = np.maximum(counts / counts.sum(axis=1, keepdims=True), _RAREST)
+    typical: NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
+    return typical
+
+
+def _won(
+    posterior: NDArray[np.float64], confusion: NDArray[np.float64], ahead: int
+) -> list[NDArray[np.float64]]:
+    """How much less wrong each object's label is expected to be after 1, 2, ... `ahead` further answers."""
+    if posterior.shape[1] < 2:
         return [np.zeros(len(posterior))] * ahead
-    right = min(max(accuracy, (1 + _WORST * (classes - 1)) / classes), _BEST)
-    wrong = (1 - right) / (classes - 1)
-    # By how much one answer changes the lead of the likeliest class over the second, if it is the true one.
-    step = np.array([wrong, 1 - right - wrong, right])
-    ordered = np.sort(posterior, axis=1)
-    lead, second = ordered[:, -1:], ordered[:, -2:-1]
-    walk = np.ones(1)
+    order = np.argsort(posterior, axis=1, kind="stable")
+    lead, second = order[:, -1], order[:, -2]
+    # If either is the true class: how likely an answer for the leading, for the second, for any other one is.
+    of_lead, of_second = (
+        np.stack([confusion[true, lead], confusion[true, second], np.zeros(len(true))])
+        for true in (lead, second)
+    )
+    for likely in (of_lead, of_second):
+        likely[2] = np.maximum(1 - likely.sum(axis=0), 0)
+    rows = np.arange(len(posterior))
+    # How likely so many answers for the leading and for the second class are, and that either is true.
+    ways = {(0, 0): (posterior[rows, lead], posterior[rows, second])}
     found = []
     for _ in range(ahead):
-        walk = np.convolve(walk, step)
+        further: dict[tuple[int, int], tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        for (one, two), (if_lead, if_second) in ways.items():
+            for said, place in enumerate(((one + 1, two), (one, two + 1), (one, two))):
+                before = further.get(place, (0.0, 0.0))
+                further[place] = (
+                    before[0] + if_lead * of_lead[said],
+                    before[1] + if_second * of_second[said],
+                )
+        ways = further
         # The second class is taken instead wherever it is likelier by then.
-        found.append(np.maximum(second * walk[::-1] - lead * walk, 0.0).sum(axis=1))
+        won = np.zeros(len(posterior))
+        for if_lead, if_second in ways.values():
+            won += np.maximum(if_second - if_lead, 0)
+        found.append(won)
     return found
-
-
-def _accuracy(votes: Votes, posterior: NDArray[np.float64]) -> float:
-    """How often the answers so far are right, as far as is believed."""
-    return float(posterior[votes.objects, votes.classes].mean()) if len(votes.objects) else 0.0
 
 
 def _within(more: NDArray[np.intp], left: float) -> NDArray[np.intp]:
