@@ -1,20 +1,28 @@
 """The method to use when nothing is known about a crowd.
 
 No single method wins on all crowds, and nobody can choose among them without gold. So `auto` does not choose.
-Three opinions get a third of the probability each (a linear pool: Genest & Zidek 1986,
-https://doi.org/10.1214/ss/1177013825):
+Four opinions get a quarter of the probability each (a linear pool: Genest & Zidek 1986,
+https://doi.org/10.1214/ss/1177013825). Where they differ the pool is in doubt, as it should be:
 
 * the hierarchy of `crowd.bayes`. It contains Dawid-Skene, which it is where workers gave enough answers to be
   told apart, and one-coin, which it is where not, and chooses between by the evidence of the answers;
-* the same after three rounds. Where answers are few the rounds may wander far from what people said, to a
-  place that explains the answers a little better and the truth much worse;
-* Wawa's weighted vote, which trusts no model. Where the model is torn the hands decide.
+* the same with the frequencies of classes drawn to each other as if by some hundred objects more. Where
+  objects are few, what is believed of the frequencies and what is believed of the workers can talk each other
+  into a place that explains the answers a little better and the truth much worse: nearly everything is of one
+  class, and who says otherwise errs. Where objects are many, this is the first opinion again;
+* MACE (`crowd.mace`), to which a mistake is a worker's habit and has nothing to do with the object. What a
+  vote says of the frequencies is held there to a third, in logarithms: truth is often known where people
+  disagreed, and there rare classes are less rare;
+* Wawa's weighted vote, which trusts no model, with one answer added that is drawn from the frequencies of the
+  classes: a few hands that agree are no certainty.
+
+Each model does a few rounds. More of them explain the answers better, and the truth no better.
 
 Answers about one object are less independent than any such model takes them for: what misleads one person
-misleads another. So n answers count as n / (1 + r (n - 1)) (Kish's design effect, Survey Sampling, 1965),
-with the r under which left-out answers are foretold best by the others; see `_likeness`. Mistakes that all
-workers share leave no trace in the answers, and no method can be honest about those; a little is always added
-to r for them.
+misleads another. So n answers count as n / (1 + r (n - 1)) (Kish's design effect, Survey Sampling, 1965).
+The r under which left-out answers are foretold best by the others (see `_likeness`) is drawn half way to what
+is usual. Mistakes that all workers share leave no trace in the answers, and no method can be honest about
+those.
 
 A tie between classes has a probability of about a half for both. A single answer is as good as its worker is
 on objects that others answered too, and as good as a crowd is taken for before it answers where there are
@@ -25,17 +33,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from gtlabel.crowd.bayes import Fit, fitted
+from gtlabel.crowd.bayes import Fit, fitted, frequencies
+from gtlabel.crowd.mace import mace
 from gtlabel.crowd.majority import wawa
 from gtlabel.crowd.rounds import clamped
 from gtlabel.crowd.sums import Indices, Sums, check_known, normalized, sums_of
 from gtlabel.crowd.votes import Consensus, Votes
 
-# How much alike answers about one object are taken to be beyond what left-out answers show.
-_UNSEEN = 0.03
-_LIKENESS = (0.0, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8)
+# How much alike answers about one object usually are, beyond being about the same class.
+_USUAL = 0.1
+_LIKENESS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5)
 # So many answers are left out in turn; of a larger crowd, those of evenly spread objects.
 _LEFT_OUT = 50_000
+# So many rounds each model does, or fewer where no probability moves by more than that any more.
+_ROUNDS, _STILL = 10, 1e-2
+# By so many objects the frequencies of classes are drawn to each other in one opinion, and to that power of a
+# vote's in another.
+_EVEN, _FLATTER = 300.0, 1 / 3
+_LEAST = 1e-12
 
 
 def auto(votes: Votes | Sums, objects: int, classes: int, *, known: Indices | None = None) -> Consensus:
@@ -46,25 +61,37 @@ def auto(votes: Votes | Sums, objects: int, classes: int, *, known: Indices | No
         objects: how many objects there are, also those without answers.
         classes: how many classes there are, also those that nobody chose.
         known: the class of each object whose class is known (gold), -1 for all others; None if none is.
+
+    Raises:
+        ConsensusError: the answers, or what is known, name an object or class that is not there.
     """
     sums = sums_of(votes, objects, classes)
     check_known(known, objects, classes)
     hands = wawa(sums, objects, classes).posterior
-    fit = fitted(sums, hands, known=known)
-    likeness = _UNSEEN + _likeness(sums, fit)
-    worth = 1 / (1 + likeness * np.maximum(sums.answers - 1, 0))
+    learned, alike = (
+        fitted(sums, hands, share=share, even=even, rounds=_ROUNDS, tolerance=_STILL, known=known)
+        for share, even in ((0.25, 0.0), (0.0, _EVEN))
+    )
+    frequency = (frequencies(hands) + 1) ** _FLATTER
+    habits = mace(sums, objects, classes, rounds=_ROUNDS, known=known, frequency=frequency)
+    odds = np.log(frequency / frequency.sum())
+    worth = 1 / (1 + (_likeness(sums, learned) + _USUAL) / 2 * np.maximum(sums.answers - 1, 0))
     believed = np.zeros((classes, objects))
-    for spoken in (fit.early, fit.spoken):
-        scores = sums.to_objects(spoken.table) * worth + spoken.prior[:, None]
-        believed += normalized(scores)[0]
-    # One hand is no show of hands.
+    for spoken in (learned.spoken, alike.spoken):
+        believed += normalized(sums.to_objects(spoken.table) * worth + spoken.prior[:, None])[0]
+    # A single answer is never a mistake to MACE, and is no show of hands.
     shown = sums.answers > 1
-    believed[:, shown] = (believed[:, shown] + hands[shown].T) / 3
-    believed[:, ~shown] /= 2
+    said = np.log(np.maximum(habits.posterior[shown].T, _LEAST)) - odds[:, None]
+    believed[:, shown] += normalized(said * worth[shown] + odds[:, None])[0]
+    common = np.exp(learned.spoken.prior)[:, None]
+    believed[:, shown] += (sums.answers[shown] * hands[shown].T + common) / (sums.answers[shown] + 1)
+    believed /= np.where(shown, 4, 2)
+    believed[:, sums.answers == 0] = common
     if known is not None:
         clamped(believed, known)
     posterior = np.ascontiguousarray(believed.T)
-    return Consensus(posterior, fit.crowd.confusion(sums), fit.crowd.skill, "auto", fit.rounds, None)
+    rounds = max(learned.rounds, alike.rounds, habits.rounds)
+    return Consensus(posterior, learned.crowd.confusion(sums), learned.crowd.skill, "auto", rounds, None)
 
 
 def _likeness(sums: Sums, fit: Fit) -> float:

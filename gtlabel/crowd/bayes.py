@@ -45,9 +45,12 @@ _LEAST = 1e-4
 # The grid of strengths is searched whole at first, and near the last choice in every so many rounds after.
 _WHOLE_SEARCHES = 2
 _SEARCH_EVERY = 3
+# So many numbers of a search are looked at together: one by one is slow where they are few, and takes less
+# memory where they are many.
+_TOGETHER = 1 << 16
 _EVEN = 1e-9
-# After so many rounds a fit is called early.
-_EARLY = 3
+# Likelihoods that differ by no more tell nothing apart.
+_ALIKE = 1e-6
 
 
 def bayes(
@@ -74,7 +77,14 @@ def bayes(
     """
     sums = sums_of(votes, objects, classes)
     check_known(known, objects, classes)
-    fit = fitted(sums, wawa(sums, objects, classes).posterior, share, rounds, tolerance, known)
+    fit = fitted(
+        sums,
+        wawa(sums, objects, classes).posterior,
+        share=share,
+        rounds=rounds,
+        tolerance=tolerance,
+        known=known,
+    )
     return Consensus(fit.posterior, fit.crowd.confusion(sums), fit.crowd.skill, "bayes", fit.rounds, None)
 
 
@@ -120,42 +130,49 @@ class Fit:
         posterior: the probability of each class, `[objects, classes]`.
         crowd: the workers.
         spoken: what an answer of each pair says, and the logarithm of the frequency of each class.
-        early: what the model said after a few rounds, when it still leaned on the vote it began with.
         rounds: how many rounds it took.
     """
 
     posterior: Floats
     crowd: Crowd
     spoken: Spoken
-    early: Spoken
     rounds: int
 
 
 def fitted(
     sums: Sums,
     start: Floats,
+    *,
     share: float = 0.25,
+    even: float = 0.0,
     rounds: int = 60,
     tolerance: float = 1e-4,
     known: Indices | None = None,
 ) -> Fit:
-    """Fit the hierarchy from a weighted vote, `[objects, classes]`; its classes are drawn to the vote's."""
-    target = share * _frequencies(start) + 1
+    """Fit the hierarchy, beginning with a weighted vote.
+
+    Args:
+        sums: the answers.
+        start: the vote, `[objects, classes]`.
+        share: how much the frequencies of classes are drawn to the vote's, as in `bayes`.
+        even: how much they are drawn to each other, in pseudo-objects that all classes share.
+        rounds: at most so many.
+        tolerance: the rounds end when no probability moves by more than this.
+        known: as in `bayes`.
+    """
+    target = share * frequencies(start) + even / sums.classes + 1
     learner = _Learner(sums, known)
-    early: list[Spoken] = []
 
     def speak(counts: Floats, mass: Floats) -> Spoken:
         crowd = learner.learn(counts)
-        frequency = mass + target
-        spoken = Spoken(crowd.expected(sums), np.log(frequency / frequency.sum()), 0.0)
+        believed = mass + target
+        spoken = Spoken(crowd.expected(sums), np.log(believed / believed.sum()), 0.0)
         learner.hear(spoken)
-        # The last of the first few stays.
-        early[:] = early if learner.done > _EARLY else [spoken]
         return spoken
 
     fit = Rounds(sums, start.T, speak, known)
     done, _ = fit.run(lambda _: float(fit.moved.max(initial=0)) <= tolerance, max(rounds, 1))
-    return Fit(fit.posterior, learner.crowd, fit.spoken, early[0], done)
+    return Fit(fit.posterior, learner.crowd, fit.spoken, done)
 
 
 class _Learner:
@@ -178,17 +195,29 @@ class _Learner:
     def learn(self, counts: Floats) -> Crowd:
         """What the workers are like if pairs stand for so many objects of each class."""
         sums = self._sums
+        self.done += 1
+        search = self.done <= _WHOLE_SEARCHES or self.done % _SEARCH_EVERY == 0
         counts = np.maximum(counts - self._alone * self._of_alone, 0)
         rows = sums.to_workers(counts)
         right, total = sums.to_workers(sums.own(counts)), rows.sum(axis=0)
         mean = float((right.sum() + _FIRST_RIGHT) / (total.sum() + _FIRST_ANSWERS))
-        skill = _skill(right, total, mean)
+        weight = _likeliest(
+            _SKILL_STRENGTHS,
+            lambda weight: (
+                _rising(weight * mean, right)
+                + _rising(weight * (1 - mean), total - right)
+                - _rising(weight, total)
+            ),
+            sums.workers,
+        )
+        skill = (right + weight * mean) / (total + weight)
         confused = np.zeros((sums.classes, sums.classes))
         for row, out in zip(counts, confused, strict=True):
             out += np.bincount(sums.pair_class, row, sums.classes)
         base = self._expectation(rows, skill, confused, mean)
-        strength = self._strength(base, counts, rows)
-        self.crowd = Crowd(counts, rows, skill, base, strength)
+        if search:
+            self._strength = self._search(base, counts, rows)
+        self.crowd = Crowd(counts, rows, skill, base, self._strength)
         return self.crowd
 
     def hear(self, spoken: Spoken) -> None:
@@ -213,41 +242,43 @@ class _Learner:
         least: Floats = np.maximum(base, _LEAST)
         return least
 
-    def _strength(self, base: Floats, counts: Floats, rows: Floats) -> float:
-        self.done += 1
-        if self.done > _WHOLE_SEARCHES and self.done % _SEARCH_EVERY:
-            return self.crowd.strength
-        found = _likeliest(self._near, lambda s: _rising(s * base, counts) - _rising(s, rows))
+    def _search(self, base: Floats, counts: Floats, rows: Floats) -> float:
+        found = _likeliest(
+            self._near,
+            lambda weight: _rising(weight * base, counts) - _rising(weight, rows),
+            base.size,
+        )
         if self.done >= _WHOLE_SEARCHES:
             place = _STRENGTHS.index(found)
             self._near = _STRENGTHS[max(place - 1, 0) : place + 2]
         return found
 
 
-def _skill(right: Floats, total: Floats, mean: float) -> Floats:
-    def likelihood(weight: float) -> float:
-        hits, misses = weight * mean, weight * (1 - mean)
-        return _rising(hits, right) + _rising(misses, total - right) - _rising(weight, total)
-
-    weight = _likeliest(_SKILL_STRENGTHS, likelihood)
-    skill: Floats = (right + weight * mean) / (total + weight)
-    return skill
-
-
-def _frequencies(weighted: Floats) -> Floats:
+def frequencies(weighted: Floats) -> Floats:
     """How many objects a vote gives each class, `[classes]`; those of a tie in equal parts."""
     leading = (weighted >= weighted.max(axis=1, keepdims=True) - _EVEN).astype(np.float64)
     frequency: Floats = (leading / leading.sum(axis=1, keepdims=True)).sum(axis=0)
     return frequency
 
 
-def _rising(start: Floats | float, steps: Floats) -> float:
-    """The sum of log Γ(start + steps) - log Γ(start)."""
-    begin = np.asarray(start, dtype=np.float64)
+def _rising(start: Floats, steps: Floats) -> Floats:
+    """The sums of log Γ(start + steps) - log Γ(start), one for each place of the first axis of `start`."""
     # Single precision may leave a count a little below nothing.
-    each = log_gamma(begin + np.maximum(steps, 0)) - log_gamma(begin)
-    return float(each.sum())
+    each = log_gamma(start + np.maximum(steps, 0)) - log_gamma(start)
+    total: Floats = each.reshape(len(start), -1).sum(axis=1)
+    return total
 
 
-def _likeliest(grid: Sequence[float], likelihood: Callable[[float], float]) -> float:
-    return max(grid, key=likelihood)
+def _likeliest(grid: Sequence[float], likelihood: Callable[[Floats], Floats], size: int) -> float:
+    """Whichever of the grid has the largest likelihood; the first of several.
+
+    Args:
+        grid: what there is to choose from.
+        likelihood: from some of the grid, `[places, 1, 1]`, to what each has, `[places]`.
+        size: how many numbers each of them looks at.
+    """
+    several = max(_TOGETHER // max(size, 1), 1)
+    places = np.array(grid)[:, None, None]
+    parts = [likelihood(places[first : first + several]) for first in range(0, len(grid), several)]
+    found = np.concatenate(parts)
+    return grid[int((found >= found.max() - _ALIKE).argmax())]

@@ -40,6 +40,7 @@ def mace(
     rounds: int = 500,
     tolerance: float = 5e-6,
     known: Indices | None = None,
+    frequency: Floats | None = None,
 ) -> Consensus:
     """A competence and a habit for each worker, fitted together with the labels.
 
@@ -52,6 +53,7 @@ def mace(
         rounds: at most so many.
         tolerance: as in `dawid_skene`.
         known: as in `dawid_skene`.
+        frequency: how frequent each class is taken to be, `[classes]`, in any unit; all alike if None.
 
     Raises:
         ConsensusError: the answers, or what is known, name an object or class that is not there.
@@ -60,7 +62,7 @@ def mace(
     check_known(known, objects, classes)
     positive("competence", competence)
     positive("habit", habit)
-    workers = _Workers(sums, competence, habit)
+    workers = _Workers(sums, competence, habit, np.ones(classes) if frequency is None else frequency)
     fit = Rounds(sums, shares(sums), workers.speak, known)
     done, bound = fit.run(End(tolerance * max(len(sums.votes.objects), 1)).reached, rounds)
     posterior, habits = fit.posterior, workers.habits()
@@ -84,8 +86,9 @@ class _Workers:
         unnamed: the same of a class that a worker never named, `[workers]`.
     """
 
-    def __init__(self, sums: Sums, competence: float, habit: float) -> None:
+    def __init__(self, sums: Sums, competence: float, habit: float, frequency: Floats) -> None:
         self._sums, self._competence, self._habit = sums, competence, habit
+        self._prior = np.log(frequency / frequency.sum())
         self._size = np.bincount(sums.pair_of, minlength=len(sums.pair_class)).astype(np.float64)
         self.competence: Floats = np.full(sums.workers, 0.5)
         self.habit: Floats = np.full(len(sums.pair_class), 1 / sums.classes)
@@ -111,7 +114,7 @@ class _Workers:
         named = np.bincount(sums.pair_worker, minlength=sums.workers)
         density = self._competence * (np.log(self.competence) + np.log1p(-self.competence)).sum()
         density += self._habit * (np.log(self.habit).sum() + ((classes - named) * np.log(self.unnamed)).sum())
-        return Spoken(table, np.full(classes, -np.log(classes)), float(density))
+        return Spoken(table, self._prior, float(density))
 
     def habits(self) -> Floats:
         """How often each worker names each class by habit, `[workers, classes]`."""
