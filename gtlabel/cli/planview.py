@@ -30,10 +30,11 @@ def put_plan(plan: Plan) -> None:
         "days",
     )
     rows = []
-    for offer in plan.offers:
+    for number, offer in enumerate(plan.offers, start=1):
         trial = offer.trial
         rows.append(
             (
+                number,
                 ">" if offer is best else "*" if offer.on_frontier else "",
                 str(trial.way),
                 f"{trial.accuracy.mean:.1%}",
@@ -45,7 +46,7 @@ def put_plan(plan: Plan) -> None:
                 _days(offer.days),
             )
         )
-    put_table(("", "way", *numbers), rows, right=numbers)
+    put_table(("#", "", "way", *numbers), rows, right=("#", *numbers))
     if best is None:
         say(f"no way has {plan.target:.1%} right labels in 19 of 20 draws: {verdict(plan)}")
     else:

@@ -11,8 +11,8 @@ from types import MappingProxyType
 from gtlabel.pages.page import style
 
 _WIDTH, _HEIGHT = 440, 330
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 62
-_LEGEND_HEIGHT = 62
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 24, 14, 62
+_LEGEND_LINE = 20
 # Dots with as many answers stand beside each other, so far apart.
 _APART = 9.0
 _DOT, _RING = 4.5, 9.0
@@ -82,19 +82,21 @@ def standalone(ways: Sequence[PlannedWay], target: float, dollars_per_answer: fl
     """The same chart as a file of its own, with a legend, in light and in dark."""
     sheet = style("gtlabel", "plan.css")
     colors = sheet[: sheet.index("* {")]
-    rules = [line for line in sheet.splitlines() if line.startswith((".chart", ".plan-"))]
-    font = 'text { font-family: system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }'
+    rules = [line for line in sheet.splitlines() if line.startswith((".chart-", ".chart ", ".plan-"))]
+    rules.remove(next(rule for rule in rules if rule.startswith(".chart {")))
+    font = 'text { font: 12px system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }'
+    height = _HEIGHT + _LEGEND_LINE * len(KINDS) + 10
     drawn = [
         f"<style>{colors}{font}{''.join(rules)}</style>",
-        f'<rect class="plan-paper" width="{_WIDTH}" height="{_HEIGHT + _LEGEND_HEIGHT}"/>',
+        f'<rect class="plan-paper" width="{_WIDTH}" height="{height}"/>',
         *_Scale(ways, target).drawn(ways, target, dollars_per_answer),
     ]
     for place, (kind, said) in enumerate(KINDS.items()):
-        x, y = _LEFT - 34 + 208 * (place % 2), _HEIGHT + 16 + 24 * (place // 2)
+        x, y = _LEFT, _HEIGHT + 16 + _LEGEND_LINE * place
         drawn += [_mark(kind, x, y), f'<text x="{x + 12}" y="{y + 4}">{escape(said)}</text>']
-    return _svg(drawn, ways, _HEIGHT + _LEGEND_HEIGHT).replace(
-        "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" '
-    )
+    # What shows the file in a page gives it a size; a browser that opens it alone takes this one.
+    size = f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * _WIDTH}" height="{2 * height}" '
+    return _svg(drawn, ways, height).replace("<svg ", size, 1)
 
 
 def legend_mark(kind: str) -> str:
