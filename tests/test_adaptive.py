@@ -41,7 +41,7 @@ def labels(shop: Shop) -> list[int]:
 
 
 def test_images_in_doubt_get_more_answers_and_the_saved_ones_are_counted() -> None:
-    shop = Shop(120, workers_per_object=5, redundancy="first=2 error=0.05")
+    shop = Shop(120, workers_per_object=5, redundancy="first=2 error=0.05", consensus="dawid_skene")
     told = run(shop)
     assert shop.job.status is Status.COMPLETED
     given = [len(json.loads(body)["answers"]) for body in newest_responses(shop).values()]
@@ -52,8 +52,8 @@ def test_images_in_doubt_get_more_answers_and_the_saved_ones_are_counted() -> No
     assert told["policy"] == "first=2 error=0.05"
     assert sum(entry["images"] for entry in told["rounds"]) == told["answers"] - 240
     right = sum(label == number % 3 for number, label in enumerate(labels(shop)))
-    fixed = Shop(120, workers_per_object=5).start().finish(opinion(), CROWD)
-    assert right >= sum(label == number % 3 for number, label in enumerate(labels(fixed))) - 4
+    fixed = Shop(120, workers_per_object=5, consensus="dawid_skene").start().finish(opinion(), CROWD)
+    assert right >= sum(label == number % 3 for number, label in enumerate(labels(fixed))) - 8
 
 
 def newest_responses(shop: Shop) -> dict[str, bytes]:
@@ -92,6 +92,25 @@ def test_a_worker_who_cannot_be_had_does_not_keep_the_job_from_ending() -> None:
         shop.turn()
     assert shop.job.status is Status.COMPLETED
     assert shop.board.counters(shop.spec.key) == Counters(human_labeled=12)
+
+
+def test_an_image_that_a_few_decline_is_given_to_others() -> None:
+    shop = Shop(10, workers_per_object=5, redundancy="first=2 error=0.05", consensus="majority").start()
+    for worker in CROWD[:4]:
+        while task := shop.board.lease(shop.spec.key, worker):
+            shop.board.decline(task.lease)
+    shop.finish(lambda _worker, number: CLASSES[number % 3], CROWD)
+    assert shop.board.counters(shop.spec.key) == Counters(human_labeled=10)
+    assert json.loads(shop.tree()[SAVED])["answers"] == 20
+
+
+def test_an_image_that_as_many_decline_as_could_answer_it_fails() -> None:
+    shop = Shop(10, workers_per_object=5, redundancy="first=2 error=0.05").start()
+    for worker in CROWD[:5]:
+        while task := shop.board.lease(shop.spec.key, worker):
+            shop.board.decline(task.lease)
+    assert shop.turn().board.counters(shop.spec.key) == Counters(failed=10)
+    assert shop.job.status is Status.COMPLETED
 
 
 def test_a_stopped_job_keeps_its_labels_and_tells_what_was_saved() -> None:
@@ -133,7 +152,14 @@ def test_power_cuts_change_neither_the_labels_nor_who_was_asked() -> None:
     def done(cut: int) -> Shop:
         bucket, store = Bucket(), Store()
         bucket.cut_before = cut
-        shop = Shop(12, bucket=bucket, store=store, workers_per_object=4, redundancy="first=2 error=0.03")
+        shop = Shop(
+            12,
+            bucket=bucket,
+            store=store,
+            workers_per_object=4,
+            redundancy="first=2 error=0.03",
+            consensus="wawa",
+        )
         shop.board.create_job(shop.spec)
         for _ in range(60):
             try:

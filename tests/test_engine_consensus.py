@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from engine_parts import CLASSES, KEY, MANIFEST, Bucket, Shop
 from groundtruth_parts import Account
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gtlabel.crowd.methods import METHODS
 from gtlabel.emulator.api import ApiError
 from gtlabel.engine.jobs import JobKey, JobSpec, Kind, Status
+from gtlabel.engine.standing import fitted_at
 from gtlabel.portal.quality import told_of_quality
 from gtlabel.uris import S3Uri
 
@@ -67,7 +70,7 @@ def test_a_label_that_later_answers_contradict_is_put_right_in_the_end() -> None
         truth, skill = number % 3, 0.95 if worker == "ann" else 0.4
         return CLASSES[truth if fate.random() < skill else (truth + fate.randint(1, 2)) % 3]
 
-    shop = done(opinion=lonely)
+    shop = done(opinion=lonely, consensus="dawid_skene")
     made_first = {
         int(each["datasetObjectId"]): each["consolidatedAnnotation"]["content"]
         for name, body in shop.tree().items()
@@ -85,6 +88,31 @@ def test_a_label_that_later_answers_contradict_is_put_right_in_the_end() -> None
             == (made_first[number]["bin-metadata"]["creation-date"])
         )
         assert after[number]["bin-metadata"]["class-name"] == CLASSES[after[number]["bin"]]
+
+
+@given(st.integers(1, 5000))
+def test_the_same_batch_is_labeled_by_the_same_fit_and_not_by_one_long_ago(batch: int) -> None:
+    fit = fitted_at(batch)
+    assert fitted_at(fit) == fit <= batch <= fit + min(max(fit // 2, 1), 100) - (batch > fit)
+
+
+@pytest.mark.parametrize("method", ["auto", "wawa", "majority"])
+@pytest.mark.parametrize("kind", [Kind.SINGLE, Kind.MULTI])
+def test_a_process_that_takes_over_labels_batches_as_the_one_before_would(method: str, kind: Kind) -> None:
+    def made(*, anew: bool) -> dict[str, bytes]:
+        shop = Shop(26, kind=kind, consensus=method, workers_per_object=3, max_concurrent=4).start()
+        while not shop.job.status.ended:
+            for worker in ("ann", "bob", "eve"):
+                while task := shop.board.lease(KEY, worker):
+                    said = {Kind.MULTI.value: {"labels": [opinion(worker, task.object)]}}
+                    single = {Kind.SINGLE.value: {"label": opinion(worker, task.object)}}
+                    shop.board.submit(task.lease, said if kind is Kind.MULTI else single)
+            if anew:
+                shop.foreman.forget()
+            shop.turn()
+        return dict(shop.tree())
+
+    assert made(anew=False) == made(anew=True)
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -194,7 +222,7 @@ def test_a_tag_that_cannot_be_followed_is_refused(said: dict[str, str], reason: 
 def test_the_owner_sees_who_is_right_on_known_pictures() -> None:
     shop = gold([known(number, CLASSES[number % 3]) for number in range(0, 30, 2)])
     shop.start().finish(opinion, ("ann", "eve", "joe"))
-    told = told_of_quality(shop.store, shop.job, {})
+    told = told_of_quality(shop.store, shop.job, {}, lambda _: {})
     workers = {one["name"]: one for one in told["workers"]}
     assert {one["gold_answers"] for one in workers.values()} == {15}
     right = [opinion("eve", number) == CLASSES[number % 3] for number in range(0, 30, 2)]

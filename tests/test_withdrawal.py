@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_parts import CLASSES, KEY, Shop, answer
+from engine_parts import CLASSES, KEY, Bucket, Shop, answer
 from sqlalchemy import func, select
 from visitor_parts import Premises, Visitor
 
@@ -117,6 +118,54 @@ def test_a_stopped_job_keeps_no_label_that_nobody_stands_behind() -> None:
     shop.turn()
     assert shop.job.status is Status.STOPPED
     assert not any("bin" in line for line in lines(shop))
+
+
+class Meddled(Bucket):
+    """A bucket on which something happens while the output manifest is written for the first time."""
+
+    meddle: Callable[[], object] | None = None
+
+    def put_object(self, Bucket: str, Key: str, Body: bytes, **more: Any) -> None:  # noqa: N803
+        super().put_object(Bucket, Key, Body, **more)
+        if Key.endswith(OUTPUT) and self.meddle is not None:
+            meddle, self.meddle = self.meddle, None
+            meddle()
+
+
+def test_a_job_whose_answers_are_withdrawn_while_it_writes_its_last_files_goes_on() -> None:
+    bucket = Meddled()
+    shop = Shop(10, workers_per_object=2, bucket=bucket).start()
+    bucket.meddle = lambda: shop.board.withdraw_worker(KEY, "eve")
+    answer_all(shop, "ann", "eve")
+    shop.turn()
+    assert shop.job.status is Status.IN_PROGRESS
+    shop.finish(liar, ("ann", "bob"))
+    assert [line["bin"] for line in lines(shop)] == [number % 3 for number in range(10)]
+    assert json.loads(shop.tree()["gtlabel/withdrawn.json"])["workers"] == [worker_id(KEY, "eve")]
+
+
+def test_a_job_that_more_are_asked_about_while_it_writes_its_last_files_goes_on() -> None:
+    bucket = Meddled()
+    shop = Shop(10, workers_per_object=1, bucket=bucket).start()
+    bucket.meddle = lambda: shop.board.raise_need(KEY, range(10), 3)
+    answer_all(shop, "eve")
+    shop.turn()
+    assert shop.job.status is Status.IN_PROGRESS
+    shop.finish(liar, ("ann", "bob"))
+    assert [line["bin"] for line in lines(shop)] == [number % 3 for number in range(10)]
+
+
+def test_a_job_ends_although_nobody_can_answer_what_was_withdrawn_at_its_end() -> None:
+    bucket = Meddled()
+    shop = Shop(10, workers_per_object=1, bucket=bucket).start()
+    bucket.meddle = lambda: shop.board.withdraw_worker(KEY, "eve")
+    task = shop.lease("ann")
+    shop.board.decline(task.lease)
+    answer_all(shop, "eve")
+    shop.turn()
+    assert shop.job.status is Status.IN_PROGRESS
+    shop.finish(liar, ("ann", "bob"))
+    assert not any("bin" in line for line in lines(shop)[task.object : task.object + 1])
 
 
 def test_it_is_refused_with_the_next_step_where_nobody_could_take_the_places() -> None:

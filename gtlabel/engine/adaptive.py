@@ -119,8 +119,9 @@ class Adaptive:
             for number, need, declines in connection.execute(query.where(tasks.c.state == "labeled")):
                 given = len(heard[number])
                 # Nobody else came in time, or enough said no: asking again would go on for ever.
-                closed[number] = (need or job.spec.workers_per_object) > given or declines > given
-        limit = [len(said) if closed[number] else policy.most for number, said in heard.items()]
+                closed[number] = (need or policy.most) > given or declines >= policy.most
+        # One that is labeled no more lost an answer meanwhile, and is with people again.
+        limit = [len(said) if closed.get(number, True) else policy.most for number, said in heard.items()]
         return policy.ask(made.votes, made.posterior, limit=np.array(limit, dtype=np.intp))
 
     def _open(self, connection: Connection, job: Job, wanted: dict[int, int], found: Ask) -> bool:

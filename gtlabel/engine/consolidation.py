@@ -22,6 +22,7 @@ from gtlabel.engine.gold import Gold
 from gtlabel.engine.jobs import Job, JobKey, Kind
 from gtlabel.engine.ledger import Ledger
 from gtlabel.engine.settlement import Settlement
+from gtlabel.engine.standing import LATEST, Standing, fitted_at
 from gtlabel.errors import EngineError, FunctionError
 from gtlabel.uris import S3Uri
 
@@ -41,13 +42,14 @@ class Pending:
     """The batches of one job that were formed and not recorded, and what functions were asked about them.
 
     Attributes:
-        standing: what was said in the batches up to `heard`; None while nothing was asked of it.
+        standing: the last fit; None while nothing was asked of it.
+        fitted: the number of the last batch in it.
     """
 
     batches: list[Batch]
     calls: dict[int, Future[Any]] = field(default_factory=dict)
-    standing: labels.Standing | None = None
-    heard: int = 0
+    standing: Standing | None = None
+    fitted: int = 0
 
 
 class Consolidator:
@@ -187,33 +189,19 @@ class Consolidator:
         if job.spec.consensus == labels.AWS:
             made = labels.of_batch(job, images)
         else:
-            made = self._heard(job, batch, images, pending).labels([image.object for image in images])
+            made = self._standing(job, batch, pending).labels(_said(job, images))
         return [
             (image.object, *output.label_of(job, found, moment))
             for image, found, moment in zip(images, made, moments, strict=True)
         ]
 
-    def _heard(self, job: Job, batch: Batch, images: Sequence[Answered], pending: Pending) -> labels.Standing:
-        """What the job has heard up to this batch, whichever process was told of the earlier ones."""
-        if pending.standing is None:
-            pending.standing = labels.Standing(job, self._gold.of(job))
-            for earlier in self._latest(job, batch):
-                pending.standing.add(earlier)
-        if batch.number > pending.heard:
-            pending.standing.add(_said(job, images))
-            pending.heard = batch.number
+    def _standing(self, job: Job, batch: Batch, pending: Pending) -> Standing:
+        """The fit that labels a batch."""
+        last = fitted_at(batch.number)
+        if pending.standing is None or pending.fitted != last:
+            heard = self._settlement.lately(job, last, LATEST, lambda said: labels.chosen(job, said))
+            pending.standing, pending.fitted = Standing(job, heard, self._gold.of(job)), last
         return pending.standing
-
-    def _latest(self, job: Job, batch: Batch) -> list[list[tuple[int, labels.Said]]]:
-        """What was said in the batches before one, as far back as it has a say; the oldest first."""
-        found: list[list[tuple[int, labels.Said]]] = []
-        answers = 0
-        for earlier in reversed(self._settlement.before(job, batch)):
-            if answers >= labels.LATEST:
-                break
-            found.append(_said(job, self._ledger.contents(job, earlier)))
-            answers += sum(len(said) for _, said in found[-1])
-        return found[::-1]
 
     def _answers(self, job: Job, batch: Batch, images: Sequence[Answered]) -> list[tuple[S3Uri, bytes]]:
         tree = output.Tree(job.spec.root)

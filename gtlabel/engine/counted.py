@@ -35,8 +35,13 @@ def refusal(connection: Connection, job: Job, worker: str) -> str | None:
 def withdrawn(store: Store, job: Job) -> frozenset[str]:
     """Whose answers in a job count no more."""
     with store.read() as connection:
-        mine = select(withdrawals.c.worker).where(withdrawals.c.job == job.number)
-        return frozenset(connection.execute(mine).scalars())
+        return withdrawn_from(connection, job.number)
+
+
+def withdrawn_from(connection: Connection, job: int) -> frozenset[str]:
+    """The same, within a transaction."""
+    mine = select(withdrawals.c.worker).where(withdrawals.c.job == job)
+    return frozenset(connection.execute(mine).scalars())
 
 
 def is_withdrawn(connection: Connection, job: int, worker: str) -> bool:

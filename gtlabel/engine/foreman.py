@@ -243,13 +243,11 @@ class Foreman:
         return True
 
     def _complete(self, job: Job, tally: Tally) -> None:
-        self._settle(job)
-        self._autolabeler.close_books(job)
-        self._write_manifests(job)
-        self._finish(job, Status.STOPPED if tally.waiting else Status.COMPLETED)
+        without = self._close_books(job)
+        self._finish(job, Status.STOPPED if tally.waiting else Status.COMPLETED, without=without)
 
-    def _settle(self, job: Job) -> None:
-        """Make the labels that stay, and tell what was saved on the way to them."""
+    def _close_books(self, job: Job) -> frozenset[str]:
+        """Make the labels that stay, tell how they came about, and write them; return who had no say."""
         gone = withdrawn(self._board.store, job)
         if gone:
             ids = sorted(output.worker_id(job.key, worker) for worker in gone)
@@ -260,6 +258,9 @@ class Foreman:
         if saved is not None:
             body = json.dumps(saved.to_json(), indent=2).encode() + b"\n"
             self._consolidator.write(job, [(output.Tree(job.spec.root).redundancy, body)])
+        self._autolabeler.close_books(job)
+        self._write_manifests(job)
+        return gone
 
     def _flow(self, job: Job, desk: _Desk, pending: Pending) -> bool:
         """Move a streaming job on: each image goes out as soon as there is room, and is labeled by itself."""
@@ -292,13 +293,11 @@ class Foreman:
             self._consolidate(job, pending)
         if pending.batches:
             return False
-        self._settle(job)
-        self._autolabeler.close_books(job)
-        self._write_manifests(job)
+        without = self._close_books(job)
         expired = not job.spec.streaming and self._board.clock() - job.created >= _LIFE
         # The service does not say how an expired job ends; so, its results are used like any stopped job's.
         reason = f"The labeling job was not finished within {_LIFE.days} days; chain another to it."
-        self._finish(job, Status.STOPPED, reason if expired else "")
+        self._finish(job, Status.STOPPED, reason if expired else "", without)
         return True
 
     def _fail(self, job: Job, reason: str) -> None:
@@ -315,8 +314,10 @@ class Foreman:
         except Exception as error:  # noqa: BLE001 - the job fails in any case, mostly for this very reason
             _log.warning("the labels of %s could not be written: %s", job.key.name, error)
 
-    def _finish(self, job: Job, status: Status, reason: str = "") -> None:
-        ended = self._ledger.finish(job, status, reason)
+    def _finish(
+        self, job: Job, status: Status, reason: str = "", without: frozenset[str] | None = None
+    ) -> None:
+        ended = self._ledger.finish(job, status, reason, without)
         self._desks.pop(job.number, None)
         if ended and self._on_end is not None:
             self._on_end(self._board.job(job.key))

@@ -8,7 +8,7 @@ latest ones, which is cheap; and at its end at all of them, which is what counts
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 
 #: The name of the way AWS consolidates, which is no method over a whole job.
 AWS = "aws"
-# As many of the latest answers have a say in the label that an image gets while its job runs.
-LATEST = 2000
 
 _NONE: Mapping[int, frozenset[int]] = MappingProxyType({})
 
 # Who said what about one image; the classes by their indices.
 Said = tuple[tuple[str, frozenset[int]], ...]
+# What tells the meaning of answers to a question: it gets a number for the question, the answers as image,
+# worker and class, how many classes they choose from, and the class of each image, -1 if it is not known.
+Weigh = Callable[[int, Sequence[tuple[int, str, int]], int, Sequence[int]], "Consensus"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,40 +69,6 @@ def of_batch(job: Job, images: Sequence[Answered]) -> list[list[Label]]:
     return [label for group in together for label in _alone(job, group)]
 
 
-class Standing:
-    """What a job has heard lately; it labels images while the job runs.
-
-    Its labels depend on the answers and on the order of the batches, and on nothing else, so that a process
-    that takes over makes the same.
-
-    Args:
-        job: the job.
-        gold: the classes of images that are known, by their numbers.
-    """
-
-    def __init__(self, job: Job, gold: Mapping[int, frozenset[int]] = _NONE) -> None:
-        self._job = job
-        self._gold = gold
-        self._said: dict[int, Said] = {}
-        self._answers = 0
-
-    def add(self, images: Iterable[tuple[int, Said]]) -> None:
-        """Hear what was said about images; of one that is heard of again, the newer counts."""
-        for number, answers in images:
-            self._answers -= len(self._said.pop(number, ()))
-            self._said[number] = answers
-            self._answers += len(answers)
-
-    def labels(self, numbers: Sequence[int]) -> list[list[Label]]:
-        """The labels of images that were just added."""
-        for number in list(self._said):
-            if self._answers <= LATEST or number in numbers:
-                break
-            self._answers -= len(self._said.pop(number))
-        made = verdict(self._job, self._said, self._gold).labels
-        return [made[number] for number in numbers]
-
-
 def verdict(job: Job, heard: Mapping[int, Said], gold: Mapping[int, frozenset[int]] = _NONE) -> Verdict:
     """The labels of all images by the method of their job.
 
@@ -110,8 +77,14 @@ def verdict(job: Job, heard: Mapping[int, Said], gold: Mapping[int, frozenset[in
         heard: who said what about each image; each has at least one answer.
         gold: the classes of images that are known, by their numbers.
     """
+    return weighed(job, heard, gold, lambda _, *said: fitted(job.spec.consensus, *said))
+
+
+def weighed(job: Job, heard: Mapping[int, Said], gold: Mapping[int, frozenset[int]], weigh: Weigh) -> Verdict:
+    """The labels of images, with what their answers mean told by `weigh`."""
     known = [gold.get(number) for number in heard]
-    made = _several(job, heard, known) if job.spec.kind is Kind.MULTI else _one(job, heard, known)
+    several = job.spec.kind is Kind.MULTI
+    made = _several(heard, known, weigh) if several else _one(heard, known, weigh, len(job.classes))
     if job.spec.workers_per_object > 1:
         return made
     return replace(
@@ -141,27 +114,27 @@ def _unsure(heard: Said, labels: list[Label]) -> list[Label]:
     return [replace(label, confidence=0.0) for label in labels] if len(heard) == 1 else labels
 
 
-def _one(job: Job, heard: Mapping[int, Said], known: Sequence[frozenset[int] | None]) -> Verdict:
+def _one(
+    heard: Mapping[int, Said], known: Sequence[frozenset[int] | None], weigh: Weigh, classes: int
+) -> Verdict:
     from gtlabel.engine.consensus import Label, Votes
 
-    votes = Votes.of(
-        [
-            (place, who, index)
-            for place, each in enumerate(heard.values())
-            for who, what in each
-            for index in what
-        ]
-    )
+    answers = [
+        (place, who, index)
+        for place, each in enumerate(heard.values())
+        for who, what in each
+        for index in what
+    ]
     truth = [-1 if each is None else min(each) for each in known]
-    found = _fitted(job.spec.consensus, votes, len(job.classes), truth)
+    found = weigh(0, answers, classes, truth)
     labels = {
         number: [Label(int(index), round(float(sure), 2))]
         for number, index, sure in zip(heard, found.labels, found.confidence, strict=True)
     }
-    return Verdict(labels, votes, found.posterior)
+    return Verdict(labels, Votes.of(answers), found.posterior)
 
 
-def _several(job: Job, heard: Mapping[int, Said], known: Sequence[frozenset[int] | None]) -> Verdict:
+def _several(heard: Mapping[int, Said], known: Sequence[frozenset[int] | None], weigh: Weigh) -> Verdict:
     """Each class that anybody chose is a question of its own, answered with yes or no by everybody."""
     import numpy as np
 
@@ -171,11 +144,11 @@ def _several(job: Job, heard: Mapping[int, Said], known: Sequence[frozenset[int]
     named = [list(dict.fromkeys(c for _, picked in each for c in sorted(picked))) for each in everybody]
     yes: dict[int, NDArray[np.float64]] = {}
     for index in sorted({c for order in named for c in order}):
-        polled = Votes.of(
-            [(place, who, int(index in what)) for place, each in enumerate(everybody) for who, what in each]
-        )
+        polled = [
+            (place, who, int(index in what)) for place, each in enumerate(everybody) for who, what in each
+        ]
         truth = [-1 if each is None else int(index in each) for each in known]
-        yes[index] = _fitted(job.spec.consensus, polled, 2, truth).posterior[:, 1]
+        yes[index] = weigh(index, polled, 2, truth).posterior[:, 1]
     labels = {
         number: [Label(c, round(float(yes[c][place]), 2)) for c in order]
         for place, (number, order) in enumerate(zip(heard, named, strict=True))
@@ -194,8 +167,17 @@ def _several(job: Job, heard: Mapping[int, Said], known: Sequence[frozenset[int]
     return Verdict(labels, votes, np.column_stack([right, 1 - right]))
 
 
-def _fitted(method: str, votes: Votes, classes: int, truth: Sequence[int]) -> Consensus:
-    """What a method makes of answers, some of whose objects are known; -1 for all others."""
+def fitted(
+    method: str, answers: Sequence[tuple[int, str, int]], classes: int, truth: Sequence[int]
+) -> Consensus:
+    """What a method makes of answers, each image, worker and class, by themselves."""
+    from gtlabel.crowd.votes import Votes
+
+    return fit(method, Votes.of(answers), classes, truth)
+
+
+def fit(method: str, votes: Votes, classes: int, truth: Sequence[int]) -> Consensus:
+    """What a method makes of votes on objects some of whose classes are known; -1 for all others."""
     import inspect
 
     import numpy as np
@@ -203,15 +185,22 @@ def _fitted(method: str, votes: Votes, classes: int, truth: Sequence[int]) -> Co
     from gtlabel.crowd.methods import METHODS, aggregate
 
     known = np.array(truth, dtype=np.intp)
-    places = np.flatnonzero(known >= 0)
-    if not len(places):
+    if not np.any(known >= 0):
         return aggregate(votes, len(truth), classes, method)
     make = METHODS[method.replace("-", "_")]
     if "known" in inspect.signature(make).parameters:
         return make(votes, len(truth), classes, known=known)
     # One that cannot learn from what is known is at least not contradicted by it.
     found = make(votes, len(truth), classes)
-    posterior = found.posterior.copy()
-    posterior[places] = 0
-    posterior[places, known[places]] = 1
-    return replace(found, posterior=posterior)
+    return replace(found, posterior=clamped(found.posterior, known))
+
+
+def clamped(posterior: NDArray[np.float64], known: NDArray[np.intp]) -> NDArray[np.float64]:
+    """A posterior with certainty about what is known."""
+    import numpy as np
+
+    places = np.flatnonzero(known >= 0)
+    sure = posterior.copy()
+    sure[places] = 0
+    sure[places, known[places]] = 1
+    return sure

@@ -28,11 +28,11 @@ from sqlalchemy import (
 
 from gtlabel.engine import entries
 from gtlabel.engine.adaptive import first_answers
-from gtlabel.engine.counted import counts
+from gtlabel.engine.counted import counts, withdrawn_from
 from gtlabel.engine.entries import Answer, Answered, Batch, Chosen, Line, Pulse, Tally
 from gtlabel.engine.jobs import Job, Status, from_micros, to_micros
 from gtlabel.engine.queue import next_tick
-from gtlabel.engine.register import job_of, set_status
+from gtlabel.engine.register import Hold, hold_job, job_of, set_status
 from gtlabel.engine.schema import announcements, answers, batches, jobs, results, tasks
 from gtlabel.engine.statements import Prepared
 from gtlabel.engine.store import Store
@@ -329,17 +329,29 @@ class Ledger:
                 yield Line(*row)
             last = page[-1].object
 
-    def finish(self, job: Job, status: Status, reason: str = "") -> bool:
-        """End a job, unless it was changed from outside meanwhile; then the next turn sees to it."""
+    def finish(
+        self, job: Job, status: Status, reason: str = "", without: frozenset[str] | None = None
+    ) -> bool:
+        """End a job, unless it was changed from outside meanwhile; then the next turn sees to it.
+
+        Args:
+            job: the job.
+            status: how it ends.
+            reason: why it failed.
+            without: the workers whose answers counted no more when its last files were written; None where
+                these files do not depend on that.
+        """
         now = to_micros(self._clock())
 
         def end(connection: Connection) -> bool:
+            # Nobody withdraws answers or asks for more while this looks whether somebody has.
+            hold_job(connection, job.number, Hold.ALONE)
             here = select(jobs.c.status, jobs.c.modified).where(jobs.c.id == job.number)
             found, modified = connection.execute(here).one()
             # Ended already, if this runs again: see `Store.write_soon`.
             if (found, modified) == (status, now):
                 return True
-            if found != job.status:
+            if found != job.status or (without is not None and _is_outdated(connection, job, without)):
                 return False
             set_status(connection, job.number, status, now, reason)
             return True
@@ -365,6 +377,15 @@ def _announce(connection: Connection, job: Job, numbers: Sequence[int]) -> None:
     here = (announcements.c.job == job.number, announcements.c.object.in_(numbers))
     connection.execute(delete(announcements).where(*here))
     connection.execute(insert(announcements), [{"job": job.number, "object": number} for number in numbers])
+
+
+def _is_outdated(connection: Connection, job: Job, without: frozenset[str]) -> bool:
+    """Whether something is to be done for a job again since its last files were written."""
+    busy = tasks.c.state.in_(("chosen", "open", "answered"))
+    again = select(tasks.c.object).where(tasks.c.job == job.number, busy).limit(1)
+    if job.status is Status.IN_PROGRESS and connection.execute(again).first() is not None:
+        return True
+    return withdrawn_from(connection, job.number) != without
 
 
 def _many_tasks(job: Job, numbers: Sequence[int]) -> Any:

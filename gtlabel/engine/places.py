@@ -112,6 +112,14 @@ def need_of(job: Job, task: TaskRow) -> int:
     return task.need or job.spec.workers_per_object
 
 
+def patience_of(job: Job, task: TaskRow) -> int:
+    """How many workers may decline an image before it is offered no more.
+
+    As many as answers are wanted (contract/ground-truth.md 3.1), be they asked for at once or one by one.
+    """
+    return max(need_of(job, task), job.spec.workers_per_object)
+
+
 def settle(connection: Connection, job: Job, task: TaskRow, now: int) -> bool:
     """Count an image's places after something happened to it; say if workers are done with it.
 
@@ -128,7 +136,7 @@ def settle(connection: Connection, job: Job, task: TaskRow, now: int) -> bool:
         return False
     here = {"of_job": task.job, "of_object": task.object}
     need = need_of(job, task)
-    closing = task.declines >= need or (task.deadline or 0) <= now
+    closing = task.declines >= patience_of(job, task) or (task.deadline or 0) <= now
     while True:
         done, live = _COUNT.one(connection, **here)
         places = need - done - live
@@ -201,7 +209,8 @@ def ask_more(connection: Connection, job: Job, number: int, need: int, now: int)
     One that workers were done with is offered again, for as long as a new one.
     """
     task = lock_task(connection, job.number, number)
-    if need <= need_of(job, task) or need <= task.declines or task.state not in _ASKED:
+    tired = max(need, job.spec.workers_per_object) <= task.declines
+    if need <= need_of(job, task) or tired or task.state not in _ASKED:
         return False
     this = (tasks.c.job == job.number, tasks.c.object == number)
     connection.execute(update(tasks).where(*this).values(need=need))

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Row, bindparam, select, update
 
 from gtlabel.engine.counted import counts
-from gtlabel.engine.entries import Batch, Recorded
-from gtlabel.engine.jobs import Job, from_micros
-from gtlabel.engine.schema import answers, batches, results, tasks
+from gtlabel.engine.entries import Recorded
+from gtlabel.engine.jobs import Job
+from gtlabel.engine.schema import answers, results, tasks
 from gtlabel.engine.store import Store
 
 _CHUNK = 5000
+_IMAGES = 200
+
+# Who said what about images, by their numbers; the classes by their indices.
+Heard = dict[int, tuple[tuple[str, frozenset[int]], ...]]
+
+_SAID = select(answers.c.object, answers.c.worker, answers.c.content).join(
+    tasks, (tasks.c.job == answers.c.job) & (tasks.c.object == answers.c.object)
+)
 
 
 class Settlement:
@@ -27,15 +35,7 @@ class Settlement:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def before(self, job: Job, batch: Batch) -> list[Batch]:
-        """The batches of a job that were formed before another, in their order."""
-        query = select(batches).where(batches.c.job == job.number, batches.c.number < batch.number)
-        with self._store.read() as connection:
-            return [_batch_of(row) for row in connection.execute(query.order_by(batches.c.number))]
-
-    def heard(
-        self, job: Job, understand: Callable[[str], frozenset[int]]
-    ) -> dict[int, tuple[tuple[str, frozenset[int]], ...]]:
+    def heard(self, job: Job, understand: Callable[[str], frozenset[int]]) -> Heard:
         """Who said what about each image that has a label made of answers, in the order they said it.
 
         Args:
@@ -43,24 +43,31 @@ class Settlement:
             understand: tells which classes an answer, as JSON, names. Few different answers are given, so it
                 is asked about each once.
         """
-        query = (
-            select(answers.c.object, answers.c.worker, answers.c.content)
-            .join(tasks, (tasks.c.job == answers.c.job) & (tasks.c.object == answers.c.object))
-            .where(answers.c.job == job.number, tasks.c.state == "labeled", counts(answers))
-            .order_by(answers.c.object, answers.c.submitted, answers.c.id)
-        )
-        known: dict[str, frozenset[int]] = {}
-        found: dict[int, tuple[tuple[str, frozenset[int]], ...]] = {}
+        query = _SAID.where(
+            answers.c.job == job.number, tasks.c.state == "labeled", counts(answers)
+        ).order_by(answers.c.object, answers.c.submitted, answers.c.id)
         with self._store.read() as connection:
-            rows = connection.execution_options(yield_per=_CHUNK).execute(query)
-            for number, said in groupby(rows, key=lambda row: row.object):
-                heard = []
-                for row in said:
-                    what = known.get(row.content)
-                    if what is None:
-                        what = known[row.content] = understand(row.content)
-                    heard.append((row.worker, what))
-                found[number] = tuple(heard)
+            return _heard(connection.execution_options(yield_per=_CHUNK).execute(query), understand)
+
+    def lately(self, job: Job, batch: int, most: int, understand: Callable[[str], frozenset[int]]) -> Heard:
+        """The same of the images in the batches up to one, as far back as there are so many answers."""
+        # Before the limit: a join would read all answers of the job.
+        images = (
+            select(tasks.c.object)
+            .where(tasks.c.job == job.number, tasks.c.batch <= batch)
+            .order_by(tasks.c.batch.desc(), tasks.c.answered.desc(), tasks.c.object.desc())
+            .limit(most)
+        )
+        with self._store.read() as connection:
+            latest = list(connection.execute(images).scalars())
+            found: Heard = {}
+            for first in range(0, len(latest), _IMAGES):
+                some = answers.c.object.in_(latest[first : first + _IMAGES])
+                query = select(answers).where(answers.c.job == job.number, some, counts(answers))
+                order = query.order_by(answers.c.object, answers.c.submitted, answers.c.id)
+                found.update(_heard(connection.execute(order), understand))
+                if sum(map(len, found.values())) >= most:
+                    break
         return found
 
     def recorded(self, job: Job) -> Iterator[list[Recorded]]:
@@ -96,5 +103,15 @@ class Settlement:
         self._store.lead(lambda connection: connection.execute(change, rows))
 
 
-def _batch_of(row: Row[Any]) -> Batch:
-    return Batch(row.number, row.iteration, from_micros(row.created), from_micros(row.stamp))
+def _heard(rows: Iterable[Row[Any]], understand: Callable[[str], frozenset[int]]) -> Heard:
+    known: dict[str, frozenset[int]] = {}
+    found: Heard = {}
+    for number, said in groupby(rows, key=lambda row: row.object):
+        heard = []
+        for row in said:
+            what = known.get(row.content)
+            if what is None:
+                what = known[row.content] = understand(row.content)
+            heard.append((row.worker, what))
+        found[number] = tuple(heard)
+    return found
