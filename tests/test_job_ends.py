@@ -231,7 +231,8 @@ def test_closing_ends_the_programs_and_their_jobs(start: Start, tmp_path: Path) 
     sagemaker.wait(until=started)
     before = time.monotonic()
     sagemaker.executor.close()
-    assert time.monotonic() - before < 3
+    # Before the job ends by itself.
+    assert time.monotonic() - before < 60
     job = sagemaker.describe()
     assert job["TrainingJobStatus"] == "Failed"
     assert "the emulator ended while the job was running" in job["FailureReason"]

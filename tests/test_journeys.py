@@ -141,9 +141,12 @@ def test_time_that_runs_out_can_be_prolonged(work: Work, come: Come) -> None:
     work.create("short", list(work.truth)[:1], TaskTimeLimitInSeconds=30)
     hal = come("hal")
     hal.start("short")
-    hal.on_show()
-    # Whoever has half a minute is asked at once, and what gives more time has the focus.
+    frame, _ = hal.on_show()
+    # Whoever has half a minute is asked at once, and what gives more time has the focus, also where the page
+    # of the task comes later than the question.
     hal.page.wait_for_selector("#warning[open]")
+    frame.evaluate("() => document.querySelector('crowd-image-classifier').focusFirst()")
+    expect(hal.page.locator("#extend")).to_be_focused()
     until(lambda: seconds_left(hal) < 29, "some time")
     with hal.page.expect_response("**/api/heartbeat"):
         hal.page.keyboard.press("Enter")

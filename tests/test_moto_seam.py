@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -150,12 +149,10 @@ OPERATIONS: dict[str, Callable[[Aws], Any]] = {
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_an_operation_that_nobody_has_is_an_error_at_once(aws: Aws, operation: str) -> None:
-    start = time.monotonic()
     with pytest.raises(botocore.exceptions.ClientError) as error:
         OPERATIONS[operation](aws)
-    # Clients repeat a 500 and wait in between; this they must not.
-    assert time.monotonic() - start < 3
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
+    # Clients repeat a 500 and wait in between; this they must not.
     assert error.value.response["ResponseMetadata"]["RetryAttempts"] == 0
     message = error.value.response["Error"]["Message"]
     assert message == f"{operation}: neither gtlabel's emulator nor moto implements this operation"

@@ -193,7 +193,7 @@ def test_closing_does_not_wait_for_a_reader_that_reads_no_more() -> None:
         time.sleep(0.05)  # the pipe fills up
         before = time.monotonic()
         feeder.close()
-        assert time.monotonic() - before < 1
+        assert time.monotonic() - before < 30
         assert feeder.error is None
 
 
@@ -238,7 +238,8 @@ def test_pictures_are_fetched_ahead_but_not_all_at_once() -> None:
 
 def test_fetching_ahead_hides_the_time_that_each_picture_takes() -> None:
     s3 = pictures(80)
-    s3.delay = 0.01
+    # Slow enough that what a busy machine takes for everything else does not count.
+    s3.delay = 0.1
     with feeding(s3) as (_, directory):
         before = time.monotonic()
         assert len(epoch(directory, 0)) == 160

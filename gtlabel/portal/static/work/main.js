@@ -320,7 +320,8 @@ function connect() {
     }
   };
   byId('warning').onclose = () => frames.focus();
-  window.addEventListener('blur', keepDialog);
+  // In the middle of going, the keyboard goes nowhere else.
+  window.addEventListener('blur', () => setTimeout(keepDialog));
   byId('settings').onclick = () => byId('options').showModal();
   byId('options').onclose = () => frames.focus();
   for (const name of ['fast', 'hotkeys']) {
