@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -117,6 +118,25 @@ def test_pictures_in_a_wrong_folder_are_found_without_an_account(tmp_path: Path)
     }
     assert all(each.times > 1 and each.expected for each in found.suspects)
     assert (len(found.ranked), found.unreadable) == (24, (str(tmp_path / CLASSES[0] / "torn.png"),))
+
+
+def test_of_pictures_that_tell_little_it_is_said_that_most_suspects_are_right(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for number in range(20):
+        folder = tmp_path / CLASSES[number % 2]
+        folder.mkdir(exist_ok=True)
+        pixels = random.integers(0, 255, size=(24, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    command = [sys.executable, "-m", "gtlabel", "quality", "suspects", str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0
+    found = re.search(r"but they tell only (\d+)% of all labels: there are too few of them", run.stderr)
+    assert found is not None, run.stderr
+    assert int(found[1]) < 75
+    # What would cost answers does not start by itself.
+    run = subprocess.run([*command, "--relabel", "bins"], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].endswith("say with --limit how many to ask about")
 
 
 def test_too_few_pictures_are_not_judged(tmp_path: Path) -> None:

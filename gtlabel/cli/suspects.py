@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # More rows than this nobody reads in a terminal.
 _ROWS = 20
+_CERTAIN = 1_000
 
 
 def suspects(
@@ -81,6 +82,7 @@ def suspects(
 
     from gtlabel.datasets.places import Place
     from gtlabel.datasets.suspects import suspicious_labels
+    from gtlabel.errors import DatasetError
 
     with progress("looking at pictures", remaining=False) as show:
         found = suspicious_labels(
@@ -99,6 +101,11 @@ def suspects(
         else:
             _show(found, count)
         return
+    if limit is None and not found.counted:
+        raise DatasetError(
+            f"the pictures of {place} tell too little for a guess at how many labels are wrong; "
+            "say with --limit how many to ask about"
+        )
     if not count:
         say("no label is to be looked at again; --limit says how many are in any case")
         return
@@ -120,17 +127,31 @@ def suspects(
 def _tell(found: Suspicious) -> None:
     for image in found.unreadable:
         say(f"{image} is no picture that can be read; it is left out")
-    say(
+    seem = (
         f"{found.wrong:,} of {len(found.ranked):,} labels seem to be wrong, as far as the other pictures tell"
+    )
+    if found.counted:
+        say(seem)
+        return
+    say(
+        f"{seem}, but they tell only {found.agreeing:.0%} of all labels: there are too few of them, or they "
+        "look too much alike, and most of these labels will be right; look at the first ones alone"
     )
 
 
 def _show(found: Suspicious, count: int) -> None:
     rows = [
-        (each.label, each.better, f"{each.times:,.3g}", each.image)
+        (each.label, each.better, _times(each.times), each.image)
         for each in found.ranked[: min(count, _ROWS)]
     ]
     if rows:
         put_table(("label", "seems", "times likelier", "image"), rows, right=("times likelier",))
     if count > _ROWS:
         say(f"and {count - _ROWS:,} more; --out FILE writes all, --output json prints them")
+
+
+def _times(times: float) -> str:
+    """How many times likelier; a classifier of a few thousand pictures cannot tell thousands apart."""
+    if times >= _CERTAIN:
+        return f"over {_CERTAIN:,}"
+    return f"{times:.0f}" if times >= 10 else f"{times:.1f}"

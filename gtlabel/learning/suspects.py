@@ -32,12 +32,15 @@ class Suspects:
             is than its label; above 0 the other one is likelier.
         better: (n,) the likeliest other class of each object.
         wrong: how many labels are expected to be wrong: the first so many of `ranked` are the suspects.
+        agreeing: the share of the labels that the classifier would have given; 0 without any. What it gets
+            wrong itself it counts as well, so that below about 0.75 `wrong` is a multiple of the truth.
     """
 
     ranked: Indices
     doubt: Floats
     better: Indices
     wrong: int
+    agreeing: float
 
 
 def find_suspects(probabilities: Floats, labels: Indices) -> Suspects:
@@ -63,4 +66,5 @@ def find_suspects(probabilities: Floats, labels: Indices) -> Suspects:
     sure = probabilities >= usual
     counted = np.where(sure, probabilities, -1.0).argmax(axis=1)
     wrong = int((sure.any(axis=1) & (counted != labels)).sum())
-    return Suspects(np.argsort(-doubt, kind="stable"), doubt, better.astype(np.intp), wrong)
+    agreeing = float((doubt < 0).mean()) if count else 0.0
+    return Suspects(np.argsort(-doubt, kind="stable"), doubt, better.astype(np.intp), wrong, agreeing)
