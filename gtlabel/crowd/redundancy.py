@@ -31,7 +31,7 @@ _SHARE_OF_BUDGET = 0.5
 # Nor does a round ask where an answer is worth less than this share of what it is where it is worth most,
 # while there are others; but it asks for so much of the budget in any case, lest there be rounds without end.
 _SHARE_OF_WORTH = 0.5
-_LEAST_SHARE_OF_BUDGET = 0.1
+_LEAST_SHARE_OF_BUDGET = 0.2
 # Rounding is not worth an answer.
 _NOTHING = 1e-9
 # For the worth of another answer people are taken to be right in at least this share of the cases in which a

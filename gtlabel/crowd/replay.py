@@ -66,10 +66,19 @@ def replay(
         rounds += 1
 
 
-def fixed(votes: Votes, objects: int, answers: int, seed: int | None = None) -> NDArray[np.bool_]:
-    """Which of the recorded answers are among the first so many of their object, in the order of `replay`."""
+def fixed(
+    votes: Votes, objects: int, answers: int | NDArray[np.intp], seed: int | None = None
+) -> NDArray[np.bool_]:
+    """Which of the recorded answers are among the first so many of their object, in the order of `replay`.
+
+    Args:
+        votes: the recorded answers.
+        objects: how many objects there are.
+        answers: how many of each object's; one number, or (objects,).
+        seed: as in `replay`.
+    """
     rank, _ = _ranks(votes, objects, seed)
-    return rank < answers
+    return rank < np.broadcast_to(answers, objects)[votes.objects]
 
 
 def subset(votes: Votes, kept: NDArray[np.bool_]) -> Votes:
