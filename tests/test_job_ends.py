@@ -219,7 +219,7 @@ def test_a_job_ends_whose_leavings_cannot_be_removed(start: Start, tmp_path: Pat
         """,
     )
     sagemaker("CreateTrainingJob", **request(sagemaker))
-    assert sagemaker.wait(seconds=5)["TrainingJobStatus"] == "Completed"
+    assert sagemaker.wait()["TrainingJobStatus"] == "Completed"
     kept = tmp_path / "jobs/123456789012/us-east-1/sorter"
     assert (kept / "pid").is_dir()
     assert not (kept / "ml/model").exists()
