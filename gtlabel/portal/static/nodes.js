@@ -39,8 +39,8 @@ export function plural(count, one, many = `${one}s`) {
 /** How long ago a moment was. */
 export function ago(moment) {
   const seconds = Math.max(0, (Date.now() - Date.parse(moment)) / 1000);
-  if (seconds < 90) return `${Math.round(seconds)} s ago`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min ago`;
-  if (seconds < 129600) return `${Math.round(seconds / 3600)} h ago`;
-  return `${Math.round(seconds / 86400)} days ago`;
+  if (seconds < 90) return `${Math.round(seconds)}\u00a0s\u00a0ago`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)}\u00a0min\u00a0ago`;
+  if (seconds < 129600) return `${Math.round(seconds / 3600)}\u00a0h\u00a0ago`;
+  return `${Math.round(seconds / 86400)}\u00a0days\u00a0ago`;
 }

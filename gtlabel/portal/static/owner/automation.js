@@ -3,8 +3,13 @@
 import {byId, node} from '/static/nodes.js';
 
 // A promise of 99.5 % is none of 100 %.
-const share = (part) => `${Math.round(part * 1000) / 10} %`;
-const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+const share = (part) => `${Math.round(part * 1000) / 10}\u00a0%`;
+
+/** What the engine says of objects of any kind, as these pages say it of pictures. */
+function sentence(text) {
+  const said = text.replace(/\bobject(s?)\b/g, 'picture$1').replace(/(\d)%/g, '$1\u00a0%');
+  return `${said.charAt(0).toUpperCase()}${said.slice(1)}.`;
+}
 
 /** @param {?Object} told as gtlabel.engine.automationfiles.facts_of says; null where people label everything. */
 export function drawAutomation(told) {

@@ -51,7 +51,7 @@ function drawSaving(saving, ended) {
   byId('saving-bar').value = saving.share;
   byId('saving-state').textContent = `${saving.answers} answers ${ended ? 'were' : 'have been'} given where ${saving.most} for each of ${saving.images} `
     + `pictures would be ${saving.fixed}: ${percent(saving.share)} of them${ended ? `, ${saving.saved} saved` : ''}.`;
-  const error = saving.expected_error === null ? '' : ` Before the last round, ${(saving.expected_error * 100).toFixed(1)} % of the labels were expected to be wrong.`;
+  const error = saving.expected_error === null ? '' : ` Before the last round, ${percent(saving.expected_error, 1)} of the labels were expected to be wrong.`;
   byId('saving-error').textContent = `Asked for: ${saving.policy}.${error}`;
 }
 
