@@ -26,7 +26,7 @@ def dawid_skene(
     *,
     smoothing: float = 0.01,
     rounds: int = 500,
-    tolerance: float = 5e-6,
+    tolerance: float = 1e-5,
     known: Indices | None = None,
 ) -> Consensus:
     """A confusion matrix for each worker, fitted together with the labels.
@@ -56,7 +56,8 @@ def dawid_skene(
         return Spoken(table, prior, smoothing * float(table.sum() + silent + prior.sum()))
 
     fit = Rounds(sums, shares(sums), speak, known)
-    done, bound = fit.run(End(tolerance * max(len(sums.votes.objects), 1)).reached, rounds)
+    end = End(tolerance * max(len(sums.votes.objects), 1))
+    done, bound = fit.run(lambda value: end.reached(value, fit.resumed), rounds)
     rows = sums.to_workers(fit.counts) + smoothing * classes
     right = sums.to_workers(sums.own(fit.counts))
     return Consensus(
@@ -76,7 +77,7 @@ def one_coin(
     *,
     smoothing: float = 1.0,
     rounds: int = 500,
-    tolerance: float = 5e-6,
+    tolerance: float = 1e-5,
     known: Indices | None = None,
 ) -> Consensus:
     """One number for each worker, the probability of a right answer; a wrong one is any other class alike.
@@ -108,5 +109,6 @@ def one_coin(
         return Spoken(table, prior, smoothing * float((right + wrong).sum() + prior.sum()))
 
     fit = Rounds(sums, shares(sums), speak, known)
-    done, bound = fit.run(End(tolerance * max(len(sums.votes.objects), 1)).reached, rounds)
+    end = End(tolerance * max(len(sums.votes.objects), 1))
+    done, bound = fit.run(lambda value: end.reached(value, fit.resumed), rounds)
     return Consensus(fit.posterior, None, skill_of(fit.counts), "one_coin", done, bound)

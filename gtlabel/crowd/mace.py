@@ -38,7 +38,7 @@ def mace(
     competence: float = 0.5,
     habit: float = 0.1,
     rounds: int = 500,
-    tolerance: float = 5e-6,
+    tolerance: float = 1e-5,
     known: Indices | None = None,
     frequency: Floats | None = None,
 ) -> Consensus:
@@ -64,7 +64,8 @@ def mace(
     positive("habit", habit)
     workers = _Workers(sums, competence, habit, np.ones(classes) if frequency is None else frequency)
     fit = Rounds(sums, shares(sums), workers.speak, known)
-    done, bound = fit.run(End(tolerance * max(len(sums.votes.objects), 1)).reached, rounds)
+    end = End(tolerance * max(len(sums.votes.objects), 1))
+    done, bound = fit.run(lambda value: end.reached(value, fit.resumed), rounds)
     posterior, habits = fit.posterior, workers.habits()
     frequency = posterior.mean(axis=0) if objects else np.full(classes, 1 / classes)
     # Habit is right, too, where the class that it names happens to be the true one.

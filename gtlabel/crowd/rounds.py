@@ -56,18 +56,25 @@ class End:
 
     def __init__(self, tolerance: float) -> None:
         self._tolerance = tolerance
-        self._value, self._gain = -np.inf, np.inf
+        self._value, self._gain, self._ratio = -np.inf, np.inf, np.inf
 
-    def reached(self, value: float) -> bool:
-        """Whether no more than the tolerance can follow after a round that ended at this value."""
+    def reached(self, value: float, resumed: bool = False) -> bool:
+        """Whether no more than the tolerance can follow after a round that ended at this value.
+
+        Args:
+            value: what the round reached.
+            resumed: whether it was the first after others that had left something out. What it gained is then
+                no term of their series, and goes on as they did.
+        """
         gain, before = value - self._value, self._gain
         self._value, self._gain = value, gain
         if gain <= self._tolerance * 1e-6:
             return True
         if not np.isfinite(before):
             return False
-        ratio = gain / before
-        return ratio < 1 and gain * ratio / (1 - ratio) <= self._tolerance
+        if not resumed:
+            self._ratio = gain / before
+        return self._ratio < 1 and gain * self._ratio / (1 - self._ratio) <= self._tolerance
 
 
 class Rounds:
@@ -85,6 +92,7 @@ class Rounds:
             part.
         spoken: what the model said last.
         counts: what it said that of, `[classes, pairs]`.
+        resumed: whether the last round was the first to take in again what had been left out.
     """
 
     def __init__(
@@ -105,6 +113,7 @@ class Rounds:
         self._held_mass: Floats | float = 0.0
         self._held_entropy = 0.0
         self._added = False
+        self.resumed = False
 
     @property
     def complete(self) -> bool:
@@ -132,12 +141,14 @@ class Rounds:
         while done < most:
             done += 1
             bound = self.step()
-            if not end(bound):
+            ended, self.resumed = end(bound), False
+            if not ended:
                 self.leave_out_what_rests()
             elif self.complete:
                 return done, bound
             else:
                 self.take_all()
+                self.resumed = True
         if not self.complete:
             self.take_all()
             bound = self.step()

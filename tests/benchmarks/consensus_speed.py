@@ -15,7 +15,7 @@ ck; ck/bin/pip install crowd-kit==1.4.2 scikit-learn==1.5.2`. Its Dawid-Skene st
 less than 0.00001 per answer, and the bound counts the class prior once for each answer where it belongs once
 for each object (`DawidSkene._evidence_lower_bound`): where classes are skewed it can fall, and the loop ends
 after two rounds. On this crowd classes are alike, and it converges; the rounds are printed. Ours ends where
-all rounds to come would add less than 0.000005 per answer.
+all rounds to come would add less than 0.00001 per answer.
 
 Ends with 1 where a bar is missed: our Dawid-Skene at least 20 times as fast as crowd-kit's, its labels as
 accurate (0.1 points), `auto` within six times of it, and each below 400 MB. Crowds of fewer than 100,000
