@@ -107,6 +107,7 @@ def show(
 
     _, aws = connect(profile, region, endpoint_url)
     group = describe_labeling(aws.sagemaker, aws.s3, job)
+    _tell_savings(aws, group)
     _tell_automation(aws, group)
     _print_group(group, output)
 
@@ -159,6 +160,7 @@ def wait(
                 _post(webhook, seen[0])
             raise
     _tell_failures(aws, seen[0])
+    _tell_savings(aws, seen[0])
     _tell_automation(aws, seen[0])
     _print_group(seen[0], output)
     if webhook is not None:
@@ -214,6 +216,16 @@ def _tell_failures(aws: Aws, group: JobGroup) -> None:
     for reason, count in reasons.most_common(_REASONS_SHOWN):
         say(f"  {count} times: {reason}")
     say(f"  label them once more: gtlabel jobs resume {group.name}")
+
+
+def _tell_savings(aws: Aws, group: JobGroup) -> None:
+    """Say how many answers were not needed, where people were asked for them one by one."""
+    from gtlabel.labeling.savings import read_redundancy, saved
+
+    for job in group.jobs:
+        told = read_redundancy(aws.s3, job)
+        if told is not None:
+            say(f"{job.name}: {saved(told)}")
 
 
 def _tell_automation(aws: Aws, group: JobGroup) -> None:

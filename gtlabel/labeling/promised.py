@@ -26,7 +26,16 @@ def read_automation(s3: S3Client, job: LabelingJob) -> dict[str, Any] | None:
     Raises:
         ManifestError: if the file is not what the engine writes.
     """
-    place = job.output / job.name / _FILE
+    return read_told(s3, job, _FILE)
+
+
+def read_told(s3: S3Client, job: LabelingJob, file: str) -> dict[str, Any] | None:
+    """What our own engine tells of a job in a file beside its others; None where there is no such file.
+
+    Raises:
+        ManifestError: if the file is not what the engine writes.
+    """
+    place = job.output / job.name / file
     try:
         told = json.loads(storage.read(s3, place))
     # Whoever may list jobs may not have been let into their files.

@@ -1,0 +1,48 @@
+"""An adaptive job as a user has it: sent by the library, answered over HTTP, told by the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from emulator_parts import gtlabel
+from test_simulate_jobs import BUCKET, IMAGES, TRUTH, create, put_inputs
+
+from gtlabel.aws import Aws
+from gtlabel.emulator.child import Address
+from gtlabel.labeling.savings import saved
+from gtlabel.labeling.tasks import CONSENSUS_TAG, REDUNDANCY_TAG
+
+
+def test_who_waits_for_a_job_is_told_how_many_answers_were_not_needed(
+    gtlabel_aws: Aws, gtlabel_server: Address, tmp_path: Path
+) -> None:
+    put_inputs(gtlabel_aws)
+    tags = {REDUNDANCY_TAG: "first=2 error=0.05", CONSENSUS_TAG: "majority"}
+    create(gtlabel_aws, "Bins", workers=5, tags=tags)
+    truth = tmp_path / "truth.jsonl"
+    truth.write_text(
+        "".join(json.dumps({"image": image, "class": name}) + "\n" for image, name in TRUTH.items())
+    )
+    people = ["--workers", "7", "--accuracy", "0.8", "--seed", "3", "--url", gtlabel_server.url]
+    done = gtlabel("local", "answer", "Bins", "--truth", str(truth), *people)
+    assert done.returncode == 0, done.stderr
+    waited = gtlabel(
+        "jobs", "wait", "Bins", "--poll", "0.2", "--timeout", "60", "--endpoint-url", gtlabel_server.url
+    )
+    assert waited.returncode == 0, waited.stderr
+    told = re.search(r"Bins: (\d+) answers about 60 pictures in place of 300: (\d+) saved", waited.stderr)
+    assert told is not None, waited.stderr
+    answers, not_needed = map(int, told.groups())
+    assert answers + not_needed == 300
+    assert 120 < answers < 200
+    body = gtlabel_aws.s3.get_object(Bucket=BUCKET, Key="out/Bins/gtlabel/redundancy.json")["Body"].read()
+    facts = json.loads(body)
+    assert saved(facts) in waited.stderr
+    assert facts["images"] == len(IMAGES)
+
+
+def test_a_job_in_which_nobody_was_asked_has_nothing_to_divide_by() -> None:
+    told = {"answers": 0, "images": 0, "fixed": 0, "saved": 0, "expected_error": None}
+    assert saved(told) == "no picture was sent to anybody"
