@@ -9,12 +9,13 @@ https://doi.org/10.1214/ss/1177013825). Where they differ the pool is in doubt, 
 * the same with the frequencies of classes drawn to each other as if by some hundred objects more. Where
   objects are few, what is believed of the frequencies and what is believed of the workers can talk each other
   into a place that explains the answers a little better and the truth much worse: nearly everything is of one
-  class, and who says otherwise errs. Where objects are many, this is the first opinion again;
-* MACE (`crowd.mace`), to which a mistake is a worker's habit and has nothing to do with the object. What a
-  vote says of the frequencies is held there to a third, in logarithms: truth is often known where people
-  disagreed, and there rare classes are less rare;
-* Wawa's weighted vote, which trusts no model, with one answer added that is drawn from the frequencies of the
-  classes: a few hands that agree are no certainty.
+  class, and who says otherwise errs;
+* MACE (`crowd.mace`), to which a mistake is a worker's habit and has nothing to do with the object;
+* Wawa's weighted vote, which trusts no model, with half an answer added that is drawn from the frequencies of
+  the classes: a few hands that agree are no certainty.
+
+The second and the third take frequencies at a third of their worth, in logarithms: truth is often known where
+people disagreed, and there rare classes are less rare.
 
 Each model does a few rounds. More of them explain the answers better, and the truth no better.
 
@@ -41,15 +42,15 @@ from gtlabel.crowd.sums import Indices, Sums, check_known, normalized, sums_of
 from gtlabel.crowd.votes import Consensus, Votes
 
 # How much alike answers about one object usually are, beyond being about the same class.
-_USUAL = 0.1
+_USUAL = 0.2
 _LIKENESS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5)
 # So many answers are left out in turn; of a larger crowd, those of evenly spread objects.
 _LEFT_OUT = 50_000
 # So many rounds each model does, or fewer where no probability moves by more than that any more.
 _ROUNDS, _STILL = 10, 1e-2
-# By so many objects the frequencies of classes are drawn to each other in one opinion, and to that power of a
-# vote's in another.
-_EVEN, _FLATTER = 300.0, 1 / 3
+# By so many objects the frequencies of classes are drawn to each other in one opinion, and taken to that
+# power in two; so many answers are added to hands.
+_EVEN, _FLATTER, _ADDED = 300.0, 1 / 3, 0.5
 _LEAST = 1e-12
 
 
@@ -77,14 +78,15 @@ def auto(votes: Votes | Sums, objects: int, classes: int, *, known: Indices | No
     odds = np.log(frequency / frequency.sum())
     worth = 1 / (1 + (_likeness(sums, learned) + _USUAL) / 2 * np.maximum(sums.answers - 1, 0))
     believed = np.zeros((classes, objects))
-    for spoken in (learned.spoken, alike.spoken):
-        believed += normalized(sums.to_objects(spoken.table) * worth + spoken.prior[:, None])[0]
+    for spoken, power in ((learned.spoken, 1.0), (alike.spoken, _FLATTER)):
+        believed += normalized(sums.to_objects(spoken.table) * worth + power * spoken.prior[:, None])[0]
     # A single answer is never a mistake to MACE, and is no show of hands.
     shown = sums.answers > 1
     said = np.log(np.maximum(habits.posterior[shown].T, _LEAST)) - odds[:, None]
     believed[:, shown] += normalized(said * worth[shown] + odds[:, None])[0]
     common = np.exp(learned.spoken.prior)[:, None]
-    believed[:, shown] += (sums.answers[shown] * hands[shown].T + common) / (sums.answers[shown] + 1)
+    answers = sums.answers[shown]
+    believed[:, shown] += (answers * hands[shown].T + _ADDED * common) / (answers + _ADDED)
     believed /= np.where(shown, 4, 2)
     believed[:, sums.answers == 0] = common
     if known is not None:
