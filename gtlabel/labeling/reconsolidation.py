@@ -249,9 +249,9 @@ def _why(
     if mine is not None and theirs is not None and mine - theirs >= _TELLING:
         return f"{opening}, but they are right {mine:.0%} of the time and the others {theirs:.0%}"
     both = " and ".join(
-        f"{made.probabilities[picture, index]:.0%} for {made.answered.classes[index]}" for index in (new, old)
+        f"{made.probabilities[picture, index]:.0%} {made.answered.classes[index]}" for index in (new, old)
     )
-    return f"{opening}; by who says what of what it is {both}"
+    return f"{opening}; weighing who said what, it is {both}"
 
 
 def _skill(made: Reconsolidation, picture: int, index: int) -> float | None:
