@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gtlabel.crowd.majority import majority
-from gtlabel.crowd.simulated import KINDS, Crowd, Kind, simulated
+from gtlabel.crowd.simulated import KINDS, OTHER_KINDS, Crowd, Kind, simulated
 
 PLAIN = Kind(200, 4, 30, 3, skew=0, guessers=0, stubborn=0, mistakes="even", lopsided=0, hard=0, tail=0)
 
@@ -17,9 +17,9 @@ def share_of_right_answers(crowd: Crowd) -> float:
     return float((crowd.truth[crowd.votes.objects] == crowd.votes.classes).mean())
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [*KINDS, *OTHER_KINDS])
 def test_every_kind_draws_a_crowd_that_knows_more_than_a_guess_but_not_all(name: str) -> None:
-    kind = replace(KINDS[name], objects=150)
+    kind = replace({**KINDS, **OTHER_KINDS}[name], objects=150)
     crowd = simulated(kind, 1)
     assert (crowd.objects, crowd.classes) == (150, kind.classes)
     assert set(np.unique(crowd.votes.objects)) == set(range(150))
@@ -85,3 +85,36 @@ def test_truth_may_be_told_mostly_of_what_people_dispute() -> None:
     disputed, told = counts.max(axis=1) < counts.sum(axis=1), crowd.truth >= 0
     assert told[disputed].all()
     assert 0.1 < told[~disputed].mean() < 0.3
+
+
+def test_objects_of_every_difficulty_are_answered_alike_or_not_at_all_alike() -> None:
+    def spread_of_right_answers(ease: float) -> float:
+        crowd = simulated(replace(PLAIN, answers=20, ease=ease), 0)
+        right = crowd.truth[crowd.votes.objects] == crowd.votes.classes
+        return float(np.bincount(crowd.votes.objects, weights=right).std() / 20)
+
+    assert spread_of_right_answers(1.0) > 1.5 * spread_of_right_answers(0.0)
+
+
+def test_a_rare_class_may_be_the_harder_one() -> None:
+    def right_of_the_rarest(harder: float) -> float:
+        crowd = simulated(replace(PLAIN, objects=600, skew=1.5, harder=harder), 0)
+        true = crowd.truth[crowd.votes.objects]
+        rarest = true == np.bincount(crowd.truth).argmin()
+        return float((crowd.votes.classes == true)[rarest].mean())
+
+    assert right_of_the_rarest(0.3) < right_of_the_rarest(0.0) - 0.2
+
+
+def test_workers_of_one_school_make_the_same_mistakes_and_copyists_all_of_them() -> None:
+    def agreement_in_error(kind: Kind) -> float:
+        crowd = simulated(replace(kind, answers=12, classes=6), 0)
+        wrong = crowd.votes.classes != crowd.truth[crowd.votes.objects]
+        counts = np.zeros((crowd.objects, crowd.classes))
+        np.add.at(counts, (crowd.votes.objects[wrong], crowd.votes.classes[wrong]), 1)
+        errors = counts.sum(axis=1)
+        return float((counts * (counts - 1)).sum() / (errors * (errors - 1)).sum())
+
+    independent = agreement_in_error(PLAIN)
+    assert agreement_in_error(replace(PLAIN, mistakes="schools")) > independent + 0.02
+    assert agreement_in_error(replace(PLAIN, copyists=0.4)) > independent + 0.05

@@ -1,9 +1,14 @@
 """Crowds with known truth, in the ways in which real crowds differ: what methods are chosen on.
 
 Each kind has the shape of a sort of job that people are really given (how many objects, workers, classes and
-answers; who answers how much) and one or more of the troubles in which methods disagree: skewed classes,
-workers who do not look, mistakes that all share, graded classes, objects that look like another class to
-everybody, truth known only where people disagreed. No figure here was fitted to a public set.
+answers; who answers how much; the sizes follow those of published crowds) and one or more of the troubles in
+which methods disagree: skewed classes, workers who do not look, mistakes that all share, graded classes,
+objects that look like another class to everybody, truth known only where people disagreed. Skills and
+troubles are guesses, and were not fitted to any crowd.
+
+A simulator is kind to whoever was chosen on it. `OTHER_KINDS` have troubles that `KINDS` do not: objects of
+every difficulty, schools of workers who err alike, people who copy, a rare class that is harder than the
+other, and many-answer kinds of which few answers are left.
 """
 
 from __future__ import annotations
@@ -34,13 +39,18 @@ class Kind:
         guessers: the share of workers who say anything.
         stubborn: the share of workers who nearly always say the same class.
         mistakes: where mistakes go: `even`, `shared` (one distribution for each class), `graded` (to
-            neighbors), or `own` (each worker has their own).
+            neighbors), `own` (each worker has their own), or `schools` (each of four schools has its own, and
+            its own skill).
         lopsided: how much harder some classes are than others for all, in units of probability.
         hard: the share of objects that look like another class.
         lure: how strong that look is: the share of answers given as if the object were of that class.
         tail: how unequal workers' numbers of answers are; 0 all alike, large: a few do nearly everything.
         told: `all` when the truth of all objects is known, `doubtful` when disputed objects are five times
             as likely to be among those with known truth.
+        harder: how much harder the rarest class is for all, in units of probability.
+        ease: how much objects differ in how easy they are: the spread of the logarithm of a factor on
+            everybody's logarithms of probabilities (as a question's discrimination in item response theory).
+        copyists: the share of workers who say what one of them says.
     """
 
     objects: int
@@ -57,6 +67,9 @@ class Kind:
     lure: float = 0.6
     tail: float = 1.0
     told: str = "all"
+    harder: float = 0.0
+    ease: float = 0.0
+    copyists: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +124,29 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
     }
 )
 
+# What methods were not chosen on.
+OTHER_KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "pairs of products": Kind(
+            4000, 3, 170, 2, 2.6, (7, 2), 0.06, 0.04, "shared", 0.05, 0.06, 0.5, 1.3, harder=0.2
+        ),
+        "easy and difficult": Kind(
+            500, 7, 50, 3, 0.1, (4, 2), 0.02, 0.02, "even", 0.05, 0, 0.5, 1.0, ease=0.9
+        ),
+        "yes or no, every difficulty": Kind(
+            800, 3, 80, 2, 0.3, (4, 2), 0.05, 0.05, "own", 0.1, 0, 0.5, 1.0, ease=0.7
+        ),
+        "degrees": Kind(1000, 6, 100, 5, 0.4, (4, 2.5), 0.08, 0.03, "graded", 0.1, 1.0, 0.2, 1.0),
+        "schools": Kind(700, 5, 60, 5, 0.3, (5, 2), 0.08, 0.02, "schools", 0.05, 0.02, 0.5, 1.0),
+        "copyists": Kind(500, 6, 50, 3, 0.4, (6, 2.5), 0, 0, "even", 0, 0.05, 0.5, 1.0, copyists=0.15),
+        "plain questions": Kind(800, 3, 30, 10, 0.1, (25, 2), 0, 0, "even", 0.02, 0.01, 0.5, 1.0),
+        "few people, five answers": Kind(
+            110, 5, 38, 2, 0.1, (2, 1.6), mistakes="own", lopsided=0.3, tail=0.0
+        ),
+        "weather tweets, four answers": Kind(300, 4, 110, 5, 0.2, (6, 3), hard=0.2, lure=0.5, tail=1.3),
+    }
+)
+
 
 def simulated(kind: Kind, seed: int) -> Crowd:
     """Draw a crowd; the same one for the same seed."""
@@ -118,15 +154,22 @@ def simulated(kind: Kind, seed: int) -> Crowd:
     prior = 0.5 ** (kind.skew * random.permutation(kind.classes))
     prior = prior * random.dirichlet(np.full(kind.classes, 30.0))
     truth = random.choice(kind.classes, size=kind.objects, p=prior / prior.sum())
-    matrices = _matrices(kind, random)
+    matrices = _matrices(kind, prior, random)
     objects, workers = _asked(kind, random)
     seen = np.where(
         random.random(len(objects)) < _lures(kind, random)[objects],
         _looks(kind, truth, random)[objects],
         truth[objects],
     )
-    chances = matrices[workers, seen].cumsum(axis=1)
-    said = (random.random(len(objects))[:, None] > chances).sum(axis=1).clip(max=kind.classes - 1)
+    chances = matrices[workers, seen]
+    if kind.ease:
+        chances **= np.exp(kind.ease * random.standard_normal(kind.objects))[objects, None]
+        chances /= chances.sum(axis=1, keepdims=True)
+    said = _drawn(chances, random)
+    if kind.copyists:
+        leader = _drawn(matrices[0][truth], random)
+        copies = random.random(kind.workers) < kind.copyists
+        said = np.where(copies[workers], leader[objects], said)
     _, renamed = np.unique(workers, return_inverse=True)
     told = truth.copy()
     if kind.told == "doubtful":
@@ -153,11 +196,19 @@ def _asked(kind: Kind, random: np.random.Generator) -> tuple[NDArray[np.intp], N
     return np.concatenate(objects), np.concatenate(workers)
 
 
-def _matrices(kind: Kind, random: np.random.Generator) -> Floats:
+def _drawn(chances: Floats, random: np.random.Generator) -> NDArray[np.intp]:
+    """One class for each row of chances."""
+    above = random.random(len(chances))[:, None] > chances.cumsum(axis=1)
+    return np.asarray(above.sum(axis=1).clip(max=chances.shape[1] - 1), dtype=np.intp)
+
+
+def _matrices(kind: Kind, prior: Floats, random: np.random.Generator) -> Floats:
     """What each worker says of each class, `[workers, true classes, said classes]`."""
     classes, eye = kind.classes, np.eye(kind.classes)
     ease = kind.lopsided * random.uniform(-1, 1, size=classes)
-    skill = 1 / classes + (1 - 1 / classes) * random.beta(*kind.skill, size=kind.workers)
+    ease[prior.argmin()] -= kind.harder
+    school = random.integers(4, size=kind.workers) if kind.mistakes == "schools" else np.arange(kind.workers)
+    skill = (1 / classes + (1 - 1 / classes) * random.beta(*kind.skill, size=kind.workers))[school]
     spread = 0.2 if kind.mistakes == "own" else 0.05
     right = skill[:, None] + ease + spread * random.standard_normal((kind.workers, classes))
     right = right.clip(0.5 / classes, 0.99)
@@ -165,6 +216,8 @@ def _matrices(kind: Kind, random: np.random.Generator) -> Floats:
         away = random.dirichlet(np.full(classes, 0.7), size=(kind.workers, classes))
     elif kind.mistakes == "shared":
         away = random.dirichlet(np.full(classes, 0.7), size=classes)[None]
+    elif kind.mistakes == "schools":
+        away = random.dirichlet(np.full(classes, 0.7), size=(4, classes))[school]
     elif kind.mistakes == "graded":
         steps = abs(np.arange(classes)[:, None] - np.arange(classes))
         lean = (
@@ -202,9 +255,7 @@ def _looks(kind: Kind, truth: NDArray[np.intp], random: np.random.Generator) -> 
         turned = np.abs(kind.classes - 1 - np.abs(truth + step))
         return np.asarray(np.abs(kind.classes - 1 - turned), dtype=np.intp)
     away = random.dirichlet(np.full(kind.classes, 0.7), size=kind.classes) * (1 - np.eye(kind.classes)) + 1e-9
-    chances = (away / away.sum(axis=1, keepdims=True))[truth].cumsum(axis=1)
-    drawn = (random.random(kind.objects)[:, None] > chances).sum(axis=1)
-    return np.asarray(np.minimum(drawn, kind.classes - 1), dtype=np.intp)
+    return _drawn((away / away.sum(axis=1, keepdims=True))[truth], random)
 
 
 def _disputed(objects: NDArray[np.intp], said: NDArray[np.intp], kind: Kind) -> NDArray[np.bool_]:
