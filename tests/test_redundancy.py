@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtlabel.crowd.methods import aggregate
-from gtlabel.crowd.redundancy import Redundancy, worth_of_another
+from gtlabel.crowd.redundancy import Redundancy, confusion_of, worth_of_another
 from gtlabel.crowd.replay import fixed, replay, subset
 from gtlabel.crowd.simulated import Kind, simulated
 from gtlabel.crowd.votes import Consensus, Votes
@@ -96,6 +96,18 @@ def test_an_object_that_no_two_answers_could_change_is_worth_less_than_a_tied_on
     among_three = worth_of_another(np.array([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]]), lopsided, ahead[:2])
     assert among_three[0] > 2 * among_three[1]  # the second and third class look alike to people
     assert worth_of_another(np.ones((2, 1)), np.ones((1, 1)), ahead=ahead[:2]).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("error", [0.0, 0.01, 0.05, 0.2])
+def test_nobody_is_asked_for_what_would_do_little_good_next_to_the_error_that_is_wanted(error: float) -> None:
+    posterior = sure(*np.linspace(0.5, 0.999, 40))
+    votes = votes_on(*[2] * len(posterior))
+    worth = worth_of_another(posterior, confusion_of(votes, posterior), np.full(len(posterior), 7))
+    asked = Redundancy(first=2, most=9, error=error).ask(votes, posterior).more > 0
+    assert worth[asked].min() > 0.1 * error
+    assert worth[asked].min() >= worth[~asked].max()
+    # What is so much in doubt that the wanted error cannot be had without it is asked about.
+    assert asked[0]
 
 
 def test_a_job_that_asks_all_alike_gets_the_objects_on_which_so_many_answers_help_most() -> None:

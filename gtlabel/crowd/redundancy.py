@@ -32,8 +32,9 @@ _SHARE_OF_BUDGET = 0.5
 # while there are others; but it asks for so much of the budget in any case, lest there be rounds without end.
 _SHARE_OF_WORTH = 0.5
 _LEAST_SHARE_OF_BUDGET = 0.2
-# Rounding is not worth an answer.
-_NOTHING = 1e-9
+# Rounding is not worth an answer. Nor is what makes a label less likely to be wrong by less than this share
+# of the error that is wanted: all answers that are looked ahead together would win less than that error.
+_NOTHING, _SHARE_OF_ERROR = 1e-9, 0.1
 # For the worth of another answer people are taken to be right in at least this share of the cases in which a
 # guess is wrong, and never more often than this: else none would ever be asked again.
 _WORST, _BEST = 0.2, 0.98
@@ -53,7 +54,7 @@ class Ask:
         expected_error: the share of the labels that are expected to be wrong as they are now.
         given: how many answers there are.
         why: `going on` while answers are asked for or open; else why nothing more is: the `error` is small
-            enough, the `budget` is spent, or no label would change with the `most` answers either.
+            enough, the `budget` is spent, or up to the `most` answers would do too little good anywhere.
     """
 
     more: NDArray[np.intp]
@@ -199,7 +200,7 @@ class Redundancy:
         more = np.zeros(objects, dtype=np.intp)
         won = _won(posterior, confusion_of(votes, posterior), answers)[answers - 1]
         won[given + answers > most] = 0.0
-        ranked = np.argsort(-won, kind="stable")[: int((won > _NOTHING).sum())]
+        ranked = np.argsort(-won, kind="stable")[: int((won > answers * self._too_little).sum())]
         excess = (expected - self.error) * objects
         if excess > 0 and len(ranked):
             needed = int(np.searchsorted(np.cumsum(won[ranked]), excess)) + 1
@@ -228,8 +229,9 @@ class Redundancy:
             confusion_of(votes, posterior),
             (most - given)[candidates],
         )
-        # Where no answers within reach would change the label, they would be paid for nothing.
-        ranked = candidates[np.argsort(-worth, kind="stable")[: int((worth > _NOTHING).sum())]]
+        # Where answers within reach would hardly ever change the label they would be paid for nothing, be the
+        # label sure or hopeless.
+        ranked = candidates[np.argsort(-worth, kind="stable")[: int((worth > self._too_little).sum())]]
         if not len(ranked):
             return more
         # As few as could be enough: those that turn out not to be settled are asked about again.
@@ -241,6 +243,10 @@ class Redundancy:
             )
         more[ranked[:needed]] = 1
         return more
+
+    @property
+    def _too_little(self) -> float:
+        return max(_NOTHING, _SHARE_OF_ERROR * self.error)
 
     def _why(self, expected: float, left: float) -> Why:
         if expected <= self.error:
