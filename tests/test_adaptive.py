@@ -71,6 +71,14 @@ def test_a_budget_is_kept() -> None:
     assert told["saved"] == 130
 
 
+def test_a_budget_that_does_not_buy_the_first_answers_fails_the_job_before_anybody_works() -> None:
+    shop = Shop(40, workers_per_object=5, redundancy="first=2 error=0 budget=79").start()
+    assert shop.job.status is Status.FAILED
+    assert "budget=79 does not buy first=2 answers about each of 40 images; give at least 80" in (
+        shop.job.reason
+    )
+
+
 def test_images_that_all_agree_about_are_asked_about_once() -> None:
     shop = Shop(30, workers_per_object=5, redundancy="first=3 error=0.05")
     shop.start().finish(lambda _worker, number: CLASSES[number % 3], CROWD)

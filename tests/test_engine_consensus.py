@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
@@ -179,12 +180,41 @@ def test_known_pictures_can_come_as_the_labels_of_a_job() -> None:
         (known(99, "Compost"), "tells the class of no image of this job"),
         ('{"source-ref":"s3://trash/images/0.jpg"}', "has no label; give it one under 'bin'"),
         ('{"source-ref":"s3://trash/images/0.jpg","a":1,"a-metadata":{}}', "without the name of its class"),
+        (f"{known(0, 'Compost')}\n{known(0, 'Recycle')}", "0.jpg twice, and other classes; leave one"),
+        (
+            '{"source-ref":"s3://trash/images/0.jpg","class":["Compost","Recycle"]}',
+            "2 classes; this job asks",
+        ),
+        ('{"source-ref":"s3://trash/images/0.jpg","class":[]}', "0 classes; this job asks"),
+        ("Compost", "gold.manifest.*line 1"),
     ],
 )
 def test_known_pictures_that_nobody_knows_fail_the_job_with_a_reason(line: str, reason: str) -> None:
     shop = gold([line]).start()
     assert shop.job.status is Status.FAILED
-    assert reason in shop.job.reason
+    assert re.search(reason, shop.job.reason), shop.job.reason
+    assert shop.job.reason.startswith("ClientError: ")
+
+
+def test_known_pictures_that_are_not_there_fail_the_job_with_their_address() -> None:
+    shop = Shop(30, gold=GOLD).start()
+    assert shop.job.status is Status.FAILED
+    assert "s3://trash/gold.manifest" in shop.job.reason
+
+
+def test_known_pictures_of_several_classes_name_them_all_or_none() -> None:
+    line = '{"source-ref":"s3://trash/images/%s.jpg","class":%s}'
+    shop = gold([line % (0, '["Landfill","Recycle"]'), line % (1, "[]")], kind=Kind.MULTI, consensus="wawa")
+    shop.start()
+    while not shop.job.status.ended:
+        shop.turn()
+        for worker in CROWD[:3]:
+            while task := shop.board.lease(KEY, worker):
+                said = list(CLASSES) if task.object == 0 else [opinion(worker, task.object)]
+                shop.board.submit(task.lease, {Kind.MULTI.value: {"labels": said}})
+    sure = records(shop)[0]["bin-metadata"]["confidence-map"]
+    assert sure == {"0": 0.0, "1": 1.0, "2": 1.0}
+    assert set(records(shop)[1]["bin-metadata"]["confidence-map"].values()) == {0.0}
 
 
 def tags(**said: str) -> list[dict[str, str]]:

@@ -25,6 +25,7 @@ from gtlabel.engine.register import hold_job
 from gtlabel.engine.schema import answers, asks, tasks
 from gtlabel.engine.settlement import Settlement
 from gtlabel.engine.store import Store
+from gtlabel.errors import RedundancyError
 
 if TYPE_CHECKING:
     from gtlabel.crowd.redundancy import Ask, Redundancy
@@ -159,6 +160,20 @@ def first_answers(job: Job) -> int:
     """How many people are asked about an image to begin with."""
     policy = policy_of(job)
     return job.spec.workers_per_object if policy is None else policy.first
+
+
+def check_budget(job: Job, images: int) -> None:
+    """Refuse a job whose budget does not even buy the first answers about each of its images.
+
+    Raises:
+        RedundancyError: if so.
+    """
+    policy = policy_of(job)
+    if policy is not None and policy.budget is not None and policy.budget < policy.first * images:
+        raise RedundancyError(
+            f"budget={policy.budget} does not buy first={policy.first} answers about each of {images:,} "
+            f"images; give at least {policy.first * images}, or send fewer"
+        )
 
 
 def saving(store: Store, job: Job, expected_error: float | None = None) -> Saving | None:

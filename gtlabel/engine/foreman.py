@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gtlabel import storage
 from gtlabel.engine import output
-from gtlabel.engine.adaptive import Adaptive, saving
+from gtlabel.engine.adaptive import Adaptive, check_budget, saving
 from gtlabel.engine.automation import Autolabeler
 from gtlabel.engine.board import Board
 from gtlabel.engine.consolidation import BATCH, Consolidator, Pending
@@ -25,14 +25,15 @@ from gtlabel.engine.counted import withdrawn
 from gtlabel.engine.custom import function_arn, pre_event, read_task_input, unhandled
 from gtlabel.engine.entries import Chosen, Prepared, Pulse, Tally
 from gtlabel.engine.functions import Functions
-from gtlabel.engine.gold import Gold, read_gold
+from gtlabel.engine.gold import Gold
 from gtlabel.engine.intake import check_template, read_classes, read_tasks
-from gtlabel.engine.jobs import Job, JobKey, Status
+from gtlabel.engine.jobs import Job, JobKey, Kind, Status
 from gtlabel.engine.ledger import Ledger
 from gtlabel.engine.pages import Pages
 from gtlabel.engine.patience import Patience, passes
 from gtlabel.engine.settlement import Settlement
 from gtlabel.errors import EngineError, FunctionError, GoldError, GtlabelError
+from gtlabel.manifests.gold import read_gold
 from gtlabel.uris import S3Uri
 
 if TYPE_CHECKING:
@@ -193,8 +194,10 @@ class Foreman:
             lines = storage.read_lines(s3, spec.manifest)
             rows = read_tasks(lines, spec.manifest, spec.key.name, spec.attribute, spec.kind)
             self._ledger.replace_tasks(job, rows)
+            check_budget(job, self._ledger.tally(job).waiting)
         if spec.gold is not None:
-            known = read_gold(storage.read_lines(s3, spec.gold), spec.gold, job, classes)
+            told, several = storage.read_lines(s3, spec.gold), spec.kind is Kind.MULTI
+            known = read_gold(told, str(spec.gold), classes, spec.attribute, several=several)
             if not self._gold.keep(job, known):
                 raise GoldError(f"{spec.gold} tells the class of no image of this job")
         if spec.streaming:

@@ -8,55 +8,17 @@ labels in the output are what is known.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import delete, insert, select
 
-from gtlabel.engine.jobs import Job, Kind
+from gtlabel.engine.jobs import Job
 from gtlabel.engine.schema import gold as known
 from gtlabel.engine.schema import tasks
 from gtlabel.engine.store import Store
-from gtlabel.errors import GoldError, ManifestError, MissingLabelError
-from gtlabel.manifests.lines import read_records
-from gtlabel.manifests.records import ManifestRecord
-from gtlabel.uris import S3Uri
 
 _CHUNK = 500
-
-
-def read_gold(
-    lines: Iterable[bytes], manifest: S3Uri, job: Job, classes: tuple[str, ...]
-) -> dict[str, frozenset[int]]:
-    """The classes of pictures by their addresses, as indices of the job's classes.
-
-    A line tells them in one of two ways: as a labeling job writes its label, under the job's own attribute
-    where there are several; or as plain text, `"class": "Compost"`.
-
-    Args:
-        lines: of the manifest.
-        manifest: what to call it in an error.
-        job: whose pictures they are.
-        classes: its classes.
-
-    Raises:
-        GoldError: if a line tells no class, or one that the job does not have.
-        ManifestLineError: at a line that is no record of an image.
-    """
-    index = {name: place for place, name in enumerate(classes)}
-    found: dict[str, frozenset[int]] = {}
-    for record in read_records(lines, str(manifest)):
-        names = list(_names(record, job.spec.attribute, manifest))
-        for name in names:
-            if name not in index:
-                raise GoldError(
-                    f"{manifest} says that {record.address} is {name!r}, which is no class of this job; its "
-                    f"classes are {', '.join(classes)}"
-                )
-        if job.spec.kind is Kind.SINGLE and len(names) != 1:
-            raise GoldError(f"{manifest} gives {record.address} {len(names)} classes; this job asks for one")
-        found[record.address] = frozenset(index[name] for name in names)
-    return found
 
 
 class Gold:
@@ -96,26 +58,3 @@ class Gold:
         query = select(known.c.object, known.c.classes).where(known.c.job == job.number)
         with self._store.read() as connection:
             return {number: frozenset(json.loads(text)) for number, text in connection.execute(query)}
-
-
-def _names(record: ManifestRecord, attribute: str, manifest: S3Uri) -> Iterator[str]:
-    plain = record.get("class")
-    if isinstance(plain, str):
-        yield plain
-        return
-    there = [each for each in record.attributes if record.state(each) == "labeled"]
-    chosen = attribute if attribute in there else there[0] if len(there) == 1 else None
-    if chosen is None:
-        what = f"has labels under {', '.join(there)}" if there else "has no label"
-        raise GoldError(
-            f'{record.address} in {manifest} {what}; give it one under {attribute!r}, or "class" with the '
-            "name of its class"
-        )
-    try:
-        label = record.label(chosen)
-    except (MissingLabelError, ManifestError) as error:
-        raise GoldError(f"{manifest}: {error}") from error
-    names = [label.class_name] if label.class_name is not None else list((label.class_map or {}).values())
-    if not names and record.get(chosen) != []:
-        raise GoldError(f"{record.address} in {manifest} has a label without the name of its class")
-    yield from names
