@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gtlabel.errors import SettingsError
+from gtlabel import storage
+from gtlabel.errors import GoldError, SettingsError
 from gtlabel.images.selection import Selection, is_list, select_images
+from gtlabel.manifests.gold import read_gold
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -44,3 +47,39 @@ def with_gold(s3: S3Client, usable: Usable, gold: S3Uri) -> Usable:
     images = tuple(image for _, _, image in sorted(lined, key=lambda each: each[:2]))
     turned = (*usable.turned, *(uri for uri in found.turned if uri not in there))
     return replace(usable, images=images, refused=(*usable.refused, *found.refused), turned=turned)
+
+
+def check_gold(
+    s3: S3Client,
+    gold: S3Uri,
+    usable: Usable,
+    *,
+    classes: Sequence[str],
+    attribute: str,
+    several: bool,
+    images_per_job: int,
+) -> None:
+    """Refuse known pictures by which a job could not measure people, before anybody is asked.
+
+    Args:
+        s3: the client.
+        gold: the manifest.
+        usable: the pictures of the jobs, the known ones among them.
+        classes: of the jobs.
+        attribute: of the jobs.
+        several: whether a picture may have several classes.
+        images_per_job: how many pictures each job gets, in their order.
+
+    Raises:
+        GoldError: if a line tells no class, or one that the jobs do not have, or contradicts another; or if
+            a job has no known picture.
+        ManifestLineError: if a line is no record of a picture.
+    """
+    known = read_gold(storage.read_lines(s3, gold), str(gold), classes, attribute, several=several)
+    for first in range(0, len(usable.images), images_per_job):
+        if not any(str(image.uri) in known for image in usable.images[first : first + images_per_job]):
+            job, jobs = first // images_per_job + 1, -(-len(usable.images) // images_per_job)
+            raise GoldError(
+                f"none of the {len(known)} pictures in {gold} comes to job {job} of {jobs}, which could not "
+                "measure people by any; name more of them, or leave --gold out"
+            )

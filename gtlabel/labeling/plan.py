@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gtlabel.errors import JobNotFoundError, SettingsError
 from gtlabel.images.listing import Usable, known_images
 from gtlabel.images.selection import Selection, bucket_of, select_images
-from gtlabel.labeling.gold import with_gold
+from gtlabel.labeling.gold import check_gold, with_gold
 from gtlabel.labeling.groups import GROUP_TAG, names_in_group
 from gtlabel.labeling.inputs import MAX_IMAGES, write_inputs
 from gtlabel.labeling.jobs import create_labeling_job, describe_labeling_job
@@ -160,6 +160,16 @@ def plan_labeling(
             images_per_job=max_images_per_job,
         )
         plan = LabelingPlan(_request(called, output, fields), usable, names, page, launch)
+        if gold is not None:
+            check_gold(
+                aws.s3,
+                gold,
+                usable,
+                classes=names,
+                attribute=plan.request.label_attribute,
+                several=plan.request.task is Task.MULTI,
+                images_per_job=max_images_per_job,
+            )
         for request in plan.requests:
             request.to_boto()
         held, started = look_up(aws.sagemaker, aws.s3, output, launch)
