@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gtlabel.crowd.agreement import Agreement, agreement
 from gtlabel.crowd.beliefs import believe
 from gtlabel.crowd.calibration import Reliability, expected_calibration_error, reliability
+from gtlabel.crowd.confusions import Confusions, Mixup
 from gtlabel.crowd.intervals import Estimate, share
 from gtlabel.crowd.methods import METHODS, aggregate
 from gtlabel.crowd.votes import Consensus, Votes
@@ -21,6 +22,7 @@ from gtlabel.crowd.workers import Profile, profiles
 
 # What the labels are called that a job wrote itself.
 AS_WRITTEN = "as written"
+_WORST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class CrowdReport:
         counts: how many answers name each class of each object, `[objects, classes]`.
         agreement: how far people agree.
         workers: every worker.
+        mixups: which classes each worker mixes up in the most answers, three at most.
         confusion: how many answers name the second class of an object that is of the first, as everybody
             else has it, `[classes, classes]`; without answers that nobody else backs.
         methods: the methods side by side, the report's own first.
@@ -94,6 +97,7 @@ class CrowdReport:
     counts: NDArray[np.intp]
     agreement: Agreement
     workers: tuple[Profile, ...]
+    mixups: tuple[tuple[Mixup, ...], ...]
     confusion: NDArray[np.float64]
     methods: tuple[MethodRow, ...]
     gold: int
@@ -160,9 +164,7 @@ def report_on(
     own = settled(method)
     among = None if truth is None else np.where(truth < classes, truth, -1)
     beliefs = believe(votes, objects, classes, among)
-    backed = beliefs.backed > 0
-    confusion = np.zeros((classes, classes))
-    np.add.at(confusion.T, votes.classes[backed], beliefs.others[backed])
+    people = Confusions(beliefs)
 
     def row(name: str) -> MethodRow:
         found = own if name == method else settled(name)
@@ -188,7 +190,8 @@ def report_on(
         workers=tuple(
             profiles(votes, objects, classes, gold=among, seconds=seconds, moments=moments, beliefs=beliefs)
         ),
-        confusion=confusion,
+        mixups=tuple(map(tuple, people.mixups(range(beliefs.workers), most=_WORST))),
+        confusion=people.of([None])[0].counts,
         methods=tuple(methods),
         gold=0 if truth is None else int((truth >= 0).sum()),
         reliability=None

@@ -96,6 +96,15 @@ class Quality:
                     "spammer_score": _plain(each.spammer_score),
                     "median_seconds": each.seconds,
                     "flags": [{"kind": flag.kind, "why": flag.why} for flag in each.flags],
+                    "mixups": [
+                        {
+                            "class": self.names[mixup.truth],
+                            "said": self.names[mixup.said],
+                            "answers": _plain(mixup.count),
+                            "share": _spread(mixup.share),
+                        }
+                        for mixup in report.mixups[each.worker]
+                    ],
                 }
                 for each in report.workers
             ],
