@@ -196,6 +196,10 @@ def test_a_report_without_gold_says_what_is_expected_and_with_gold_what_is_so(tm
     assert people["dan"]["on_gold"]["value"] == pytest.approx(9 / 30)
     assert {flag["kind"] for flag in people["dan"]["flags"]} & {"spammer", "copies"}
     assert not people["ann"]["flags"]
+    assert people["ann"]["mixups"] == []
+    worst = people["dan"]["mixups"][0]
+    assert worst["class"] != worst["said"]
+    assert worst["share"]["low"] < worst["share"]["value"] < worst["share"]["high"]
     assert json.loads(json.dumps(known.to_json(), allow_nan=False))["gold"] == 30
 
 
@@ -218,6 +222,8 @@ def test_a_newcomer_reports_on_a_job_and_gives_its_better_labels_on(gtlabel_aws:
     html = page.read_text()
     numbers = json.loads(re.findall(r'id="gtlabel-data">(.*?)</script>', html, re.DOTALL)[0])
     assert (numbers["gold"], numbers["answers"]) == (12, 36)
+    assert html.count('<td class="mixup">') == 4
+    assert "Labels that say" in html
     # The pictures in doubt are in it.
     assert html.count("data:image/webp;base64,") == 12
 
