@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from programs import free_port
 
 # PostgreSQL refuses to run as root.
 _USER = "postgres"
@@ -41,15 +42,13 @@ class Cluster:
         if self._as:
             shutil.chown(folder, _USER)
         self._run("initdb", "-A", "trust", "-U", _USER, "-E", "UTF8", "--no-sync")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"postgresql+psycopg://{_USER}@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''"
-        self._run("pg_ctl", "-w", "-l", str(self._folder / "server.log"), "-o", options, "start")
+        self._run("pg_ctl", "-w", "-t", "300", "-l", str(self._folder / "server.log"), "-o", options, "start")
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it; `immediate` is a crash, from which the next start recovers by its log."""

@@ -6,6 +6,8 @@ Programs and packages that a newcomer may lack: their tests are skipped then, ex
 from __future__ import annotations
 
 import os
+import secrets
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -30,8 +32,17 @@ def need(found: object, sentence: str) -> None:
     pytest.skip(sentence)
 
 
+def free_port() -> int:
+    """A port that nobody listens at, and that is given to nobody who asks for any: those begin at 32768."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 @contextmanager
-def ending(process: subprocess.Popen[Any], seconds: float = 60.0) -> Iterator[None]:
+def ending(process: subprocess.Popen[Any], seconds: float = 240.0) -> Iterator[None]:
     """Have a process gone when this is left, and killed before if that takes too long.
 
     Who waits meanwhile for a line that never comes gets the end of the file.

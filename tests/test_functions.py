@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from emulator_parts import clients, post
+from programs import ending
 
 from gtlabel.emulator.api import Context
 from gtlabel.emulator.child import Address
@@ -208,9 +209,10 @@ def workplace(tmp_path: Path) -> Iterator[Address]:
     (tmp_path / "handlers.py").write_text(HANDLERS)
     command = [sys.executable, "-m", "gtlabel", "local", "up", "--port", "0", "--until-stdin-closes"]
     given = ["--function=before=handlers:before", "--function=after=handlers:after"]
-    with subprocess.Popen(
+    process = subprocess.Popen(
         [*command, *given], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path
-    ) as process:
+    )
+    with ending(process, 600):
         assert process.stdin
         assert process.stdout
         url = process.stdout.readline().strip()

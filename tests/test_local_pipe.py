@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from moto import mock_aws
-from programs import need
+from programs import ending, need
 from training_parts import clients
 
 from gtlabel.datasets.channels import ChannelFile, ClassFolder, Dataset, publish
@@ -405,9 +405,10 @@ stop.wait(60)
 (reader.model_directory() / "half").write_text("way")
 """
     words = [*COMMAND, str(pictures), "--model-dir", "saved", "--", sys.executable, "-c", program]
-    with subprocess.Popen(
+    child = subprocess.Popen(
         words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as child:
+    )
+    with ending(child):
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         # As a terminal does: to the whole group, which the program is not in.
@@ -421,7 +422,8 @@ stop.wait(60)
 def test_nobody_who_looks_on_holds_the_program_up(tmp_path: Path, pictures: Path) -> None:
     program = "print('x' * 100 + chr(10)); print(('y' * 100 + chr(10)) * 20_000)"
     words = [*COMMAND, str(pictures), "--", sys.executable, "-c", program]
-    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+    child = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with ending(child):
         assert child.stdout is not None
         assert child.stdout.readline() == b"x" * 100 + b"\n"
         child.stdout.close()

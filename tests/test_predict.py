@@ -28,6 +28,7 @@ from judging_parts import (
     pixel_network,
 )
 from PIL import Image
+from programs import ending
 
 from gtlabel import open_model, predict
 from gtlabel.aws import Aws
@@ -134,7 +135,8 @@ def test_json_is_a_line_for_each_picture_with_the_keys_that_a_device_prints(
 
 def test_a_name_on_stdin_is_answered_before_the_next_one_comes(model: Path, photos: Path) -> None:
     command = [*GTLABEL, "predict", str(model), "-", "--output", "json"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with ending(process):
         assert process.stdin is not None
         assert process.stdout is not None
         for name, label in (("a.png", "Red"), ("b.JPG", "Green")):
@@ -143,7 +145,7 @@ def test_a_name_on_stdin_is_answered_before_the_next_one_comes(model: Path, phot
             assert json.loads(process.stdout.readline())["label"] == label
         process.stdin.close()
         assert process.stdout.read() == ""
-    assert process.returncode == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize(

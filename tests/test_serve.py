@@ -20,7 +20,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from emulator_parts import IMAGES, TEAM, TRUTH, create_job, put_inputs, run
-from programs import need
+from programs import ending, free_port, need
 from serve_parts import (
     KEYS,
     Server,
@@ -55,13 +55,6 @@ def client(url: str, *, secret: str = KEYS["AWS_SECRET_ACCESS_KEY"], **changes: 
         **changes,
     }
     return boto3.client("sagemaker", endpoint_url=url, **given)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def plain(server: Server) -> Aws:
@@ -206,7 +199,8 @@ def test_a_folder_is_one_server_s(alone: Server, state: tuple[str, str]) -> None
 
 def test_it_ends_when_it_is_told_to_while_it_starts(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "gtlabel", "serve", "--port", "0", "--state", str(tmp_path / "state")]
-    with subprocess.Popen(command, env=environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    process = subprocess.Popen(command, env=environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with ending(process):
         wait_until((tmp_path / "state" / "lock").exists)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=120)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 from emulator_parts import clients, gtlabel, post, run
 from lifecycle_parts import PHOTOS, fill
+from programs import ending, free_port
 from serve_parts import add_worker, environ, serving
 
 from gtlabel.aws import Aws
@@ -238,13 +238,6 @@ def test_people_who_cannot_be_are_refused(change: dict[str, Any], sentence: str)
 # ---- servers that go away ----------------------------------------------------------------------------------
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def test_a_server_that_is_killed_is_waited_for_and_every_answer_counts_once(tmp_path: Path) -> None:
     state, port = tmp_path / "state", free_port()
     notices: list[str] = []
@@ -308,9 +301,10 @@ def test_at_ctrl_c_people_give_back_what_they_hold(
     create(gtlabel_aws, "Bins")
     truth = write(tmp_path / "truth.jsonl")
     command = ["local", "answer", "Bins", "--truth", truth, "--url", gtlabel_server.url, "--pace", "60"]
-    with subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "gtlabel", *command], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    )
+    with ending(process):
         names = [f"worker-{number}" for number in range(1, 6)]
         deadline = time.monotonic() + 60
         while not (holders := [name for name in names if held(gtlabel_server, name)]) or len(holders) < 5:

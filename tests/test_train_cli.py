@@ -26,6 +26,7 @@ from typing import Any
 import boto3
 import pytest
 from PIL import Image
+from programs import ending
 from typer.main import get_command
 
 import gtlabel
@@ -321,9 +322,10 @@ def _in_a_terminal(account: Account, words: list[str], leave_at: bytes) -> tuple
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     environ = {name: value for name, value in account.environ.items() if name != "COLUMNS"}
     command = [sys.executable, "-m", "gtlabel", *words]
-    with subprocess.Popen(
+    process = subprocess.Popen(
         command, stdin=end, stdout=end, stderr=end, env={**environ, "TERM": "xterm"}, start_new_session=True
-    ) as process:
+    )
+    with ending(process):
         os.close(end)
         seen, left, limit = b"", False, time.monotonic() + 60
         while time.monotonic() < limit:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from emulator_parts import run
+from programs import free_port
 from serve_parts import Server, environ, serving, wait_until
 
 from gtlabel.emulator.child import running
@@ -71,7 +72,7 @@ class Work:
             if len(self.truth) < pictures and path.is_file():
                 self.s3.upload_file(str(path), "trash", f"pictures/{name}")
                 self.truth[f"s3://trash/pictures/{name}"] = [record["class"]]
-        self.server: Server = self.serve(0)
+        self.server: Server = self.serve(free_port())
 
     def serve(self, port: int) -> Server:
         """Start a server."""
