@@ -76,7 +76,8 @@ class OwnerSite:
         self._latest: tuple[float, list[dict[str, Any]]] = (0.0, [])
         self._views: _Views = {}
         self._judgments: _Views = {}
-        self._reading = asyncio.Lock()
+        # One at a time of each: a large crowd takes seconds to judge, and nobody waits for that to see a job.
+        self._reading, self._judging = asyncio.Lock(), asyncio.Lock()
 
     def routes(self) -> list[BaseRoute]:
         """What the pages answer to; they stand before the workers' own."""
@@ -125,16 +126,19 @@ class OwnerSite:
     async def job(self, request: Request) -> Response:
         """One job in full."""
         await self._owner(request)
-        return await self._kept(request.path_params["number"], self._view, self._views)
+        return await self._kept(request.path_params["number"], self._view, self._views, self._reading)
 
     async def quality(self, request: Request) -> Response:
         """How far people agree in a job, and how good each of them is."""
         await self._owner(request)
-        return await self._kept(request.path_params["number"], self._judged, self._judgments)
+        number = request.path_params["number"]
+        return await self._kept(number, self._judged, self._judgments, self._judging)
 
-    async def _kept(self, number: int, read: Callable[[Job], dict[str, Any]], views: _Views) -> Response:
+    async def _kept(
+        self, number: int, read: Callable[[Job], dict[str, Any]], views: _Views, reading: asyncio.Lock
+    ) -> Response:
         """What was read a short while ago, or is read now; one at a time for all who look."""
-        async with self._reading:
+        async with reading:
             began = time.monotonic()
             job = await asyncio.to_thread(self._desk.job, number)
             status, good_until, view = views.get(number, (None, 0.0, {}))
