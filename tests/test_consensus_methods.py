@@ -348,6 +348,18 @@ def test_the_benchmark_of_speed_prints_its_table_and_judges_it() -> None:
     assert "crowd-kit was not measured" in told.stdout
 
 
+def test_a_comparison_with_nothing_to_compare_with_says_what_it_needs() -> None:
+    told = subprocess.run(
+        [sys.executable, BENCHMARK.with_name("consensus_same.py")],
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "GTLABEL_CROWDKIT_PYTHON"},
+        check=False,
+    )
+    assert told.returncode == 1
+    assert "set GTLABEL_CROWDKIT_PYTHON as --help says" in told.stdout
+
+
 def _written_out(votes: Votes, objects: int, classes: int, rounds: int) -> NDArray[np.float64]:
     """Dawid and Skene's estimation from the shares of answers, with every matrix in full."""
     workers, eye = int(votes.workers.max()) + 1, np.eye(classes)

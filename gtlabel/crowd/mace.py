@@ -4,9 +4,11 @@ D. Hovy, T. Berg-Kirkpatrick, A. Vaswani, E. Hovy, "Learning whom to trust with 
 https://aclanthology.org/N13-1132/. Each answer is the true class with its worker's competence, and otherwise
 drawn from a distribution that is his alone, whatever the picture shows. All classes are alike beforehand.
 
-The paper starts at random many times and keeps the best, and so does crowd-kit. Here the start is the share
-of each class among an object's answers: the result is the same every time, and does not depend on the order
-of anything.
+The paper starts at random many times and keeps the best. crowd-kit 1.4.2 means to, but each of its ten starts
+draws anew from one number, so that all are the same. Here the start is the share of each class among an
+object's answers: the result is the same every time, and does not depend on the order of anything. Where
+crowd-kit thinks ten answers by habit to each class beforehand, and estimates by variation, here it is a tenth
+of an answer and the largest density (tests/benchmarks/consensus_same.py shows what that changes).
 """
 
 from __future__ import annotations

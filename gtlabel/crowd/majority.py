@@ -21,7 +21,8 @@ def wawa(votes: Votes | Sums, objects: int, classes: int) -> Consensus:
     """Worker agreement with aggregate: each answer weighs as much as its worker agrees with the majority.
 
     Where a majority is shared by several classes, naming one of them is a part of an agreement, so that the
-    result does not depend on the order of the classes (crowd-kit takes whichever stands first).
+    result does not depend on the order of the classes (crowd-kit takes whichever stands first). Every answer
+    counts, also one that a worker gave twice (in crowd-kit's weights it counts once).
 
     Source: Appen's "Calculating worker agreement with aggregate",
     https://success.appen.com/hc/en-us/articles/202703205
