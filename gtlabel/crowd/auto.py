@@ -80,14 +80,14 @@ def auto(votes: Votes | Sums, objects: int, classes: int, *, known: Indices | No
     believed = np.zeros((classes, objects))
     for spoken, power in ((learned.spoken, 1.0), (alike.spoken, _FLATTER)):
         believed += normalized(sums.to_objects(spoken.table) * worth + power * spoken.prior[:, None])[0]
-    # A single answer is never a mistake to MACE, and is no show of hands.
+    # To MACE a single answer is never a mistake, so that it is not asked about those. One hand weighs as much
+    # as the frequencies: with two classes alike, that is what a crowd is taken for before it answers.
     shown = sums.answers > 1
     said = np.log(np.maximum(habits.posterior[shown].T, _LEAST)) - odds[:, None]
     believed[:, shown] += normalized(said * worth[shown] + odds[:, None])[0]
-    common = np.exp(learned.spoken.prior)[:, None]
-    answers = sums.answers[shown]
-    believed[:, shown] += (answers * hands[shown].T + _ADDED * common) / (answers + _ADDED)
-    believed /= np.where(shown, 4, 2)
+    common, added = np.exp(learned.spoken.prior)[:, None], np.where(shown, _ADDED, 1.0)
+    believed += (sums.answers * hands.T + added * common) / (sums.answers + added)
+    believed /= np.where(shown, 4, 3)
     believed[:, sums.answers == 0] = common
     if known is not None:
         clamped(believed, known)
