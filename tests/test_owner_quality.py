@@ -98,7 +98,9 @@ def test_of_several_classes_each_is_a_question_of_its_own() -> None:
     from gtlabel.templates import read_template
 
     template = read_template("tasks/image-classification-multi-label.liquid")
-    there = Premises(max_concurrent=12, workers_per_object=2, kind=Kind.MULTI, template=template)
+    there = Premises(
+        max_concurrent=12, workers_per_object=2, kind=Kind.MULTI, template=template, **known({4: "Recycle"})
+    )
     try:
         owner = there.somebody("boss", role=Role.OWNER)
         both, one = (dict.fromkeys(range(12), said) for said in (["Compost", "Recycle"], ["Compost"]))
@@ -116,7 +118,16 @@ def test_of_several_classes_each_is_a_question_of_its_own() -> None:
         ("Recycle", 12),
     ]
     assert agreed["classes"][2]["alpha"]["value"] < 0
-    assert (said["certainty"]["labels"], said["certainty"]["known"]) == (36, None)
+    # All three decisions about the known picture count; both chose the first class, which it is not.
+    of_it = said["certainty"]["known"]
+    assert (said["certainty"]["labels"], of_it["labels"], of_it["pictures"]) == (36, 3, 1)
+    surest = of_it["shown"][0]
+    assert (surest["object"], surest["question"], surest["known"], surest["label"]) == (
+        4,
+        "Compost",
+        "no",
+        "yes",
+    )
     assert [(one["name"], one["answers"], one["flags"]) for one in said["workers"]] == [
         ("ana", 12, []),
         ("ben", 12, []),
@@ -165,7 +176,7 @@ def test_known_pictures_tell_whether_labels_are_as_sure_as_they_say() -> None:
     assert on_gold == {"ana": (0.8, 5), "ben": (0.8, 5), "cleo": (0.4, 5)}
 
 
-def test_single_answers_and_ties_are_told_and_nobody_is_judged_by_himself() -> None:
+def test_single_answers_are_told_and_judge_nobody() -> None:
     there = Premises(max_concurrent=12, workers_per_object=1)
     try:
         owner = there.somebody("boss", role=Role.OWNER)
@@ -178,6 +189,22 @@ def test_single_answers_and_ties_are_told_and_nobody_is_judged_by_himself() -> N
     assert (said["running"], said["everybody"]) == (False, None)
     (ana,) = said["workers"]
     assert (ana["accuracy"], ana["confusion"], ana["gold"]) == (None, None, None)
+
+
+def test_ties_are_told_and_beside_known_pictures_how_they_fare() -> None:
+    there = Premises(
+        max_concurrent=12, workers_per_object=2, consensus="majority", **known({0: "Compost", 3: "Landfill"})
+    )
+    try:
+        owner = there.somebody("boss", role=Role.OWNER)
+        work(there, {"ana": truth(), "ben": truth(changed=(0, 3, 6))})
+        sure = look(there, owner)["certainty"]
+    finally:
+        there.close()
+    assert (sure["method"], sure["tied"], sure["single"]) == ("majority", 3, 0)
+    tied = sure["known"]["tied"]
+    # The first class of the list is taken.
+    assert (tied["labels"], tied["confidence"], tied["right"]["value"]) == (2, 0.5, 0.5)
 
 
 def test_of_many_classes_the_worst_mixups_are_named() -> None:
