@@ -207,8 +207,10 @@ def drawn_answers(people: Population, answers: int, objects: int, seed: int) -> 
 @pytest.mark.parametrize(("accuracy", "hard"), [(0.9, 0.0), (0.75, 0.2)])
 def test_people_told_from_answers_answer_as_those_did(accuracy: float, hard: float) -> None:
     right, told = drawn_answers(assumed(3, accuracy=accuracy, hard=hard), 5, 1200, seed=8)
-    found = tried(told, Way(5, "majority"), images=500, tries=Tries(runs=6))[0]
-    assert found.accuracy.mean == pytest.approx(right, abs=0.04)
+    found = tried(told, Way(5, "majority"), images=500, tries=Tries(runs=20))[0].accuracy
+    assert found.low <= right <= found.high
+    # Not because anything would be possible.
+    assert found.high - found.low < 0.2
 
 
 def test_as_many_people_like_those_may_be_asked_as_are_wanted() -> None:
