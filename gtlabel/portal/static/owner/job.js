@@ -53,6 +53,9 @@ function drawSaving(saving, ended) {
     + `pictures would be ${saving.fixed}: ${percent(saving.share)} of them${ended ? `, ${saving.saved} saved` : ''}.`;
   const error = saving.expected_error === null ? '' : ` Before the last round, ${percent(saving.expected_error, 1)} of the labels were expected to be wrong.`;
   byId('saving-error').textContent = `Asked for: ${saving.policy}.${error}`;
+  byId('saving-more').hidden = saving.rounds.length === 0;
+  byId('saving-rounds').tBodies[0].replaceChildren(...saving.rounds.map((each, place) => node('tr', {},
+    ...[place + 1, percent(each.expected_error, 1), each.images].map((value) => node('td', {class: 'number'}, String(value))))));
 }
 
 function drawPeople(running) {
