@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from random import Random
 
 import numpy as np
 import pytest
@@ -34,6 +35,62 @@ def test_settled_labels_are_those_of_all_answers_at_once(
     np.testing.assert_allclose(settled.posterior, at_once.posterior, atol=1e-12)
     for number, expected in enumerate(at_once.posterior):
         np.testing.assert_allclose(online.posterior(number), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["auto", "dawid_skene", "mace"])
+@given(ANSWERS, st.sets(st.integers(0, 79)), st.randoms(use_true_random=False))
+@settings(max_examples=6, deadline=None)
+def test_neither_when_answers_came_nor_fits_in_between_matter_in_the_end(
+    method: str, answers: list[tuple[int, str, int]], fits: set[int], random: Random
+) -> None:
+    streamed = Online(3, 10, method=METHODS[method], growth=1e9)
+    for place, (number, who, class_) in enumerate(answers):
+        streamed.add(number, who, class_)
+        if place in fits:
+            streamed.settle()
+    again = streamed.settle().posterior
+    np.testing.assert_allclose(streamed.settle().posterior, again, atol=1e-12)
+    shuffled = Online(3, 10, method=METHODS[method])
+    for answer in random.sample(answers, len(answers)):
+        shuffled.add(*answer)
+    np.testing.assert_allclose(shuffled.settle().posterior, again, atol=1e-3)
+
+
+@given(st.permutations(["ann", "bob", "eve", "joe", "newcomer"]), st.integers(0, 2))
+@settings(max_examples=20, deadline=None)
+def test_one_image_after_another_gets_the_same_label_in_whichever_order_its_answers_come(
+    who: list[str], class_: int
+) -> None:
+    online = Online(3, method=dawid_skene, growth=1e9)
+    for number in range(30):
+        for place, name in enumerate(("ann", "bob", "eve", "joe")):
+            online.add(number, name, (number + (place == 3) * (number % 2)) % 3)
+    online.settle()
+    for name in ("ann", "bob", "eve", "joe", "newcomer"):
+        online.add(30, name, (class_ + (name == "joe")) % 3)
+    for name in who:
+        online.add(31, name, (class_ + (name == "joe")) % 3)
+    np.testing.assert_allclose(online.posterior(31), online.posterior(30), rtol=1e-9)
+    assert int(online.posterior(31).argmax()) == class_
+
+
+def test_labels_on_the_way_are_nearly_as_good_as_those_of_all_answers() -> None:
+    random = np.random.default_rng(3)
+    truth, skill = random.integers(4, size=400), np.array([0.95, 0.9, 0.8, 0.5, 0.4, 0.4])
+    online, right, counted = Online(4), 0.0, 0.0
+    for number, class_ in enumerate(truth):
+        said = np.zeros(4)
+        for who in random.permutation(6)[:3]:
+            wrong = (class_ + random.integers(1, 4)) % 4
+            named = int(class_ if random.random() < skill[who] else wrong)
+            online.add(number, int(who), named)
+            said[named] += 1
+        right += online.posterior(number).argmax() == class_
+        counted += (said[class_] == said.max()) / (said == said.max()).sum()
+    at_once = (online.settle().labels == truth).sum()
+    # The first ones are labeled before anybody is known.
+    assert counted + 15 < right
+    assert right > at_once - 30
 
 
 def test_fits_come_ever_more_rarely() -> None:
