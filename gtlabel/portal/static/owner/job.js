@@ -52,7 +52,9 @@ function drawSaving(saving, ended) {
   byId('saving-state').textContent = `${saving.answers} answers ${ended ? 'were' : 'have been'} given where ${saving.most} for each of ${saving.images} `
     + `pictures would be ${saving.fixed}: ${percent(saving.share)} of them${ended ? `, ${saving.saved} saved` : ''}.`;
   const error = saving.expected_error === null ? '' : ` Before the last round, ${percent(saving.expected_error, 1)} of the labels were expected to be wrong.`;
-  byId('saving-error').textContent = `Asked for: ${saving.policy}.${error}`;
+  const [least, most] = saving.error_range ?? [];
+  const real = saving.error_range ? ` Where the truth is known and as much was expected, between ${percent(least, 1)} and ${percent(most, 1)} were.` : '';
+  byId('saving-error').textContent = `Asked for: ${saving.policy}.${error}${real}`;
   byId('saving-more').hidden = saving.rounds.length === 0;
   byId('saving-rounds').tBodies[0].replaceChildren(...saving.rounds.map((each, place) => node('tr', {},
     ...[place + 1, percent(each.expected_error, 1), each.images].map((value) => node('td', {class: 'number'}, String(value))))));
