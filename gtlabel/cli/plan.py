@@ -63,7 +63,8 @@ def plan(
             "--hard",
             min=0,
             max=1,
-            help="Without --from: the share of pictures that look like another class. (default: 0.1)",
+            help="Without --from: the share of pictures that look like another class. "
+            "(default: as many as make half of the mistakes)",
             rich_help_panel=_PEOPLE,
         ),
     ] = None,
@@ -279,7 +280,7 @@ def _assumed(classes: int | None, people: int | None, stated: dict[str, float | 
     try:
         return assumed(classes, people=people or _USUAL_PEOPLE, **given)
     except ValueError as error:
-        raise SettingsError(f"{error}; give another --accuracy") from error
+        raise SettingsError(f"{error}; give another --accuracy or --hard") from error
 
 
 def _measured(

@@ -67,7 +67,7 @@ def verdict(plan: Plan) -> str:
     if plan.best is not None:
         return str(plan.best.trial.way)
     top = plan.most_accurate.trial
-    return f"{top.way} has {_shares(top.accuracy)}; buy more votes, or take a lower target"
+    return f"{top.way} has {_shares(top.accuracy)}; try more --votes or a lower --target"
 
 
 def instead(plan: Plan) -> str:

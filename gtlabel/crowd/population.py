@@ -127,7 +127,12 @@ class Population:
 
 
 def assumed(
-    classes: int, *, accuracy: float = 0.8, spread: float = 0.1, people: int = 10, hard: float = 0.1
+    classes: int,
+    *,
+    accuracy: float = 0.8,
+    spread: float = 0.1,
+    people: int = 10,
+    hard: float | None = None,
 ) -> Population:
     """A crowd nobody has watched yet.
 
@@ -136,7 +141,8 @@ def assumed(
         accuracy: the share of answers that are right, over all pictures.
         spread: the standard deviation of people's own accuracy.
         people: how many there are, all as busy.
-        hard: the share of pictures that look like another class to everybody.
+        hard: the share of pictures that look like another class to everybody; None for as many as make half
+            of all mistakes: more answers help real crowds less than if mistakes were people's alone.
 
     Raises:
         ValueError: if no crowd is like that.
@@ -147,7 +153,15 @@ def assumed(
             f"answers that are right in {accuracy:.0%} of all cases are no better than chance, or are never"
             f" wrong; among {classes} classes, an accuracy lies between {chance:.2f} and 1"
         )
+    if hard is None:
+        others = (1 + accuracy) / 2
+        hard = min(1.0, (1 - accuracy) / 2 / (others - _right_on_hard(others, classes)))
     easy = _easy_accuracy(accuracy, hard, classes)
+    if easy > _SUREST:
+        raise ValueError(
+            f"where {hard:.0%} of the pictures are hard, answers cannot be right in {accuracy:.0%} of all "
+            "cases"
+        )
     # Of a beta distribution no more can be asked than that.
     most = 0.95 * np.sqrt(easy * (1 - easy))
     strength = easy * (1 - easy) / max(min(spread, most), 1e-3) ** 2 - 1
@@ -332,10 +346,14 @@ def _clarity(said: Answers, classes: int) -> Floats:
     return found
 
 
+def _right_on_hard(easy: float, classes: int) -> float:
+    """How often people are right on hard pictures, of all degrees, who are as often right on easy ones."""
+    resembling = 0.5 * (1 - easy) / (classes - 1) + 0.5 / classes
+    return (1 - _MEAN_HARDNESS) * easy + _MEAN_HARDNESS * resembling
+
+
 def _easy_accuracy(accuracy: float, hard: float, classes: int) -> float:
     """How often people are right on easy pictures, so that they are as often right as stated over all."""
-    # On a hard one: (1 - h) a + h (0.5 (1 - a) / (classes - 1) + 0.5 / classes), which is linear in a.
-    h = hard * _MEAN_HARDNESS
-    slope = 1 - h - 0.5 * h / (classes - 1)
-    constant = h * (0.5 / (classes - 1) + 0.5 / classes)
-    return float(np.clip((accuracy - constant) / slope, 1 / classes, _SUREST))
+    # What people are right in over all is linear in what they are right in on easy pictures.
+    least, most = ((1 - hard) * easy + hard * _right_on_hard(easy, classes) for easy in (0.0, 1.0))
+    return max((accuracy - least) / (most - least), 1 / classes)
