@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,13 @@ def test_jobs_about_the_same_pictures_are_one_and_a_worker_counts_with_the_newes
     # What is compared with is the label of the first job that has one.
     assert [found.classes[index] for index in found.labels] == ["Compost", "Recycle"]
     assert said(read(second, first)) == said(found)
+    # What another job has not labeled yet hides no label.
+    shutil.copytree(second / "annotations", tmp_path / "none/annotations")
+    (tmp_path / "none/output.manifest").write_text(
+        "".join(json.dumps({"source-ref": f"s3://trash/{number}.jpg"}) + "\n" for number in range(2))
+    )
+    later = read(tmp_path / "none", first)
+    assert [later.classes[index] for index in later.labels if index >= 0] == ["Compost"]
     with pytest.raises(LabelingJobError, match="no attribute 'tin'; it has bin"):
         read(first, attribute="tin")
 
@@ -134,6 +142,8 @@ def test_without_a_worker_all_pictures_stay(tmp_path: Path) -> None:
     assert found.without([]) is found
     with pytest.raises(LabelingJobError, match="no worker 'eve' answered"):
         found.without(["eve"])
+    with pytest.raises(LabelingJobError, match="without ann, bob no answer is left"):
+        found.without(["bob", "ann"])
 
 
 def test_several_classes_are_several_questions(tmp_path: Path) -> None:
@@ -161,8 +171,10 @@ def test_what_holds_no_answers_is_told_in_one_sentence(tmp_path: Path) -> None:
         read(tmp_path)
     box = {"workerId": "ann", "answerContent": {"boxes": []}, "submissionTime": "2026-11-22T12:00:00Z"}
     file = response(tmp_path / "boxes", 0, [box])
-    with pytest.raises(LabelingJobError, match="answers that name no class"):
+    with pytest.raises(LabelingJobError, match=r"answers that name no class; .* or of a table \(.csv\)"):
         read(tmp_path / "boxes")
+    with pytest.raises(LabelingJobError, match="is one file; give the folder of its job"):
+        read(file)
     file.write_text("{")
     with pytest.raises(AnswerFileError, match="not JSON"):
         read(tmp_path / "boxes")

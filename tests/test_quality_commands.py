@@ -168,11 +168,30 @@ def test_what_cannot_be_written_is_told_in_one_sentence(tmp_path: Path) -> None:
     made = reconsolidate(read(job(tmp_path / "bins", CROWD)))
     with pytest.raises(LabelingJobError, match="download manifests/ along with annotations/"):
         list(relabeled(made, NOW))
+    waiting = tmp_path / "bins/output.manifest"
+    waiting.write_text("".join(f'{{"source-ref":"s3://trash/{number}.jpg"}}\n' for number in range(30)))
+    with pytest.raises(LabelingJobError, match="bins has written no label yet, .* name it with --as"):
+        list(relabeled(reconsolidate(read(tmp_path / "bins")), NOW))
     unknown = job(tmp_path / "cans", {0: [("ann", "Recycle"), ("bob", "Recycle")]}, ["Compost"], BINS)
     with pytest.raises(LabelingJobError, match="name the job's class list with --classes"):
         list(relabeled(reconsolidate(read(unknown), "majority"), NOW))
     with pytest.raises(ConsensusError, match="there is no method 'best'"):
         reconsolidate(made.answered, "best")
+
+
+def test_a_crowd_of_which_nothing_can_be_learned_is_reported_on_without_a_complaint(tmp_path: Path) -> None:
+    one = job(tmp_path / "one", {n: [("ann", "Compost"), ("bob", "Compost")] for n in range(3)})
+    alone = job(tmp_path / "alone", {0: [("ann", "Compost")]})
+    for root, agreed in ((one, "unknown (all say one class)"), (alone, "unknown: no two people answered")):
+        page = root / "page.html"
+        run = gtlabel("report", str(root), "--report", str(page))
+        assert run.returncode == 0
+        assert agreed in run.stdout
+        assert run.stderr.splitlines() == [
+            f"{root}/ has no output manifest, so nothing tells what was settled on",
+            f"report: {page}",
+        ]
+        assert "nan" not in run.stdout
 
 
 def test_a_report_without_gold_says_what_is_expected_and_with_gold_what_is_so(tmp_path: Path) -> None:

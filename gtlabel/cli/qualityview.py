@@ -33,6 +33,8 @@ def put_quality(quality: Quality, names: Sequence[str]) -> None:
     fields["agreement"] = (
         f"Krippendorff's alpha {_degree(agreed.alpha)}, Fleiss' kappa {_degree(agreed.kappa)}; "
         f"two answers say the same {_rate(agreed.observed)}"
+        if not math.isnan(agreed.observed.value)
+        else "unknown: no two people answered about the same picture"
     )
     fields["expected right"] = f"{1 - report.expected_wrong:.1%} of the labels, as {report.method} sees it"
     if report.accuracy is not None:
@@ -167,8 +169,8 @@ def _about(made: Reconsolidation) -> dict[str, Any]:
     answered = made.answered
     return {
         "jobs": ", ".join(folder.name for folder in answered.folders),
-        "answers": f"{len(answered.objects):,} of {len(answered.workers):,} workers "
-        f"about {len(answered.sources):,} images",
+        "answers": f"{len(answered.objects):,} of {_number(len(answered.workers), 'worker')} about "
+        f"{_number(len(answered.sources), 'image')}",
         "method": made.method,
     }
 
@@ -215,6 +217,8 @@ def _put_doubtful(made: Reconsolidation) -> None:
         )
         for each in _doubtful(made)[:_DOUBTFUL]
     ]
+    if not rows:
+        return
     stated = any(row[3] != "-" for row in rows)
     put("")
     put_table(
@@ -288,8 +292,12 @@ def _rate(value: Estimate | None) -> str:
 
 def _degree(value: Estimate) -> str:
     if math.isnan(value.value):
-        return "unknown, as nobody could disagree"
+        return "unknown (all say one class)"
     return f"{value.value:.2f} ({value.low:.2f} to {value.high:.2f})"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count != 1 else ''}"
 
 
 def _count(number: int | None) -> str:

@@ -57,9 +57,14 @@ def shares(right: ArrayLike, given: ArrayLike, level: float = 0.95) -> list[Esti
 
 
 def beta_quantile(probability: ArrayLike, a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Where the beta distribution function of `a` and `b` reaches `probability`; all three broadcast."""
+    """Where the beta distribution function of `a` and `b` reaches `probability`; all three broadcast.
+
+    Where one of them is 0, as with a crowd that has one class only, all of it lies at that end.
+    """
     wanted, first, second = np.broadcast_arrays(
-        np.asarray(probability, np.float64), np.asarray(a, np.float64), np.asarray(b, np.float64)
+        np.asarray(probability, np.float64),
+        np.maximum(np.asarray(a, np.float64), _TINY),
+        np.maximum(np.asarray(b, np.float64), _TINY),
     )
     low, high = np.zeros(wanted.shape), np.ones(wanted.shape)
     for _ in range(_HALVINGS):

@@ -119,6 +119,8 @@ class Answered:
             )
         if not workers:
             return self
+        if set(workers) >= set(self.workers):
+            raise LabelingJobError(f"without {', '.join(sorted(workers))} no answer is left")
         staying = [number for number, name in enumerate(self.workers) if name not in workers]
         kept = np.isin(self.by, staying)
         renumbered = np.full(len(self.workers), -1, dtype=np.intp)
@@ -205,6 +207,8 @@ class _Reader:
 
     def take(self, folder: AnswerFolder, on_progress: Callable[[int], object]) -> None:
         """Read one job."""
+        if folder.going_on:
+            self._notes.append(f"{folder.name} has not ended; these are its answers so far")
         answers, images, batches = self._answers_of(folder, on_progress)
         if folder.withdrawn is not None:
             gone = read_withdrawn(folder.fetch(folder.withdrawn), folder.withdrawn)
@@ -241,8 +245,9 @@ class _Reader:
             before = self._answers.get((place, worker))
             if before is None or not said.moment < before.moment:
                 self._answers[place, worker] = said
-            if line is not None:
-                self._settled.setdefault(place, line)
+            earlier = self._settled.get(place)
+            if line is not None and (earlier is None or not earlier.names):
+                self._settled[place] = line
             moment = batches.get(number) or (line.moment if line else None)
             if moment is not None:
                 self._batch_of.setdefault(place, (self._jobs, moment))
@@ -256,7 +261,7 @@ class _Reader:
         if not self._answers:
             raise LabelingJobError(
                 f"{folders[0].place} has answers that name no class; reports and new labels can be made "
-                "of image classification alone"
+                "of image classification alone, or of a table (.csv) with the columns image, worker and label"
             )
         if len(self._kinds) > 1:
             raise LabelingJobError(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from gtlabel.errors import LabelingJobError
 from gtlabel.labeling.answertables import is_table
 from gtlabel.labeling.groups import describe_labeling
-from gtlabel.labeling.jobs import LabelingJob
+from gtlabel.labeling.jobs import ENDED, LabelingJob
 from gtlabel.storage import list_objects, read, read_file_lines, read_lines
 from gtlabel.uris import S3Uri
 
@@ -49,6 +49,7 @@ class AnswerFolder:
         attribute: under which key the job writes its label; None where it is not known.
         table: the table with the answers, in the place of all others; None where there is none.
         gold: the true class of pictures, as far as the table has them and was read.
+        going_on: whether it is known that more answers may come.
     """
 
     name: str
@@ -63,6 +64,7 @@ class AnswerFolder:
     attribute: str | None = None
     table: str | None = None
     gold: dict[str, str] = field(default_factory=dict)
+    going_on: bool = False
 
 
 def find_folders(aws: Callable[[], Aws], places: Sequence[str | LabelingJob]) -> list[AnswerFolder]:
@@ -97,6 +99,7 @@ def find_folders(aws: Callable[[], Aws], places: Sequence[str | LabelingJob]) ->
 def _of_job(aws: Aws, job: LabelingJob) -> AnswerFolder:
     folder = _in_s3(aws, job.output / job.name)[0]
     folder.name, folder.attribute, folder.classes = job.name, job.attribute, job.classes
+    folder.going_on = job.status not in ENDED
     if job.output_manifest is not None:
         folder.manifests = [job.output_manifest]
     return folder
@@ -135,6 +138,11 @@ def _in_s3(aws: Aws, place: S3Uri) -> list[AnswerFolder]:
 
 
 def _on_disk(place: Path) -> list[AnswerFolder]:
+    if place.is_file():
+        raise LabelingJobError(
+            f"{place} is one file; give the folder of its job, with annotations/ in it, or a table of "
+            "answers that is named .csv"
+        )
     if not place.is_dir():
         raise LabelingJobError(
             f"there is no folder {place}; give a job's name, its address in S3, the folder that "

@@ -152,7 +152,7 @@ def reconsolidate(answered: Answered, method: str = "auto") -> Reconsolidation:
     Raises:
         ConsensusError: if there is no method of that name.
     """
-    method = method.replace("-", "_")
+    method = method.lower().replace("-", "_")
     pictures, classes = len(answered.sources), len(answered.classes)
     answers = np.bincount(answered.objects, minlength=pictures)
     counts = np.zeros((pictures, classes), dtype=np.intp)
