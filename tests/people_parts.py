@@ -24,6 +24,12 @@ _CHOSEN = """() => [...document.querySelectorAll('*')].flatMap((element) => elem
   ? [...element.shadowRoot.querySelectorAll('.option:has(input:checked) .text')].map((text) => text.innerText)
   : [])"""
 
+# A page believes a key that comes 150 ms after its task was shown, or later.
+_NOTE_SHOWN = """window.addEventListener('message', ({data}) => {
+  if (data?.type === 'gtlabel:show') window.gtlabelShown = performance.now();
+});"""
+_TAKES_KEYS = "() => document.hasFocus() && performance.now() - (window.gtlabelShown ?? Infinity) > 160"
+
 _FOCUSED = """() => [document.activeElement.textContent.trim(),
   document.activeElement.closest('.card')?.textContent ?? '']"""
 
@@ -69,6 +75,7 @@ class Person:
             color_scheme=scheme,  # type: ignore[arg-type]
             reduced_motion="reduce",
         )
+        self.context.add_init_script(_NOTE_SHOWN)
         self.page: Page = self.context.new_page()
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -97,7 +104,7 @@ class Person:
             # The page fills its list in one go with that name.
             return card.get_by_text(word, exact=True).count() > 0
 
-        until(is_there, f"the job {title!r}", 30)
+        until(is_there, f"the job {title!r}")
         self.press_button(word, title)
         self.page.wait_for_url("**/work/*")
 
@@ -133,23 +140,22 @@ class Person:
         self.last = found[1]
         return found[0], picture_of(self.last)
 
-    def has_more(self) -> bool:
-        """Whether a task is on show, as soon as that is known."""
-        until(
-            lambda: self.task() or self.page.locator("#notice").is_visible(),
-            "a task, or word that there is none",
-            # A server that was killed needs a while, and pages ask ever more rarely.
-            60,
-        )
-        return self.task() is not None
+    def next_task(self) -> tuple[Frame, str] | None:
+        """The task on show, as soon as it is known whether there is one."""
+
+        def look() -> tuple[Frame, str] | str | None:
+            return self.task() or ("none" if self.page.locator("#notice").is_visible() else None)
+
+        # A server that was killed needs a while, and pages ask ever more rarely.
+        seen = until(look, "a task, or word that there is none", 120)
+        return None if isinstance(seen, str) else seen
 
     def step(self) -> bool:
         """Answer the task on show; False if there is none."""
         began = time.monotonic()
-        if not self.has_more():
+        found = self.next_task()
+        if found is None:
             return False
-        found = self.task()
-        assert found is not None
         frame, self.last = found
         picture = picture_of(self.last)
         # Nobody decides faster than that, and the page would not believe them.
@@ -158,6 +164,16 @@ class Person:
         self.answered.append(picture)
         self.seconds += time.monotonic() - began
         return True
+
+    def step_until(self, count: int) -> None:
+        """Answer until so many are answered, also where there is nothing to do in between."""
+
+        def enough() -> bool:
+            if len(self.answered) < count:
+                self.step()
+            return len(self.answered) >= count
+
+        until(enough, f"{count} answers", 120)
 
     def opinion(self, picture: str) -> list[str]:
         """What they think is right."""
@@ -170,6 +186,10 @@ class Person:
         """Write what they see where a person can look."""
         if folder is not None:
             self.page.screenshot(path=folder / f"{name}.png")
+
+    def ready(self, frame: Frame) -> None:
+        """Wait until the page of a task hears keys."""
+        until(lambda: frame.evaluate(_TAKES_KEYS), "a page that takes keys")
 
     def press_button(self, name: str, job: str = "") -> None:
         """Press a button or link of the portal's own pages, on the card of a job if that is named."""
@@ -200,15 +220,16 @@ def label_all(people: Sequence[Person], after_turn: Callable[[int], None]) -> No
         people: who works.
         after_turn: hears how many turns there were; everybody who still works answers once in each.
     """
-    turn, idle = 0, 0
+    turn, idle = 0, 0.0
     while at_work := [person for person in people if set(person.answered) != set(person.truth)]:
         # A page may have nothing for a moment, and looks again by itself.
         answered = [person.step() for person in at_work]
-        idle = 0 if any(answered) else idle + 1
-        assert idle < 200, "pages have nothing to do, and pictures are left"
-        if idle:
+        if not any(answered):
+            idle += 0.05
+            assert idle < 60, "pages have nothing to do, and pictures are left"
             time.sleep(0.05)
             continue
+        idle = 0.0
         turn += 1
         after_turn(turn)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from browser import until
+from playwright.sync_api import expect
 from template_parts import Desk
 
 TASK: Mapping[str, Any] = {
@@ -79,7 +80,7 @@ def _feel(desk: Desk) -> None:
     desk.click("text=View full instructions")
     desk.key("Escape")
     desk.click("text=Submit")
-    assert desk.find(".error").inner_text() == "Choose an option."
+    expect(desk.find(".error")).to_have_text("Choose an option.")
     desk.click("text=cross", "text=Submit")
 
 
@@ -96,7 +97,7 @@ def _correct(desk: Desk) -> None:
 @_on("many-classes")
 def _filter(desk: Desk) -> None:
     desk.type(".filter", "GHA")
-    assert desk.find("label.option:visible").all_inner_texts() == ["Ghana\n7"]
+    expect(desk.find("label.option:visible")).to_have_text(["Ghana7"])
     desk.find(".filter").fill("")
     desk.page.keyboard.press("Tab")
     # The first free letter of its name: k of Kenya.
@@ -114,21 +115,21 @@ def _both(desk: Desk) -> None:
 def _describe(desk: Desk) -> None:
     # The first field has the focus.
     desk.click("text=Submit")
-    assert desk.find("[name=brand] .error").inner_text() == "Please fill out this field."
+    expect(desk.find("[name=brand] .error")).to_have_text("Please fill out this field.")
     desk.page.keyboard.type('Öko "42"')
     desk.type("[name=code] input", "1a2")
-    assert desk.find("[name=code] .error").inner_text() == "Digits only, three to five."
+    expect(desk.find("[name=code] .error")).to_have_text("Digits only, three to five.")
     desk.click("text=Submit")
     desk.page.keyboard.type("3456")
     desk.type("[name=plate] input", "x")
     desk.click("text=Submit")
-    assert "form that is asked for" in desk.find("[name=plate] .error").inner_text()
+    expect(desk.find("[name=plate] .error")).to_contain_text("form that is asked for")
     desk.key("Backspace")
     desk.find("[name=filled] input").fill("2026-11-22")
     desk.type("[name=liters] input", "0.75")
     desk.type("[name=mail] input", "nobody")
     desk.key("Enter")
-    assert desk.find("[name=mail] .error").inner_text()
+    expect(desk.find("[name=mail] .error")).not_to_be_empty()
     desk.page.keyboard.type("@example.org")
     desk.find("[name=shape] input").fill("round")
     desk.key("Enter")
@@ -138,10 +139,10 @@ def _describe(desk: Desk) -> None:
 def _summarize(desk: Desk) -> None:
     desk.page.keyboard.type("one")
     desk.click("text=Submit")
-    assert desk.find("[name=summary] .error").inner_text() == "Please write at least 5 characters."
+    expect(desk.find("[name=summary] .error")).to_have_text("Please write at least 5 characters.")
     desk.key("Enter")
     desk.page.keyboard.type("two " * 20)
-    assert desk.find("[name=summary] .counter").inner_text() == "60 / 60"
+    expect(desk.find("[name=summary] .counter")).to_have_text("60 / 60")
     desk.type("[name=quote] textarea", "it smells")
     desk.click("text=Submit")
 
@@ -206,12 +207,12 @@ def _press(desk: Desk) -> None:
 @_on("furniture")
 def _look_around(desk: Desk) -> None:
     desk.click("[aria-label=Dismiss]")
-    assert desk.find("text=Mind the glass").count() == 0
-    assert not desk.find("text=Gone at once").is_visible()
+    expect(desk.find("text=Mind the glass")).to_have_count(0)
+    expect(desk.find("text=Gone at once")).to_be_hidden()
     desk.click("#flag")
     desk.find("[title=Delete]").click(force=True)
     desk.click("#more", "#more")
-    assert desk.find("#told").is_visible()
+    expect(desk.find("#told")).to_be_visible()
     badge, cart = desk.find("crowd-badge").first.bounding_box(), desk.find("#cart").bounding_box()
     assert badge is not None
     assert cart is not None
@@ -222,12 +223,12 @@ def _look_around(desk: Desk) -> None:
 @_on("instructions")
 def _read(desk: Desk) -> None:
     desk.click("text=How to do it")
-    assert desk.find("text=Name the thing").is_visible()
+    expect(desk.find("text=Name the thing")).to_be_visible()
     desk.key("ArrowRight")
-    assert desk.find("text=One noun").is_visible()
+    expect(desk.find("text=One noun")).to_be_visible()
     desk.key("ArrowRight")
-    assert desk.find("text=a nice green bottle").is_visible()
-    assert not desk.find("text=One noun").is_visible()
+    expect(desk.find("text=a nice green bottle")).to_be_visible()
+    expect(desk.find("text=One noun")).to_be_hidden()
     desk.key("Escape")
     desk.click("text=Why do you ask?", "text=I read it", "dialog[open] >> text=Close")
     desk.type("[name=noun] input", "bottle")
@@ -238,11 +239,11 @@ def _read(desk: Desk) -> None:
 def _turn(desk: Desk) -> None:
     desk.type("[name=front] input", "ACME")
     desk.click("text=Back")
-    assert not desk.find("[name=front]").is_visible()
+    expect(desk.find("[name=front]")).to_be_hidden()
     desk.type("[name=back] input", "best before")
     desk.click("text=Front")
     desk.key("End")
-    assert desk.find("text=Both sides count").is_visible()
+    expect(desk.find("text=Both sides count")).to_be_visible()
     desk.click("text=Submit")
 
 
@@ -287,7 +288,7 @@ def _point(desk: Desk) -> None:
 def _guess(desk: Desk) -> None:
     desk.type("[name=guess] input", "7")
     desk.key("Enter")
-    assert desk.find("#said").inner_text() == "That is not above 10."
+    expect(desk.find("#said")).to_have_text("That is not above 10.")
     desk.type("[name=guess] input", "7")
     desk.key("Enter")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,8 +38,11 @@ window.frames_ = new Frames(elements, hear, {fast: false, hotkeys: true});
 
 # Pictures are fitted anew after a frame was drawn in the new size.
 _SETTLE = """() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"""
-# Longer than elements ignore keys for.
-_DWELL_SECONDS = 0.17
+# Elements ignore keys for 150 ms after their page was shown.
+_NOTE_SHOWN = """window.addEventListener('message', ({data}) => {
+  if (data?.type === 'gtlabel:show') window.gtlabelShown = performance.now();
+});"""
+_TAKES_KEYS = "() => performance.now() - (window.gtlabelShown ?? Infinity) > 160"
 
 
 def template(name: str) -> str:
@@ -128,7 +130,6 @@ class Desk:
         until(lambda: page.evaluate("() => 'frames_' in window"), "the shell")
         self.lease = ""
         self.frame: Frame = page.main_frame
-        self._opened = 0.0
 
     def _note(self, said: ConsoleMessage) -> None:
         if said.type == "error":
@@ -152,7 +153,6 @@ class Desk:
         inside = front.content_frame()
         assert inside is not None
         self.frame = inside
-        self._opened = time.monotonic()
         return self.frame
 
     def set(self, *, fast: bool = False, hotkeys: bool = True) -> None:
@@ -193,7 +193,7 @@ class Desk:
 
     def key(self, *keys: str) -> None:
         """Presses keys, one after another, as soon as a page takes them: workers have to see it first."""
-        time.sleep(max(0.0, self._opened + _DWELL_SECONDS - time.monotonic()))
+        until(lambda: self.frame.evaluate(_TAKES_KEYS), "a page that takes keys")
         for key in keys:
             self.page.keyboard.press(key)
 
@@ -245,7 +245,7 @@ def desk(browser: Browser, *, scripts: Sequence[str] = (), **options: Any) -> It
     """
     portal = Portal()
     context = browser.new_context(**{"viewport": DESKTOP, **colors("light"), **options})
-    for script in scripts:
+    for script in (_NOTE_SHOWN, *scripts):
         context.add_init_script(script)
     yield Desk(context.new_page(), portal)
     context.close()

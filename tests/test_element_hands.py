@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from browser import DESKTOP, PHONE, colors, flaws, until
 from PIL import Image
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 from template_acts import TASK
 from template_parts import PICTURES, Desk, desk, template
 
@@ -105,7 +105,7 @@ def test_hostile_names_of_classes_show_literally_and_come_back_unchanged(at_desk
     )
     assert at_desk.find(".option .text").all_text_contents() == HOSTILE
     assert at_desk.find(".header").text_content() == HOSTILE[0]
-    assert at_desk.find("img, b").count() == 0
+    expect(at_desk.find("img, b")).to_have_count(0)
     for number in range(len(HOSTILE)):
         at_desk.find("input.category").nth(number).check()
     at_desk.key("Enter")
@@ -126,7 +126,7 @@ def test_no_single_key_does_anything_where_single_keys_are_off(at_desk: Desk, na
         at_desk.key(*"1230nfuUsg?+-=abcxyz", "Enter", "Backspace", "Delete", "Escape", "/", ".")
         assert (at_desk.frame.evaluate(shown), values(at_desk)) == before
         assert at_desk.heard("key") == at_desk.heard("submit") == []
-        assert at_desk.find("kbd:visible").count() == 0
+        expect(at_desk.find("kbd:visible")).to_have_count(0)
     finally:
         at_desk.set()
 
@@ -228,13 +228,12 @@ def test_nobody_answers_about_a_picture_that_they_have_not_seen(at_desk: Desk) -
     for name in ("image-classifier", "bounding-box"):
         at_desk.open(template(name), {**TASK, "taskObject": "s3://bins/gone.jpg"})
         assert at_desk.message("image")["ok"] is False
-        assert (
-            at_desk.find(".broken").inner_text()
-            == "The picture does not load. Decline the task rather than guess."
+        expect(at_desk.find(".broken")).to_have_text(
+            "The picture does not load. Decline the task rather than guess."
         )
         at_desk.key("1", "Enter")
         at_desk.click("text=Submit")
-        assert at_desk.find(".error").inner_text() == "The picture does not load; decline the task."
+        expect(at_desk.find(".error")).to_have_text("The picture does not load; decline the task.")
         assert at_desk.heard("submit") == []
 
 
@@ -244,7 +243,7 @@ def test_a_picture_is_asked_for_again_until_its_server_is_back(at_desk: Desk) ->
         assert at_desk.message("image")["ok"] is False
         at_desk.portal.pictures[f"late-{name}.jpg"] = (PICTURES / "photo-001.jpg").read_bytes()
         until(lambda: at_desk.heard("image")[-1]["ok"], "the picture")
-        assert at_desk.find(".broken").count() == 0
+        expect(at_desk.find(".broken")).to_have_count(0)
     # Of one outage the shell is told once.
     assert len(at_desk.heard("image")) == 2
 
@@ -342,12 +341,12 @@ def test_a_phone_shows_short_instructions_on_demand_and_what_is_chosen(at_desk: 
     at_desk.page.set_viewport_size(PHONE)
     try:
         at_desk.open(template("image-classifier"), TASK)
-        assert not at_desk.find("short-instructions").is_visible()
+        expect(at_desk.find("short-instructions")).to_be_hidden()
         at_desk.click("text=In short")
-        assert at_desk.find("short-instructions").is_visible()
-        assert not at_desk.find("[aria-label=Contrast]").is_visible()
+        expect(at_desk.find("short-instructions")).to_be_visible()
+        expect(at_desk.find("[aria-label=Contrast]")).to_be_hidden()
         at_desk.click("[aria-label='Brightness and contrast']")
-        assert at_desk.find("[aria-label=Contrast]").is_visible()
+        expect(at_desk.find("[aria-label=Contrast]")).to_be_visible()
         at_desk.click(".option >> text=Landfill", "text=Submit")
         assert json.loads(at_desk.answer()) == {"crowd-image-classifier": {"label": "Landfill"}}
     finally:
@@ -367,6 +366,7 @@ def test_a_page_that_nobody_frames_shows_its_answer_and_sends_nothing(at_desk: D
         for feeling in ("cross", "glad"):
             alone.click(f"text={feeling}")
             alone.click("text=Submit")
+            expect(alone.locator(".gtlabel-answer")).to_contain_text(f'"{feeling}"')
             assert json.loads(alone.inner_text(".gtlabel-answer")) == {"tone": {"label": feeling}}
     finally:
         alone.close()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from browser import DESKTOP, PHONE, colors, flaws, until
 from engine_parts import CLASSES
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from portal_parts import join, png
 from sqlalchemy import select
 from visitor_parts import Premises
@@ -56,14 +56,15 @@ def test_the_exceptions_are_marked_by_keyboard_and_all_are_submitted(browser: Br
         page.keyboard.press("ArrowRight")
         page.keyboard.press("Space")
         page.keyboard.press("z")
-        assert page.locator("#large").is_visible()
+        expect(page.locator("#large")).to_be_visible()
         page.keyboard.press("Escape")
+        expect(page.locator(".pick").nth(2)).to_be_focused()
         page.keyboard.press("Enter")
         # The third was marked and is of no class yet: it stays.
         until(lambda: len(given(premises)) == 5, "five answers")
         assert sorted(given(premises).values()) == ["Compost"] * 4 + ["Recycle"]
         until(lambda: page.locator(".tile").count() == 1, "the one that stays")
-        assert page.locator("#hint").inner_text() == "1 marked picture without a class stays here."
+        expect(page.locator("#hint")).to_have_text("1 marked picture without a class stays here.")
         page.wait_for_timeout(450)
         page.keyboard.press("2")
         page.keyboard.press("Enter")
@@ -80,9 +81,9 @@ def test_what_a_model_said_is_preselected_and_grouped(browser: Browser) -> None:
     lines = [guessed(number) for number in range(6)]
     premises = Premises(lines=lines, picture=png(90), workers_per_object=1)
     with grid(premises, browser) as page:
-        heads = sorted(page.locator("#groups h2").all_inner_texts())
-        assert heads == ["Compost (3)", "Landfill (3)"]
-        assert not page.locator("#usual-label").is_visible()
+        heads = page.locator("#groups h2")
+        until(lambda: sorted(heads.all_inner_texts()) == ["Compost (3)", "Landfill (3)"], "the groups")
+        expect(page.locator("#usual-label")).to_be_hidden()
         page.keyboard.press("Enter")
         until(lambda: len(given(premises)) == 6, "six answers")
         assert given(premises) == {number: CLASSES[number % 2] for number in range(6)}
@@ -121,7 +122,7 @@ def test_the_grid_is_for_everybody_and_for_a_thumb(browser: Browser) -> None:
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         page.locator(".pick").nth(1).tap()
         page.locator(".tile select").nth(1).select_option("Recycle")
-        assert page.locator(".tile.marked").count() == 1
+        expect(page.locator(".tile.marked")).to_have_count(1)
         assert flaws(page) == []
         page.emulate_media(**colors("dark"))
         assert flaws(page, "color-contrast") == []

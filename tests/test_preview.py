@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from browser import DESKTOP, flaws, until
 from emulator_parts import run
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 from portal_parts import png
 from visitor_parts import TEMPLATE, Visitor, address_in
 
@@ -137,13 +137,13 @@ def test_the_answer_that_would_be_stored_is_shown_and_sent_nowhere(shown: Shown,
     page.keyboard.press("2")
     page.keyboard.press("Enter")
     until(lambda: page.locator("#answer").is_visible(), "the answer")
-    assert '"label": "Landfill"' in page.locator("#answer").inner_text()
+    expect(page.locator("#answer")).to_contain_text('"label": "Landfill"')
     until(lambda: page.locator("#verdict").inner_text() == "This would be stored:", "the verdict")
     page.get_by_role("button", name="Next").click()
     until(lambda: "somebody/1.png" in page.locator("#record").inner_text(), "the second line")
-    assert not page.locator("#answer").is_visible()
+    expect(page.locator("#answer")).to_be_hidden()
     page.get_by_role("button", name="Phone").click()
-    assert page.evaluate("document.getElementById('page').clientWidth") == 390
+    until(lambda: page.evaluate("document.getElementById('page').clientWidth") == 390, "a phone's width")
     page.close()
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 import pytest
 from browser import DESKTOP, PHONE, flaws, until
 from looking_parts import BINS, Row, make_dataset, original, photos
-from playwright.sync_api import Browser, Page, ViewportSize
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from gtlabel.datasets.report import Report, Step, write_report
 from gtlabel.datasets.survey import survey
@@ -70,8 +70,8 @@ def choose(page: Page, kind: str) -> None:
 def test_only_what_is_in_view_is_drawn(page: Page) -> None:
     until(lambda: page.locator(".cell").count() > 20, "the grid")
     assert page.locator(".cell").count() < 100
-    assert page.locator("#gallery-count").inner_text() == f"{MANY} pictures"
-    assert page.locator(".cell").first.get_attribute("aria-setsize") == str(MANY)
+    expect(page.locator("#gallery-count")).to_have_text(f"{MANY} pictures")
+    expect(page.locator(".cell").first).to_have_attribute("aria-setsize", str(MANY))
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
     until(lambda: page.locator(f"[aria-posinset='{MANY}']").count(), "the last picture")
     assert page.locator(".cell").count() < 100
@@ -83,8 +83,8 @@ def test_a_name_is_text_wherever_it_stands(page: Page) -> None:
     picture = page.locator(".cell img")
     until(lambda: picture.evaluate("image => image.naturalWidth") > 0, "its thumbnail")
     page.locator(".cell button").click()
-    assert page.locator("#one-title").inner_text() == EVIL
-    assert "owned" in page.locator("#one-reasons").inner_text()
+    expect(page.locator("#one-title")).to_have_text(EVIL)
+    expect(page.locator("#one-reasons")).to_contain_text("owned")
     assert page.locator("#gallery-one img[src='x']").count() == 0
 
 
@@ -92,7 +92,7 @@ def test_two_pictures_that_are_one_stand_side_by_side(page: Page) -> None:
     choose(page, "twin")
     until(lambda: names(page) == ["other.jpg", "one.jpg"], "both of them")
     page.locator(".cell button").first.click()
-    assert f"the same picture as {original('one.jpg')}" in page.locator("#one-reasons").inner_text()
+    expect(page.locator("#one-reasons")).to_contain_text(f"the same picture as {original('one.jpg')}")
     sources = {
         page.locator(f"{place} img").get_attribute("src") for place in ("#one-picture", "#one-reasons")
     }
@@ -130,9 +130,9 @@ def test_arrow_keys_go_through_the_pictures(page: Page) -> None:
     position = page.evaluate("Number(document.activeElement.dataset.position)")
     assert position > 2
     page.keyboard.press("Enter")
-    assert page.locator("#one-title").inner_text() == f"photo {position:03d}.jpg"
+    expect(page.locator("#one-title")).to_have_text(f"photo {position:03d}.jpg")
     page.keyboard.press("ArrowRight")
-    assert page.locator("#one-title").inner_text() == f"photo {position + 1:03d}.jpg"
+    expect(page.locator("#one-title")).to_have_text(f"photo {position + 1:03d}.jpg")
     page.keyboard.press("Escape")
     until(
         lambda: page.evaluate("Number(document.activeElement.dataset.position)") == position + 1, "the focus"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from browser import DESKTOP, until
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from portal_parts import join, png
 from visitor_parts import Premises
 
@@ -57,10 +57,10 @@ def test_an_answer_waits_until_its_worker_is_signed_in_again(browser: Browser) -
         assert page.url == f"{premises.url}/work/{premises.number}"
         assert premises.answers() == {}
         other = join(page.context, premises.url, premises.crew.invite("ana"))
-        until(lambda: len(premises.answers()) == 1, "the answer", 20)
+        until(lambda: len(premises.answers()) == 1, "the answer")
         other.close()
         until(lambda: not page.locator("#banner").is_visible(), "no banner")
-        until(lambda: is_ready(page), "the next task", 20)
+        until(lambda: is_ready(page), "the next task")
         answer(page, "1")
         until(lambda: len(premises.answers()) == 2, "the next answer")
 
@@ -78,7 +78,7 @@ def test_an_answer_waits_until_the_database_is_there_again(browser: Browser, tmp
         until(lambda: "The database is away or cannot be written" in banner(page), "the banner")
         for file, aside in moved:
             aside.rename(file)
-        until(lambda: len(premises.answers()) == 1, "the answer", 20)
+        until(lambda: len(premises.answers()) == 1, "the answer")
         until(lambda: not page.locator("#banner").is_visible(), "no banner")
 
 
@@ -88,4 +88,4 @@ def test_a_job_that_is_not_for_somebody_any_more_says_so(browser: Browser) -> No
         page.wait_for_timeout(1100)
         page.reload()
         until(lambda: "This is not allowed" in page.locator("h1").inner_text(), "the notice")
-        assert "the job is for gtlabel, and ana is not in there" in page.locator("main").inner_text()
+        expect(page.locator("main")).to_contain_text("the job is for gtlabel, and ana is not in there")

@@ -139,7 +139,7 @@ def run(fault: Fault, folder: Path, shown: bytes, images: int, screenshots: Path
         banner = person.page.locator("#banner")
         for _ in range(_BEFORE):
             person.step()
-        person.has_more()
+        person.next_task()
         # The next picture does not wait for word of the last one.
         until(lambda: len(acknowledged) == _BEFORE, "word that the first answers are stored")
         before = len(acknowledged)
