@@ -175,6 +175,12 @@ def test_what_cannot_be_written_is_told_in_one_sentence(tmp_path: Path) -> None:
     unknown = job(tmp_path / "cans", {0: [("ann", "Recycle"), ("bob", "Recycle")]}, ["Compost"], BINS)
     with pytest.raises(LabelingJobError, match="name the job's class list with --classes"):
         list(relabeled(reconsolidate(read(unknown), "majority"), NOW))
+    # As it is said, so it is done, with a list that somebody wrote.
+    listed, into = tmp_path / "classes.txt", tmp_path / "cans.manifest"
+    listed.write_text("\n".join(BINS))
+    run = gtlabel("reconsolidate", str(unknown), "--classes", str(listed), "--into", str(into))
+    assert run.returncode == 0, run.stderr
+    assert json.loads(into.read_text())["bin"] == BINS.index("Recycle")
     with pytest.raises(ConsensusError, match="there is no method 'best'"):
         reconsolidate(made.answered, "best")
 

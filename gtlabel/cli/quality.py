@@ -39,7 +39,7 @@ Classes = Annotated[
         "--classes",
         exists=True,
         dir_okay=False,
-        help="The job's class list as JSON, where its folder does not tell it.",
+        help="The job's class list, as JSON or with one class a line, where its folder does not tell it.",
     ),
 ]
 Without = Annotated[
@@ -183,14 +183,22 @@ def read(
 ) -> Answered:
     """The answers at some places, with what a reader should know said."""
     from gtlabel.labeling.answered import read_answered
-    from gtlabel.manifests.classes import class_names
 
-    listed = None if classes is None else class_names(classes.read_bytes(), str(classes))
+    listed = None if classes is None else _listed(classes)
     with progress("reading answers") as show:
         answered = read_answered(aws, places, attribute=attribute, classes=listed, on_progress=show)
     for note in answered.notes:
         say(note)
     return answered.without(_ids(aws, answered, without)) if without else answered
+
+
+def _listed(file: Path) -> Sequence[str]:
+    """The classes in a file: those of a dataset or of a job, or a text that somebody wrote."""
+    from gtlabel.labeling.inputs import read_classes
+    from gtlabel.manifests.classes import class_names
+
+    body = file.read_bytes()
+    return class_names(body, str(file)) if body.lstrip()[:1] in (b"{", b"[") else read_classes(file)
 
 
 def _ids(aws: Callable[[], Aws], answered: Answered, named: Sequence[str]) -> set[str]:
