@@ -18,8 +18,9 @@ from gtlabel.crowd.auto import auto
 from gtlabel.crowd.bayes import bayes
 from gtlabel.crowd.dawidskene import dawid_skene
 from gtlabel.crowd.gamma import digamma, log_gamma
+from gtlabel.crowd.mace import mace
 from gtlabel.crowd.majority import majority, wawa
-from gtlabel.crowd.simulated import KINDS, Crowd, Kind, simulated
+from gtlabel.crowd.simulated import KINDS, OTHER_KINDS, Crowd, Kind, simulated
 from gtlabel.crowd.votes import Consensus, Votes
 from gtlabel.errors import ConsensusError
 
@@ -239,6 +240,31 @@ def test_over_crowds_of_all_kinds_auto_is_right_more_often_than_any_one_method(j
 def test_probabilities_of_auto_are_twice_as_honest_as_shares_of_answers(judged: Judged) -> None:
     assert judged[auto][1] < judged[majority][1] / 2
     assert judged[auto][1] < judged[bayes][1]
+
+
+def test_with_troubles_that_it_was_not_chosen_on_auto_is_not_behind_any_one_method() -> None:
+    crowds = [simulated(replace(kind, objects=min(kind.objects, 250)), 3) for kind in OTHER_KINDS.values()]
+    right = {
+        method: np.mean([accuracy(labeled(method, crowd), crowd) for crowd in crowds])
+        for method in (majority, wawa, dawid_skene, mace, auto)
+    }
+    assert max(right, key=lambda method: float(right[method])) is auto
+
+
+def test_few_answers_do_not_talk_auto_into_one_class_for_nearly_everything() -> None:
+    crowds = [simulated(OTHER_KINDS["few people, five answers"], seed) for seed in range(8)]
+    taken = [
+        max(np.bincount(labeled(method, crowd).labels).max() / crowd.objects for crowd in crowds)
+        for method in (bayes, auto)
+    ]
+    assert taken[0] > 0.85
+    assert taken[1] < taken[0] - 0.1
+
+
+def test_a_tie_of_mace_goes_to_the_class_that_is_said_to_be_more_frequent() -> None:
+    votes = votes_of(*[(n, name, int(name == "bob")) for n in range(8) for name in ("ann", "bob")])
+    assert mace(votes, 8, 2).tied.all()
+    assert (mace(votes, 8, 2, frequency=np.array([1.0, 3.0])).labels == 1).all()
 
 
 def test_many_answers_that_err_alike_count_as_fewer() -> None:
