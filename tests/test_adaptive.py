@@ -50,6 +50,7 @@ def test_images_in_doubt_get_more_answers_and_the_saved_ones_are_counted() -> No
     assert told["answers"] == sum(given) < 0.75 * told["fixed"]
     assert told["fixed"] == 600 == told["answers"] + told["saved"]
     assert told["policy"] == "first=2 error=0.05"
+    assert told["error_range"] is None
     assert sum(entry["images"] for entry in told["rounds"]) == told["answers"] - 240
     right = sum(label == number % 3 for number, label in enumerate(labels(shop)))
     fixed = Shop(120, workers_per_object=5, consensus="dawid_skene").start().finish(opinion(), CROWD)
@@ -85,6 +86,8 @@ def test_images_that_all_agree_about_are_asked_about_once() -> None:
     told = json.loads(shop.tree()[SAVED])
     assert told["rounds"] == []
     assert told["answers"] == 90
+    least, most = told["error_range"]
+    assert least < told["expected_error"] < most
 
 
 def test_a_worker_who_cannot_be_had_does_not_keep_the_job_from_ending() -> None:

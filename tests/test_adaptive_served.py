@@ -36,7 +36,8 @@ def test_who_waits_for_a_job_is_told_how_many_answers_were_not_needed(
     assert told is not None, waited.stderr
     answers, not_needed = map(int, told.groups())
     assert answers + not_needed == 300
-    assert 120 < answers < 200
+    # Who is asked about what depends on who is faster.
+    assert 120 < answers < 270
     body = gtlabel_aws.s3.get_object(Bucket=BUCKET, Key="out/Bins/gtlabel/redundancy.json")["Body"].read()
     facts = json.loads(body)
     assert saved(facts) in waited.stderr
@@ -46,3 +47,14 @@ def test_who_waits_for_a_job_is_told_how_many_answers_were_not_needed(
 def test_a_job_in_which_nobody_was_asked_has_nothing_to_divide_by() -> None:
     told = {"answers": 0, "images": 0, "fixed": 0, "saved": 0, "expected_error": None}
     assert saved(told) == "no picture was sent to anybody"
+
+
+def test_an_expected_error_comes_with_what_it_was_worth_where_that_was_measured() -> None:
+    told = {"answers": 260, "images": 100, "fixed": 500, "saved": 240, "expected_error": 0.05}
+    by_votes = (
+        "260 answers about 100 pictures in place of 500: 240 saved, 48%; by what they say of each other "
+    )
+    by_votes += "5.0% of the labels are wrong"
+    assert saved(told) == saved({**told, "error_range": None}) == by_votes
+    measured = saved({**told, "error_range": [0.02, 0.175]})
+    assert measured == f"{by_votes} (2.0% to 17.5% were where the truth was known)"

@@ -78,6 +78,9 @@ def test_the_command_asks_again_only_about_what_is_in_doubt_and_both_jobs_make_t
     )
     assert (after.returncode, after.stdout) == (0, ""), after.stderr
     assert "no picture needs another answer" in after.stderr
+    assert "in crowds whose truth is known" in after.stderr
+    # That was measured for `auto`, and not for the method of the command before.
+    assert "in crowds whose truth is known" not in run.stderr
 
 
 def test_a_lower_error_asks_about_more_and_a_budget_about_fewer(gtlabel_aws: Aws) -> None:
@@ -94,6 +97,10 @@ def test_a_lower_error_asks_about_more_and_a_budget_about_fewer(gtlabel_aws: Aws
     full = find_doubts(answered, error=0.0, most=3)
     assert (full.images, full.why) == ((), "most")
     assert strict.to_json()["images"] == list(strict.images)
+    assert (strict.error_range, strict.to_json()["error_range"]) == (None, None)
+    usual = find_doubts(answered, error=0.1)
+    assert usual.error_range is not None
+    assert usual.error_range[0] < usual.expected_error < usual.error_range[1]
     with pytest.raises(ConsensusError, match="no method 'coin flip'"):
         find_doubts(answered, method="coin flip")
 

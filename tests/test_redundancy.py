@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtlabel.crowd.methods import aggregate
-from gtlabel.crowd.redundancy import Redundancy, confusion_of, worth_of_another
+from gtlabel.crowd.redundancy import Redundancy, confusion_of, error_range, worth_of_another
 from gtlabel.crowd.replay import fixed, replay, subset
 from gtlabel.crowd.simulated import Kind, simulated
 from gtlabel.crowd.votes import Consensus, Votes
@@ -72,6 +72,13 @@ def test_it_ends_for_a_small_error_a_spent_budget_or_when_nobody_may_get_more() 
     assert Redundancy(error=0.1, budget=5).ask(votes, posterior).why == "budget"
     assert Redundancy(error=0.1, most=3).ask(votes, posterior, limit=np.array([2, 3])).why == "most"
     assert Redundancy(error=0.1, most=3).ask(votes, posterior).more.tolist() == [1, 0]
+
+
+def test_an_expected_error_goes_with_a_range_that_is_no_share_above_one() -> None:
+    least, most = error_range(0.1)
+    assert 0 < least < 0.1 < most < 1
+    assert error_range(0.5)[1] == 1
+    assert error_range(0.0) == (0, 0)
 
 
 def test_second_rounds_wait_for_nine_objects_in_ten_and_not_for_the_last() -> None:

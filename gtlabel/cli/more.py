@@ -107,11 +107,17 @@ def _tell(doubts: Doubts) -> None:
         f"{doubts.given:,} answers about {doubts.pictures:,} pictures: {doubts.expected_error:.1%} of the "
         f"labels are expected to be wrong, {doubts.error:.1%} are allowed"
     )
+    if doubts.error_range is not None:
+        least, most = doubts.error_range
+        say(
+            f"in crowds whose truth is known {least:.1%} to {most:.1%} were wrong where so much was "
+            "expected; known pictures among yours (gtlabel label --gold) tell more"
+        )
     if not doubts.images:
         reason = {
             "error": "no picture needs another answer",
             "budget": "the budget does not buy another answer; raise --budget",
-            "most": "no further answer would change a label; raise --most, or look at the pictures yourself",
+            "most": "more answers would hardly change labels; raise --most, or look at the pictures yourself",
         }[doubts.why]
         say(reason)
         return

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
     from gtlabel.crowd.votes import Votes
 
+#: How far `auto` was from the truth when it said how many of its labels were wrong: the fewest and most that
+#: were wrong for each that it expected, over public and simulated crowds with known truth, after two to five
+#: answers for each object and after asking where it matters (tests/benchmarks/redundancy.py, last tables).
+OFF_BY = (0.4, 3.5)
+
 Why = Literal["going on", "error", "budget", "most"]
 
 # Second rounds begin when this share of the objects has had its first one: earlier, workers are judged on too
@@ -43,6 +48,16 @@ _WORST, _BEST = 0.2, 0.98
 _USUAL_ANSWERS, _RAREST = 2.0, 1e-3
 # No further ahead than this, which is the most that Ground Truth asks for about one object.
 _FAR = 9
+
+
+def error_range(expected: float) -> tuple[float, float]:
+    """Between which shares the wrong labels were, wherever truth was known, when `auto` expected this share.
+
+    Mistakes that all workers share leave no trace in their answers, so no model can tell of them: the range
+    is what was seen with crowds whose truth is known, and no promise about another one.
+    """
+    least, most = OFF_BY
+    return least * expected, min(most * expected, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ class Saving:
         answers: how many answers count.
         fixed: how many there would be at `most` for each image.
         expected_error: the share of labels that are likely to be wrong, as of the last look; None before it.
+        error_range: between which shares the wrong labels were where truth was known and so much expected;
+            None where that was never measured for the job's method.
         rounds: how many images were asked about again in each round, and the error expected before it.
     """
 
@@ -54,6 +56,7 @@ class Saving:
     answers: int
     fixed: int
     expected_error: float | None
+    error_range: tuple[float, float] | None
     rounds: tuple[tuple[int, float], ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -67,6 +70,9 @@ class Saving:
             "saved": self.fixed - self.answers,
             "share": round(self.answers / self.fixed, 4) if self.fixed else None,
             "expected_error": None if self.expected_error is None else round(self.expected_error, 4),
+            "error_range": None
+            if self.error_range is None
+            else [round(each, 4) for each in self.error_range],
             "rounds": [
                 {"images": images, "expected_error": round(error, 4)} for images, error in self.rounds
             ],
@@ -198,4 +204,9 @@ def saving(store: Store, job: Job, expected_error: float | None = None) -> Savin
     if expected_error is None and rounds:
         expected_error = rounds[-1][1]
     most = policy.most
-    return Saving(str(policy), most, images, count, images * most, expected_error, rounds)
+    likely = None
+    if expected_error is not None and job.spec.consensus == "auto":
+        from gtlabel.crowd.redundancy import error_range
+
+        likely = error_range(expected_error)
+    return Saving(str(policy), most, images, count, images * most, expected_error, likely, rounds)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gtlabel.crowd.redundancy import Ask, Redundancy
+from gtlabel.crowd.redundancy import Ask, Redundancy, error_range
 from gtlabel.crowd.votes import Votes
 from gtlabel.errors import LabelingJobError
 from gtlabel.labeling.groups import describe_labeling
@@ -43,6 +43,8 @@ class Doubts:
         given: how many answers there are.
         expected_error: the share of the labels that are expected to be wrong now; where a picture may have
             several classes, of the decisions whether it has one of them.
+        error_range: between which shares the wrong labels were where truth was known and so much expected;
+            None where that was never measured: for other methods than `auto`, and for several classes.
         error: the share that is wanted.
         why: `going on` where there are pictures; else why there are none: the `error` is small enough, the
             `budget` does not suffice, or no picture has room for so many answers that could do good, `most`.
@@ -53,6 +55,7 @@ class Doubts:
     pictures: int
     given: int
     expected_error: float
+    error_range: tuple[float, float] | None
     error: float
     why: str
 
@@ -64,6 +67,9 @@ class Doubts:
             "pictures": self.pictures,
             "answers_given": self.given,
             "expected_error": round(self.expected_error, 4),
+            "error_range": None
+            if self.error_range is None
+            else [round(each, 4) for each in self.error_range],
             "error": self.error,
             "why": self.why,
         }
@@ -100,12 +106,15 @@ def find_doubts(
     )
     ask: Ask = policy.at_once(votes, posterior, answers)
     asked = np.flatnonzero(ask.more.reshape(-1, questions).any(axis=1))
+    measured = method == "auto" and not answered.several
+    likely = error_range(ask.expected_error) if measured else None
     return Doubts(
         images=tuple(answered.sources[number] for number in asked),
         answers=answers,
         pictures=len(answered.sources),
         given=given,
         expected_error=ask.expected_error,
+        error_range=likely,
         error=error,
         why=ask.why,
     )

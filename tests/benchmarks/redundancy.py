@@ -26,7 +26,9 @@ figures alone. A tie counts by its share. All differences are paired by seed, in
 
 A bar is missed where `to votes` or `to same` of `auto` is below -0.5 points (the mean, so that few seeds make
 it no easier), or where more than 60 % of the answers were asked for; the program then ends with 1. A second
-table lets the policy stop by itself at --error: what it expected, and what was wrong.
+table lets the policy stop by itself at --error: what it expected, and what was wrong. A third compares the
+two for the first two, three and five answers of each object. Both must be inside of what
+`gtlabel.crowd.redundancy.OFF_BY` tells users.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtlabel.crowd.methods import METHODS
-from gtlabel.crowd.redundancy import Redundancy
+from gtlabel.crowd.redundancy import OFF_BY, Redundancy
 from gtlabel.crowd.replay import fixed, replay, subset
 from gtlabel.crowd.simulated import KINDS, simulated
 from gtlabel.crowd.votes import Votes
@@ -53,6 +55,8 @@ from gtlabel.crowd.votes import Votes
 Floats = NDArray[np.float64]
 
 FIVE, FIRST, MOST, RECORDED = 5, 2, 9, 10
+# After so many answers each the expected error is compared with what is wrong.
+EARLY = (2, 3, 5)
 # A loss of so little, in points, is no loss.
 MARGIN = 0.5
 # Two-sided 95 % points of Student's t by degrees of freedom, up to 19; beyond that nearly the normal's.
@@ -144,7 +148,7 @@ def run(crowd: Recorded, method: str, seed: int, policy: Redundancy) -> Run:
         right(METHODS["majority"](usual, crowd.objects, crowd.classes).posterior, crowd.truth),
         float(played.used.sum() / len(usual.objects)),
         played.rounds,
-        played.ask.expected_error,
+        float(1 - played.consensus.posterior.max(axis=1)[crowd.truth >= 0].mean()),
     )
 
 
@@ -212,6 +216,21 @@ def budget_of(crowd: Recorded, share: float) -> int:
     return int(share * np.minimum(counts, FIVE).sum())
 
 
+def honesty(recorded: list[Recorded], method: str) -> list[tuple[float, float]]:
+    """What a method expects to be wrong, and what is, after the first two, three and five answers."""
+    found = []
+    for answers in EARLY:
+        pairs = []
+        for seed, crowd in enumerate(recorded):
+            said = subset(crowd.votes, fixed(crowd.votes, crowd.objects, answers, seed))
+            posterior = METHODS[method](said, crowd.objects, crowd.classes).posterior
+            # Of the same objects: truth may be known of the difficult ones alone.
+            expected = 1 - posterior.max(axis=1)[crowd.truth >= 0].mean()
+            pairs.append((expected, 1 - right(posterior, crowd.truth)))
+        found.append((float(np.mean([one for one, _ in pairs])), float(np.mean([two for _, two in pairs]))))
+    return found
+
+
 def shown(values: list[float]) -> str:
     mean, half = interval(values)
     return f"{mean:+6.2f} ± {half:5.2f}"
@@ -234,6 +253,7 @@ def main() -> int:
 
     missed: list[str] = []
     stopping: list[str] = []
+    honest: list[str] = []
     means: dict[str, list[tuple[float, float, float]]] = {method: [] for method in methods}
     print(
         f"{'crowd':<26}{'method':<10}{'five':>7}{'adaptive':>10}{'to votes':>12}{'to same':>16}"
@@ -268,12 +288,21 @@ def main() -> int:
             run(crowd, methods[0], seed, Redundancy(FIRST, MOST, options.error))
             for seed, crowd in enumerate(recorded)
         ]
-        stopping.append(
-            f"{name[:25]:<26}{np.mean([each.share for each in stopped]):9.1%}"
-            f"{np.mean([each.expected for each in stopped]):10.1%}"
-            f"{np.mean([1 - each.adaptive for each in stopped]):8.1%}"
-            f"{np.mean([1 - each.five for each in stopped]):12.1%}"
+        expected, wrong = (
+            float(np.mean([each.expected for each in stopped])),
+            float(np.mean([1 - each.adaptive for each in stopped])),
         )
+        stopping.append(
+            f"{name[:25]:<26}{np.mean([each.share for each in stopped]):9.1%}{expected:10.1%}{wrong:8.1%}"
+            f"{wrong / expected:7.2f}{np.mean([1 - each.five for each in stopped]):12.1%}"
+        )
+        pairs = honesty(recorded, methods[0])
+        honest.append(
+            f"{name[:25]:<26}" + "".join(f"{one:8.1%}{two:7.1%}{two / one:6.2f}" for one, two in pairs)
+        )
+        for one, two in [*pairs, (expected, wrong)]:
+            if methods[0] == "auto" and not OFF_BY[0] <= two / one <= OFF_BY[1]:
+                missed.append(f"{name}: expected {one:.1%}, wrong {two:.1%}")
     for method in methods:
         found = np.array(means[method])
         print(
@@ -283,8 +312,11 @@ def main() -> int:
     print(
         f"\n{methods[0]}, stopped at an expected error of {options.error:.0%} (at most {MOST} answers each)"
     )
-    print(f"{'crowd':<26}{'of five':>9}{'expected':>10}{'wrong':>8}{'wrong at 5':>12}")
+    print(f"{'crowd':<26}{'of five':>9}{'expected':>10}{'wrong':>8}{'ratio':>7}{'wrong at 5':>12}")
     print("\n".join(stopping))
+    print(f"\n{methods[0]}, after so many answers each: expected, wrong, and their ratio")
+    print(f"{'crowd':<26}" + "".join(f"{answers:>21}" for answers in EARLY))
+    print("\n".join(honest))
     for each in missed:
         print(f"missed: {each}")
     return 1 if missed else 0
