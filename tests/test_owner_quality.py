@@ -280,3 +280,11 @@ def test_owners_read_the_page_and_withdraw_what_a_flagged_worker_said(
     page.get_by_role("button", name="Withdraw them").click()
     expect(page.locator("#facts")).to_contain_text("What eva answered was withdrawn")
     expect(row).to_have_count(0)
+    # What is refused meanwhile is told with what can be done instead, and stays in sight.
+    page.get_by_role("button", name="Withdraw the answers of dan").click()
+    crowded.shop.board.stop(crowded.job.key)
+    crowded.shop.turn()
+    page.get_by_role("button", name="Withdraw them").click()
+    expect(page.locator("#refused")).to_contain_text("gtlabel quality reconsolidate Bins-1 --without")
+    expect(page.locator("#anew")).to_contain_text("The job takes no more answers", timeout=60_000)
+    expect(page.locator("#refused")).to_be_visible()

@@ -28,7 +28,7 @@ export function ask(name, act) {
  * @param {{name: string, withdrawn: boolean}} one whose answers they are.
  * @param {boolean} running whether the job still takes answers; else nobody could take the places.
  * @param {() => number} answers how many they are by now.
- * @param {() => void} done is called when they are withdrawn.
+ * @param {() => void} done is called when they are withdrawn, or cannot be: what the page shows is not so any more.
  */
 export function withdrawal(job, one, running, answers, done) {
   if (one.withdrawn) return {kind: 'withdrawn', make: () => node('span', {}, 'withdrawn')};
@@ -39,8 +39,11 @@ export function withdrawal(job, one, running, answers, done) {
       + `${count === 1 ? 'counts' : 'count'} no more. Others are asked about these pictures, and ${one.name} gets no more of this job. `
       + 'This cannot be undone.';
     ask('withdraw', async () => {
-      await call(`owner/jobs/${job}/withdraw`, {worker: one.name});
-      done();
+      try {
+        await call(`owner/jobs/${job}/withdraw`, {worker: one.name});
+      } finally {
+        done();
+      }
     });
   }}, 'Withdraw')};
 }
