@@ -51,9 +51,7 @@ function drawSaving(saving, ended) {
   byId('saving-bar').value = saving.share;
   byId('saving-state').textContent = `${saving.answers} answers ${ended ? 'were' : 'have been'} given where ${saving.most} for each of ${saving.images} `
     + `pictures would be ${saving.fixed}: ${percent(saving.share)} of them${ended ? `, ${saving.saved} saved` : ''}.`;
-  // Told where it was measured how much such an expectation is worth.
-  const range = saving.error_range ? ` (${saving.error_range.map((share) => percent(share, 1)).join(' to ')} were, in crowds whose truth is known)` : '';
-  const error = saving.expected_error === null ? '' : ` Before the last round, ${percent(saving.expected_error, 1)} of the labels were expected to be wrong${range}.`;
+  const error = saving.expected_error === null ? '' : ` Before the last round, ${percent(saving.expected_error, 1)} of the labels were expected to be wrong.`;
   const [least, most] = saving.error_range ?? [];
   const real = saving.error_range ? ` Where the truth is known and as much was expected, between ${percent(least, 1)} and ${percent(most, 1)} were.` : '';
   byId('saving-error').textContent = `Asked for: ${saving.policy}.${error}${real}`;
