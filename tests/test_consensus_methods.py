@@ -267,6 +267,7 @@ def test_answers_that_cannot_be_are_refused_in_a_sentence(
         (([0, 1], [0.5, 0], [1, 1]), r"the workers of answers have 0\.5 at place 0"),
         (([0], [0], [float("inf")]), "have inf at place 0"),
         (([0], ["ann"], [0]), "the workers of answers are no numbers, such as 'ann'; .* Named.of do it"),
+        (([0, 1], [0, None], [0, 1]), "the workers of answers are no numbers, such as None; number them"),
         (([[0, 0, 1]], [0], [0]), r"the objects of answers have the shape \(1, 3\)"),
         ((0, [0], [0]), r"the objects of answers have the shape \(\)"),
     ],

@@ -164,8 +164,10 @@ def _whole(what: str, given: ArrayLike) -> NDArray[np.intp]:
     if values.dtype == np.intp or not len(values):
         return values.astype(np.intp, copy=False)
     if values.dtype.kind not in "biuf":
+        listed = values.tolist()
+        strange = next((value for value in listed if not isinstance(value, int | float)), listed[0])
         raise ConsensusError(
-            f"the {what} of answers are no numbers, such as {values.tolist()[0]!r}; number them from 0, "
+            f"the {what} of answers are no numbers, such as {strange!r}; number them from 0, "
             "or have Named.of do it"
         )
     # Tables with gaps have whole numbers as 1.0 and 2.0.
