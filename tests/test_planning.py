@@ -191,7 +191,7 @@ def test_a_plan_says_what_it_rests_on_and_how_far_it_is() -> None:
     assert done == [(1, 2), (2, 2)]
     assert len(plan.offers) == len(some)
     told = " ".join(plan.assumptions())
-    for part in ("10 people, right 90%", "300 pictures", "100 to 200 answers", "what people earn is not"):
+    for part in ("people are 10, right 90%", "300 pictures", "100 to 200 answers", "what people earn is not"):
         assert part in told
     assert plan.best is not None
     assert plan.to_json()["best"] == str(plan.best.trial.way)

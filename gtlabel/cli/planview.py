@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from gtlabel.cli.output import put_table, say
 
 if TYPE_CHECKING:
-    from gtlabel.labeling.cost import Range
     from gtlabel.labeling.offers import Offer, Plan
     from gtlabel.labeling.planning import Span, Way
     from gtlabel.pages.plan import PlanPage
@@ -27,7 +27,7 @@ def put_plan(plan: Plan) -> None:
         *(["by machine"] if machine else []),
         *(["answers cost"] if paid else []),
         "with AWS",
-        "days",
+        "time",
     )
     rows = []
     for number, offer in enumerate(plan.offers, start=1):
@@ -43,12 +43,13 @@ def put_plan(plan: Plan) -> None:
                 *([f"{trial.by_machine.mean:.0%}" if trial.way.automated else "-"] if machine else []),
                 *([_money(offer.dollars)] if paid else []),
                 "-" if offer.by_aws is None else _money(offer.by_aws),
-                _days(offer.days),
+                _time(offer, plan),
             )
         )
     put_table(("#", "", "way", *numbers), rows, right=("#", *numbers))
     if best is None:
-        say(f"no way has {plan.target:.1%} right labels in 19 of 20 draws: {verdict(plan)}")
+        say(f"no way has {plan.target:.1%} right labels in 19 of 20 draws; {verdict(plan)}")
+        say("  try more --votes or a lower --target; clearer classes would help as well")
     else:
         say(f"> the cheapest way to {plan.target:.1%} right labels in 19 of 20 draws: {verdict(plan)}")
     if other := instead(plan):
@@ -67,7 +68,7 @@ def verdict(plan: Plan) -> str:
     if plan.best is not None:
         return str(plan.best.trial.way)
     top = plan.most_accurate.trial
-    return f"{top.way} has {_shares(top.accuracy)}; try more --votes or a lower --target"
+    return f"the nearest is {top.way}, with {_shares(top.accuracy)}"
 
 
 def instead(plan: Plan) -> str:
@@ -106,7 +107,7 @@ def page_of(plan: Plan) -> PlanPage:
     return PlanPage(
         images=plan.terms.images,
         people=plan.people,
-        ways=[_planned(offer, chosen=offer is best) for offer in plan.offers],
+        ways=[_planned(offer, plan, chosen=offer is best) for offer in plan.offers],
         target=plan.target,
         verdict=_capital(verdict(plan)),
         instead=_capital(instead(plan)),
@@ -117,7 +118,7 @@ def page_of(plan: Plan) -> PlanPage:
     )
 
 
-def _planned(offer: Offer, *, chosen: bool) -> PlannedWay:
+def _planned(offer: Offer, plan: Plan, *, chosen: bool) -> PlannedWay:
     from gtlabel.pages.planchart import Around, PlannedWay
 
     trial = offer.trial
@@ -134,7 +135,7 @@ def _planned(offer: Offer, *, chosen: bool) -> PlannedWay:
         by_machine=trial.by_machine.mean if way.automated else None,
         dollars=around(offer.dollars),
         by_aws=None if offer.by_aws is None else around(offer.by_aws),
-        days=(float(offer.days.low), float(offer.days.high)),
+        time=_time(offer, plan),
         on_frontier=offer.on_frontier,
         chosen=chosen,
     )
@@ -167,6 +168,11 @@ def _money(span: Span) -> str:
     return mean if low == high else f"{mean} ({low} to {high})"
 
 
-def _days(span: Range) -> str:
-    low, high = f"{span.low:,.1f}", f"{span.high:,.1f}"
-    return low if low == high else f"{low} to {high}"
+def _time(offer: Offer, plan: Plan) -> str:
+    """Days of work, or hours where it is less than a day of them."""
+    low, high, unit = offer.days.low, offer.days.high, "days"
+    if high < 1:
+        hours = Decimal(plan.terms.hours_per_day)
+        low, high, unit = low * hours, high * hours, "hours"
+    least, most = f"{low:,.1f}", f"{high:,.1f}"
+    return f"{most} {unit}" if least == most else f"{least} to {most} {unit}"

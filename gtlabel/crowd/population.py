@@ -180,8 +180,8 @@ def assumed(
         return Crew(confusions, looks, hardness, blur=0.5)
 
     source = (
-        f"assumed: {people} people, right {accuracy:.0%} of the time give or take {spread:.0%},"
-        f" {hard:.0%} of the pictures hard, {classes} classes as frequent as each other"
+        f"{people}, right {accuracy:.0%} of the time give or take {spread:.0%}, with {hard:.0%} of the "
+        f"pictures hard and {classes} classes as frequent as each other"
     )
     return Population(np.full(classes, chance), np.full(people, 1 / people), crew, source)
 

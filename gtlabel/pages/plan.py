@@ -10,8 +10,6 @@ from typing import Any
 from gtlabel.pages.page import embedded, policy, rendered, style, write_whole
 from gtlabel.pages.planchart import KINDS, PlannedWay, chart, legend_mark, standalone
 
-_DASH = "\u2013"
-
 
 @dataclass(frozen=True, slots=True)
 class PlanPage:
@@ -57,7 +55,6 @@ def render_plan(page: PlanPage) -> str:
         "chosen": next((way for way in page.ways if way.chosen), None),
         "machine": any(way.by_machine is not None for way in page.ways),
         "money": _money,
-        "days": _days,
         "numbers": embedded(page.numbers),
         "style": sheet,
         "policy": policy(sheet),
@@ -79,9 +76,3 @@ def write_plan(page: PlanPage, path: Path) -> Path:
 def _money(amount: float) -> str:
     """Dollars, with cents where there are few."""
     return f"${amount:,.2f}" if amount < 10 else f"${amount:,.0f}"
-
-
-def _days(span: tuple[float, float]) -> str:
-    """Days, or hours where it is less than a day of them."""
-    low, high = span
-    return f"{low:.1f}" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} {_DASH} {high:.1f}"

@@ -50,7 +50,7 @@ class PlannedWay:
         by_machine: the share of pictures that a machine labels; None where none is asked.
         dollars: what answers cost.
         by_aws: that and Ground Truth's fee; None where Ground Truth cannot do it.
-        days: how long people work, at least and at most.
+        time: how long people work, with its unit.
         on_frontier: whether no other way is both cheaper and more accurate.
         chosen: whether it is the cheapest that is right often enough.
     """
@@ -62,7 +62,7 @@ class PlannedWay:
     by_machine: float | None
     dollars: Around
     by_aws: Around | None
-    days: tuple[float, float]
+    time: str
     on_frontier: bool
     chosen: bool
 
