@@ -75,10 +75,15 @@ def seen_before(opened: Shop, other: Shop) -> Shop:
     return opened
 
 
-def work(opened: Shop, opinion: Opinion = right, until: Callable[[Shop], bool] = lambda _: False) -> Shop:
+def work(
+    opened: Shop,
+    opinion: Opinion = right,
+    until: Callable[[Shop], bool] = lambda _: False,
+    worker: str = "ann",
+) -> Shop:
     """Have one person answer whatever there is until the job is over; None declines."""
     while not (opened.turn().job.status.ended or until(opened)):
-        task = opened.board.lease(KEY, "ann")
+        task = opened.board.lease(KEY, worker)
         if task is None:
             assert opened.board.news.wait(_SECONDS), "nobody has anything to do, and nobody thinks"
             opened.board.news.clear()
@@ -89,7 +94,7 @@ def work(opened: Shop, opinion: Opinion = right, until: Callable[[Shop], bool] =
                 opened.board.decline(task.lease)
             else:
                 opened.say(task, said)
-            task = opened.board.lease(KEY, "ann")
+            task = opened.board.lease(KEY, worker)
     return opened
 
 

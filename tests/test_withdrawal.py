@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from automation_parts import report, work
+from automation_parts import shop as automated
 from engine_parts import CLASSES, KEY, Bucket, Shop, answer
 from sqlalchemy import func, select
 from visitor_parts import Premises, Visitor
 
 from gtlabel.engine.holding import Holding
-from gtlabel.engine.jobs import Counters, Receipt, Status
+from gtlabel.engine.jobs import Counters, Receipt, Status, Task
 from gtlabel.engine.output import worker_id
 from gtlabel.engine.schema import answers
 from gtlabel.errors import LeaseError, WorkerNotAdmittedError
@@ -210,6 +212,30 @@ def test_who_reads_the_answers_later_is_told_whose_count_no_more(tmp_path: Path)
     assert len(found.objects) == 24
     assert worker_id(KEY, "eve") not in found.workers
     assert any("10 answers" in note and "were withdrawn" in note for note in found.notes)
+
+
+@pytest.mark.slow
+def test_a_machine_forgets_what_it_learned_of_them() -> None:
+    """Ann calls everything by another name, consistently, so that a machine learns just that."""
+    opened = automated()
+    opened.start()
+
+    def wrong(task: Task) -> str:
+        return CLASSES[(task.object + 1) % 3]
+
+    work(opened, wrong, until=lambda each: each.board.counters(KEY).machine_labeled > 0)
+    before = report(opened)
+    assert before["promise"] is not None
+    opened.board.withdraw_worker(KEY, "ann")
+    assert opened.board.counters(KEY) == Counters(unlabeled=240)
+    work(opened, worker="bob")
+    assert [record["bin"] for record in opened.records()] == [number % 3 for number in range(240)]
+    told = report(opened)
+    assert told["rounds"][: len(before["rounds"])] == before["rounds"]
+    assert [each["round"] for each in told["rounds"]] == list(range(1, len(told["rounds"]) + 1))
+    assert told["machine_labeled"] > 0
+    assert told["audit"]["holds"]
+    assert told["people_labeled"] + told["machine_labeled"] == 240
 
 
 def no_account() -> Any:

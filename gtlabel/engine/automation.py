@@ -133,7 +133,7 @@ class Autolabeler:
         self.rounds.give_back(job)
         if desk.looks is None:
             desk.looks = self._look(job, settings)
-        before, standing = self.rounds.of(job), self.rounds.standing(job)
+        before, standing = self.rounds.current(job), self.rounds.standing(job)
         if room <= 0 and not standing.labels:
             return None
         return Play(job, settings, desk.looks, before, standing, room).next(self._clock())

@@ -62,11 +62,13 @@ def facts_of(job: Job, summaries: Sequence[Mapping[str, Any]], states: Mapping[s
         `machine_labeled`; `promise` (precision, risk, sample, wrong), `baseline` (people, promised,
         instead_of) and `audit` (sample, wrong, precision, at_least, holds, why), each None until there is
         one; `withdrawn`, whether the audit took the machine's labels back; `why`, one sentence; and `rounds`,
-        the summaries.
+        all summaries, also those from before a machine began to learn anew.
     """
     settings = dict(job.spec.automation or {})
-    labeled = next((each for each in summaries if each["machine_labeled"]), None)
-    withdrawn = any(each["withdrawn"] for each in summaries)
+    anew = [place for place, each in enumerate(summaries) if "anew" in each]
+    current = summaries[anew[-1] :] if anew else summaries
+    labeled = next((each for each in current if each["machine_labeled"]), None)
+    withdrawn = any(each["withdrawn"] for each in current)
     return {
         "settings": settings,
         "notes": [_NOT_USED.format(settings["initial_model"])] if "initial_model" in settings else [],
@@ -74,9 +76,9 @@ def facts_of(job: Job, summaries: Sequence[Mapping[str, Any]], states: Mapping[s
         "machine_labeled": states.get(BY_MACHINE, 0),
         "promise": labeled["promise"] if labeled else None,
         "baseline": labeled["baseline"] if labeled else None,
-        "audit": next((each["audit"] for each in summaries if "audit" in each), None),
+        "audit": next((each["audit"] for each in current if "audit" in each), None),
         "withdrawn": withdrawn,
-        "why": _why(summaries, labeled, withdrawn=withdrawn),
+        "why": _why(current, labeled, withdrawn=withdrawn),
         "rounds": list(summaries),
     }
 

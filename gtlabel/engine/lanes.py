@@ -77,7 +77,7 @@ class Play:
         job: the job.
         settings: its settings.
         looks: what its pictures look like.
-        before: the rounds that were played.
+        before: the rounds that were played and count.
         standing: where its images are.
         room: how many images may go out now.
     """
@@ -284,7 +284,7 @@ class Play:
 
     def _round(self, now: datetime, **decided: Any) -> Round:
         return Round(
-            number=len(self.before) + 1,
+            number=self.before[-1].number + 1 if self.before else 1,
             iteration=self.job.iteration,
             created=now,
             told=len(self.standing.labels),

@@ -39,7 +39,8 @@ class Round:
         labeled: the images that a machine labeled now: number, class index and confidence.
         decided: the images that it may label in the end, unless people do, in the same way.
         withdrawn: whether all machine labels that nobody looked at were taken back.
-        facts: what is told about the decision, as JSON knows it.
+        facts: what is told about the decision, as JSON knows it; `anew` where nothing that was decided
+            before counts any more.
     """
 
     number: int
@@ -97,6 +98,12 @@ class Rounds:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    def current(self, job: Job) -> list[Round]:
+        """The rounds of a job that count, in their order: since it began anew, if it did."""
+        played = self.of(job)
+        anew = [place for place, each in enumerate(played) if "anew" in each.facts]
+        return played[anew[-1] :] if anew else played
 
     def of(self, job: Job) -> list[Round]:
         """The rounds of a job, in their order."""
@@ -240,6 +247,34 @@ def withdraw(connection: Connection, job: int) -> None:
     mine = select(tasks.c.object).where(*here)
     connection.execute(delete(results).where(results.c.job == job, results.c.object.in_(mine)))
     connection.execute(update(tasks).where(*here).values(state="waiting"))
+
+
+def start_anew(connection: Connection, job: Job, now: int) -> None:
+    """Have a machine forget what it learned of answers that count no more, and all labels it gave by that.
+
+    What was risked of the promise so far stays spent. Nothing happens in a job without rounds.
+    """
+    played = select(rounds.c.number, rounds.c.summary).where(rounds.c.job == job.number)
+    rows = connection.execute(played.order_by(rounds.c.number)).all()
+    if not rows:
+        return
+    by_machine = (results.c.job == job.number, results.c.batch == _NO_BATCH, results.c.label != "")
+    connection.execute(delete(results).where(*by_machine))
+    withdraw(connection, job.number)
+    facts = {
+        "anew": True,
+        "spent": max(json.loads(row.summary).get("spent", 0.0) for row in rows),
+        "why": "a worker's answers were withdrawn, so a machine begins to learn anew",
+    }
+    begun = Round(rows[-1].number + 1, job.iteration, from_micros(now), 0, facts=facts)
+    row = {
+        "number": begun.number,
+        "iteration": begun.iteration,
+        "created": now,
+        "summary": output.compact(begun.summary()),
+        "body": begun.to_json(),
+    }
+    connection.execute(insert(rounds).values(job=job.number, **row))
 
 
 def _move(

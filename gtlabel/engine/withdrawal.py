@@ -1,7 +1,7 @@
 """Taking a worker's answers out of a job: they stay on record, being paid work, and count no more.
 
 Whatever was made of them is made again of the answers of others: images that lack answers now get new places,
-and those that were labeled get a new label once these are filled.
+and those that were labeled get a new label once these are filled. What a machine learned, it learns anew.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from gtlabel.engine import drafts
 from gtlabel.engine.counted import counts, is_withdrawn
 from gtlabel.engine.jobs import Job, Status
 from gtlabel.engine.places import DONE_WITH, finish_drafts, lock_task, settle
+from gtlabel.engine.rounds import start_anew
 from gtlabel.engine.schema import answers, leases, results, tasks, withdrawals
 from gtlabel.errors import LeaseError
 
@@ -59,6 +60,8 @@ def withdraw_worker(connection: Connection, job: Job, worker: str, now: int) -> 
         _reopen(connection, job, number, now)
     for number in sorted({*numbers, *in_hands}):
         settle(connection, job, lock_task(connection, job.number, number), now)
+    if job.spec.automation is not None:
+        start_anew(connection, job, now)
     return numbers
 
 
