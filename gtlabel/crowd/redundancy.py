@@ -165,7 +165,8 @@ class Redundancy:
 
         Args:
             votes: the answers so far.
-            posterior: (objects, classes) what they say about each object, by any method.
+            posterior: (objects, classes) what they say about each object, by any method. A majority's shares
+                are no probabilities: by them two answers that agree leave no doubt, and nobody is asked more.
             pending: (objects,) answers that were asked for and have not come; None for none.
             limit: (objects,) how many answers each object can have at all, where that is fewer than `most`.
         """
@@ -296,7 +297,9 @@ def worth_of_another(
 def confusion_of(votes: Votes, posterior: NDArray[np.float64]) -> NDArray[np.float64]:
     """What a typical answer says of an object of each class, as far as is believed: `(classes, classes)`.
 
-    Rows are true classes. A class of which little is known is taken to be like the others.
+    Rows are true classes. A class of which little is known is taken to be like the others. Each answer has
+    had its say in what is believed of its own object, which flatters people a little; leaving it out made no
+    difference to what replays of recorded crowds came to.
     """
     classes = posterior.shape[1]
     if classes < 2:
