@@ -1,23 +1,32 @@
 """How often labels are right, method by method, and whether the probabilities of `auto` mean what they say.
 
-Run: GTLABEL_CROWDKIT_PYTHON=/opt/ck/bin/python python tests/benchmarks/consensus.py [--seeds 3]
+Run: GTLABEL_CROWDKIT_PYTHON=/opt/ck/bin/python python tests/benchmarks/consensus.py [--seeds 2]
          [--crowds /work/shared/data/crowd] [--objects 1000] [--slow]
 
 Example: python tests/benchmarks/consensus.py --seeds 1 --kinds 2
 
-Public crowds (folders with labels.csv.gz and gold.csv.gz) and simulated ones (gtlabel.crowd.simulated, every
-kind with several seeds) are labeled by all our methods, and by crowd-kit's where GTLABEL_CROWDKIT_PYTHON
-names a Python that has it. To make one: `python -m venv ck; ck/bin/pip install crowd-kit==1.4.2
-scikit-learn==1.5.2`. Gold is seen by the figures only. Accuracies stand with two standard errors; the mean of
-`auto` less that of another method has an interval by drawing crowds again (1,000 times, 95 %).
+Three sorts of crowds, each judged by itself: public ones (folders with labels.csv.gz and gold.csv.gz),
+simulated ones of the kinds that methods were chosen on (`KINDS` of gtlabel.crowd.simulated, each with several
+seeds), and simulated ones with other troubles (`OTHER_KINDS`). All our methods label them, and crowd-kit's
+where GTLABEL_CROWDKIT_PYTHON names a Python that has it. To make one: `python -m venv ck; ck/bin/pip install
+crowd-kit==1.4.2 scikit-learn==1.5.2`. Its GLAD takes minutes and is asked with `--slow` only; KOS and MMSR
+are for two classes alone and are not asked. Gold is seen by the figures only; all methods alike are told of a
+class that occurs in gold and in no answer.
 
-A tie counts by its share. Calibration is the expected calibration error over ten bins of equal width, of
-`auto` and of the share of answers.
+A tie of ours counts by its share; crowd-kit breaks ties by order, which is luck where the first class is
+frequent. Calibration is the expected calibration error over ten bins of equal width, of `auto` and of the
+share of answers; `least` is what `auto` would have if its probabilities were exactly true (the mean of 40
+draws): with a hundred objects that is not nothing. `sure` is its mean confidence less its accuracy.
 
-Ends with 1 where a bar is missed: `auto` on average at least one point above the best single crowd-kit
-method, on no crowd more than two points or two standard errors below the best crowd-kit method for that crowd
-(one in twenty simulated ones may be: two standard errors are no more than that), and a calibration error at
-most half of that of the share of answers.
+`2 se` are two standard errors of the accuracy of `auto`; `paired`, of its difference to the best method, is
+about half of that. The mean of `auto` less that of another method has an interval of 95 %, by drawing kinds
+again (seeds of a kind are no independent crowds), and for public crowds objects.
+
+Ends with 1 where a bar is missed: on public crowds `auto` on average at least one point above the best single
+crowd-kit method; on none more than two points, or two of its standard errors, below the best crowd-kit method
+for that crowd; a calibration error at most half of that of the share of answers. The same holds for simulated
+crowds, save that one in twenty may be too far behind, by chance: that is our rule. For other troubles figures
+are printed, and nothing is demanded but a lead.
 """
 
 from __future__ import annotations
@@ -37,7 +46,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtlabel.crowd.methods import METHODS
-from gtlabel.crowd.simulated import KINDS, simulated
+from gtlabel.crowd.simulated import KINDS, OTHER_KINDS, simulated
 from gtlabel.crowd.sums import Sums
 from gtlabel.crowd.votes import Votes
 
@@ -45,6 +54,7 @@ Floats = NDArray[np.float64]
 
 LEAD, BEHIND, CALIBRATION = 0.01, 0.02, 0.5
 OURS = ("majority", "wawa", "one_coin", "dawid_skene", "glad", "mace", "bayes", "auto")
+PUBLIC, SIMULATED, OTHER = "public crowds", "simulated crowds", "crowds with other troubles"
 _BINS = 10
 
 
@@ -59,9 +69,16 @@ class Told:
     truth: NDArray[np.intp]
 
     @property
-    def public(self) -> bool:
-        """Whether people really gave these answers."""
-        return "/" not in self.name
+    def kind(self) -> str:
+        """What it shares with crowds of other seeds."""
+        return self.name.split("/")[0]
+
+    @property
+    def sort(self) -> str:
+        """Which crowds it is judged with."""
+        if "/" not in self.name:
+            return PUBLIC
+        return SIMULATED if self.kind in KINDS else OTHER
 
 
 def _public(folder: Path) -> Told:
@@ -89,7 +106,7 @@ def crowds(options: argparse.Namespace) -> Iterator[Told]:
     """The public crowds, then the simulated ones."""
     if options.crowds.is_dir():
         yield from (_public(folder) for folder in sorted(options.crowds.iterdir()) if folder.is_dir())
-    for name, kind in list(KINDS.items())[: options.kinds]:
+    for name, kind in [*list(KINDS.items())[: options.kinds], *list(OTHER_KINDS.items())[: options.kinds]]:
         for seed in range(options.seeds):
             crowd = simulated(replace(kind, objects=min(kind.objects, options.objects)), seed)
             yield Told(f"{name}/{seed}", crowd.votes, crowd.objects, crowd.classes, crowd.truth)
@@ -124,29 +141,71 @@ def _right(posterior: Floats, crowd: Told) -> Floats:
 def calibration_error(posterior: Floats, crowd: Told) -> float:
     """The mean distance between confidence and accuracy, over bins of confidence."""
     known = crowd.truth >= 0
-    confidence = posterior[known].max(axis=1)
-    right = _right(posterior, crowd)
+    return _apart(posterior[known].max(axis=1), _right(posterior, crowd))
+
+
+def _apart(confidence: Floats, right: Floats | NDArray[np.bool_]) -> float:
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     apart = np.bincount(bins, weights=confidence - right, minlength=_BINS)
     return float(np.abs(apart).sum() / max(len(right), 1))
 
 
-def ours(crowd: Told) -> tuple[dict[str, Floats], float, float]:
-    """What our methods make of a crowd, and the calibration errors of `auto` and of the share of answers."""
+@dataclass(frozen=True)
+class Judged:
+    """What all methods made of a crowd.
+
+    Attributes:
+        crowd: the crowd.
+        right: how right each label is whose truth is known, method by method.
+        error: the calibration error of `auto`.
+        of_share: that of the share of answers.
+        least: that of `auto` if its probabilities were exactly true.
+        sure: the mean confidence of `auto` less its accuracy.
+    """
+
+    crowd: Told
+    right: dict[str, Floats]
+    error: float
+    of_share: float
+    least: float
+    sure: float
+
+    @property
+    def spread(self) -> float:
+        """The standard error of the accuracy of `auto`."""
+        right = self.right["auto"]
+        return float(right.std() / np.sqrt(len(right)))
+
+
+def judged(crowd: Told, others: dict[str, Floats]) -> Judged:
+    """Label a crowd by our methods, beside what others made of it."""
     sums = Sums(crowd.votes, crowd.objects, crowd.classes)
     posteriors = {
         name: METHODS[name](sums, crowd.objects, crowd.classes).posterior for name in OURS if name in METHODS
     }
-    errors = [calibration_error(posteriors[name], crowd) for name in ("auto", "majority")]
-    return {name: _right(value, crowd) for name, value in posteriors.items()}, errors[0], errors[1]
+    error, of_share = (calibration_error(posteriors[name], crowd) for name in ("auto", "majority"))
+    right = {**others, **{name: _right(value, crowd) for name, value in posteriors.items()}}
+    confidence = posteriors["auto"][crowd.truth >= 0].max(axis=1)
+    random = np.random.default_rng(0)
+    least = np.mean([_apart(confidence, random.random(len(confidence)) < confidence) for _ in range(40)])
+    return Judged(crowd, right, error, of_share, float(least), float((confidence - right["auto"]).mean()))
 
 
-def _lead(auto: Floats, other: Floats) -> str:
+def _lead(several: list[Judged], method: str) -> str:
     """Mean difference over crowds in points, with its interval."""
-    apart = 100 * (auto - other)
-    draws = np.random.default_rng(0).choice(apart, size=(1000, len(apart))).mean(axis=1)
+    apart = [100 * (each.right["auto"] - each.right[method]) for each in several]
+    random = np.random.default_rng(0)
+    if several[0].crowd.sort == PUBLIC:
+        draws = np.mean([random.choice(each, (1000, len(each))).mean(axis=1) for each in apart], axis=0)
+    else:
+        kinds = {each.crowd.kind for each in several}
+        of_kind = [
+            np.mean([a.mean() for a, each in zip(apart, several, strict=True) if each.crowd.kind == kind])
+            for kind in sorted(kinds)
+        ]
+        draws = random.choice(of_kind, (1000, len(of_kind))).mean(axis=1)
     low, high = np.quantile(draws, [0.025, 0.975])
-    return f"{apart.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+    return f"{np.mean([each.mean() for each in apart]):+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def main() -> int:
@@ -154,64 +213,78 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=3, help="simulated crowds of each kind")
-    parser.add_argument("--kinds", type=int, default=len(KINDS), help="so many kinds, from the first on")
+    parser.add_argument("--seeds", type=int, default=2, help="simulated crowds of each kind")
+    parser.add_argument(
+        "--kinds", type=int, default=len(KINDS), help="so many kinds of each sort, from the first on"
+    )
     parser.add_argument("--objects", type=int, default=1000, help="at most so many objects each")
     parser.add_argument("--crowds", type=Path, default=Path("/work/shared/data/crowd"), help="public crowds")
-    parser.add_argument("--slow", action="store_true", help="crowd-kit's GLAD and MACE too, which take long")
+    parser.add_argument("--slow", action="store_true", help="crowd-kit's GLAD too, which takes long")
     options = parser.parse_args()
     told = list(crowds(options))
     python = os.environ.get("GTLABEL_CROWDKIT_PYTHON")
     others = peers(told, python, options.slow) if python else [{} for _ in told]
-    rows, auto_errors, share_errors = [], [], []
-    for crowd, other in zip(told, others, strict=True):
-        found, auto_error, share_error = ours(crowd)
-        rows.append({**other, **found})
-        auto_errors.append(auto_error)
-        share_errors.append(share_error)
-    return _report(told, rows, np.array(auto_errors), np.array(share_errors))
+    everything = [judged(*pair) for pair in zip(told, others, strict=True)]
+    held = [
+        _report(sort, several)
+        for sort in (PUBLIC, SIMULATED, OTHER)
+        if (several := [each for each in everything if each.crowd.sort == sort])
+    ]
+    return 0 if all(held) else 1
 
 
-def _report(told: list[Told], rows: list[dict[str, Floats]], auto: Floats, share: Floats) -> int:
-    methods = list(rows[0])
-    accuracy = {method: np.array([row[method].mean() for row in rows]) for method in methods}
-    spread = np.array([row["auto"].std() / np.sqrt(len(row["auto"])) for row in rows])
+def _report(sort: str, several: list[Judged]) -> bool:
+    methods = list(several[0].right)
+    accuracy = {method: np.array([each.right[method].mean() for each in several]) for method in methods}
     peer = [method for method in methods if method.startswith("ck ")] or [m for m in OURS[:4] if m in methods]
     best = np.max([accuracy[method] for method in peer], axis=0)
-    print(f"{'crowd':28s} {'auto':>6s} {'2 se':>5s} {'best':>6s} {'gap':>6s}  ECE auto, share")
-    for number, crowd in enumerate(told):
+    print(
+        f"{sort:28s} {'auto':>6s} {'2 se':>5s} {'best':>6s} {'gap':>6s} paired  ECE auto, share, least   sure"
+    )
+    for number, each in enumerate(several):
+        of_best = max((each.right[method] for method in peer), key=lambda right: float(right.mean()))
+        apart = 100 * (each.right["auto"] - of_best)
         print(
-            f"{crowd.name:28s} {100 * accuracy['auto'][number]:6.2f} {200 * spread[number]:5.1f} "
-            f"{100 * best[number]:6.2f} {100 * (accuracy['auto'][number] - best[number]):+6.2f}  "
-            f"{auto[number]:.3f} {share[number]:.3f}"
+            f"{each.crowd.name:28s} {100 * accuracy['auto'][number]:6.2f} {200 * each.spread:5.1f} "
+            f"{100 * best[number]:6.2f} {apart.mean():+6.2f} {2 * apart.std() / np.sqrt(len(apart)):6.1f}"
+            f"      {each.error:.3f}  {each.of_share:.3f}  {each.least:.3f}  {each.sure:+.3f}"
         )
     print(f"\n{'method':20s} {'mean':>6s}  {'auto is ahead by':>22s}  worst behind the best of {peer[0][:2]}")
     for method in methods:
-        ahead = _lead(accuracy["auto"], accuracy[method])
         worst = 100 * (best - accuracy[method]).max()
-        print(f"{method:20s} {100 * accuracy[method].mean():6.2f}  {ahead:>22s}  {worst:.2f}")
+        print(
+            f"{method:20s} {100 * accuracy[method].mean():6.2f}  {_lead(several, method):>22s}  {worst:.2f}"
+        )
     if not peer[0].startswith("ck "):
         print("crowd-kit is left out, and ours stand for it: set GTLABEL_CROWDKIT_PYTHON as --help says")
-    single = max(peer, key=lambda method: float(accuracy[method].mean()))
-    lead = float((accuracy["auto"] - accuracy[single]).mean())
-    behind = best - accuracy["auto"] > np.maximum(BEHIND, 2 * spread)
-    public = np.array([crowd.public for crowd in told])
-    of_public, of_others = int((behind & public).sum()), int((behind & ~public).sum())
-    ratio = float(auto.mean() / share.mean())
-    bars = {
-        f"{100 * lead:+.2f} points ahead of {single}, the best single one (at least +1)": lead >= LEAD,
-        f"too far behind on {of_public} of {public.sum()} public crowds (none)": of_public == 0,
-        f"too far behind on {of_others} of {(~public).sum()} simulated crowds (one in twenty)": (
-            of_others <= (~public).sum() / 20
-        ),
-        f"calibration error {auto.mean():.3f}, the share's {share.mean():.3f}: {ratio:.2f} (at most 0.5)": (
-            ratio <= CALIBRATION
-        ),
-    }
+    bars = _bars(sort, several, accuracy, peer, best)
     print()
     for bar, met in bars.items():
-        print(f"{'met   ' if met else 'MISSED'} {bar}")
-    return 0 if all(bars.values()) else 1
+        print(f"{'met   ' if met else 'MISSED'} {sort}: {bar}")
+    print()
+    return all(bars.values())
+
+
+def _bars(
+    sort: str, several: list[Judged], accuracy: dict[str, Floats], peer: list[str], best: Floats
+) -> dict[str, bool]:
+    single = max(peer, key=lambda method: float(accuracy[method].mean()))
+    lead = float((accuracy["auto"] - accuracy[single]).mean())
+    ahead = f"{100 * lead:+.2f} points ahead of {single}, the best single one of {len(peer)}"
+    spread = np.array([each.spread for each in several])
+    behind = int((best - accuracy["auto"] > np.maximum(BEHIND, 2 * spread)).sum())
+    error, of_share = (np.mean([getattr(each, name) for each in several]) for name in ("error", "of_share"))
+    calibrated = f"calibration error {error:.3f}, the share's {of_share:.3f}: {error / of_share:.2f}"
+    too_far = f"too far behind on {behind} of {len(several)}"
+    if sort == OTHER:
+        print(f"\n{too_far}; {calibrated}")
+        return {f"{ahead} (at least 0)": lead >= 0}
+    few = len(several) / 20 if sort == SIMULATED else 0
+    return {
+        f"{ahead} (at least +1)": lead >= LEAD,
+        f"{too_far} ({'one in twenty by chance' if few else 'none'})": behind <= few,
+        f"{calibrated} (at most 0.5)": bool(error / of_share <= CALIBRATION),
+    }
 
 
 if __name__ == "__main__":
