@@ -58,3 +58,11 @@ def test_an_expected_error_comes_with_what_it_was_worth_where_that_was_measured(
     assert saved(told) == saved({**told, "error_range": None}) == by_votes
     measured = saved({**told, "error_range": [0.02, 0.175]})
     assert measured == f"{by_votes} (2.0% to 17.5% were where the truth was known)"
+
+
+def test_a_machine_and_more_answers_are_not_had_at_once() -> None:
+    both = gtlabel(
+        "label", "s3://trash/", "--classes", "A,B", "--automated", "0.95", "--redundancy", "first=2"
+    )
+    assert both.returncode == 1
+    assert "a machine learns from labels that stay, and --redundancy asks about them again" in both.stderr

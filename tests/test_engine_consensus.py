@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from engine_parts import CLASSES, KEY, MANIFEST, Bucket, Shop
-from groundtruth_parts import Account
+from groundtruth_parts import TOPIC, Account
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +18,7 @@ from gtlabel.crowd.methods import METHODS
 from gtlabel.emulator.api import ApiError
 from gtlabel.engine.jobs import JobKey, JobSpec, Kind, Status
 from gtlabel.engine.standing import fitted_at
+from gtlabel.labeling.tasks import algorithm_arn
 from gtlabel.portal.quality import told_of_quality
 from gtlabel.uris import S3Uri
 
@@ -247,6 +248,36 @@ def test_a_tag_that_cannot_be_followed_is_refused(said: dict[str, str], reason: 
     account = Account()
     with pytest.raises(ApiError, match=reason):
         account.create(Tags=tags(**said))
+
+
+PASS_THROUGH = {
+    "PreHumanTaskLambdaArn": "arn:aws:lambda:us-east-1:432418664414:function:PRE-PassThrough",
+    "AnnotationConsolidationConfig": {
+        "AnnotationConsolidationLambdaArn": "arn:aws:lambda:us-east-1:432418664414:function:ACS-PassThrough"
+    },
+}
+STREAM = {"DataSource": {"SnsDataSource": {"SnsTopicArn": TOPIC}}}
+ALGORITHM = {"LabelingJobAlgorithmSpecificationArn": algorithm_arn("us-east-1")}
+
+
+@pytest.mark.parametrize(
+    ("said", "changes", "reason"),
+    [
+        ({"redundancy": ""}, {"LabelingJobAlgorithmsConfig": ALGORITHM}, "leave out this or automated"),
+        ({"redundancy": ""}, {"InputConfig": STREAM}, "a streaming job labels each picture as it comes"),
+        ({"gold": str(GOLD)}, {"InputConfig": STREAM}, "a streaming job is sent its pictures one by one"),
+        ({"consensus": "auto"}, {"human": PASS_THROUGH}, "the answers of a custom job are its own"),
+        ({"redundancy": ""}, {"human": PASS_THROUGH}, "the answers of a custom job are its own"),
+        ({"gold": str(GOLD)}, {"human": PASS_THROUGH}, "the answers of a custom job are its own"),
+    ],
+)
+def test_a_tag_is_refused_where_a_job_is_of_another_kind(
+    said: dict[str, str], changes: dict[str, Any], reason: str
+) -> None:
+    account = Account()
+    with pytest.raises(ApiError, match=reason):
+        account.create(Tags=tags(**said), **changes)
+    assert account.board.jobs("123456789012", "us-east-1") == []
 
 
 def test_the_owner_sees_who_is_right_on_known_pictures() -> None:

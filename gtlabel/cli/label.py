@@ -278,12 +278,12 @@ def _quality(
     fields: dict[str, Any], consensus: str | None, redundancy: str | None, workers: int
 ) -> dict[str, Any]:
     """The fields of a request, with what its tags say of consensus and redundancy."""
+    from gtlabel.errors import SettingsError
     from gtlabel.labeling.tasks import CONSENSUS_TAG, REDUNDANCY_TAG
 
     tags = {**fields.get("tags", {})}
     if consensus is not None:
         from gtlabel.crowd.methods import METHODS
-        from gtlabel.errors import SettingsError
 
         if consensus.replace("-", "_") not in METHODS:
             raise SettingsError(f"--consensus {consensus}: take one of {', '.join(METHODS)}")
@@ -291,6 +291,11 @@ def _quality(
     if redundancy is not None:
         from gtlabel.crowd.redundancy import Redundancy
 
+        if fields.get("automated"):
+            raise SettingsError(
+                "a machine learns from labels that stay, and --redundancy asks about them again; leave out "
+                "this or automated labeling"
+            )
         tags[REDUNDANCY_TAG] = str(Redundancy.parse(redundancy, workers))
     return {**fields, "tags": tags} if tags else fields
 
