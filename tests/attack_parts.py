@@ -88,7 +88,7 @@ UNWALLED = [
 UNDRIVEN = ["webrtc-within"]
 # How long the walls are watched once every attack has said what it did, and how long they are waited for.
 _QUIET_SECONDS = 1.0
-_LONGEST_SECONDS = 10.0
+_LONGEST_SECONDS = 60.0
 _OPEN_AT_ONCE = 3
 # What the shell asks for by itself; heartbeats and releases come when a task is shown, and when a tab closes.
 _SHELL_POSTS = ("/api/lease", "/api/heartbeat", "/api/release")

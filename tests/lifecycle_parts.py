@@ -18,7 +18,7 @@ from emulator_parts import post
 from PIL import Image
 
 from gtlabel.aws import Aws
-from gtlabel.emulator.simulate import answer
+from gtlabel.emulator.simulate import Habits, answer
 from gtlabel.labeling.preflight import let_browsers_in
 from gtlabel.storage import list_objects
 from gtlabel.uris import S3Uri
@@ -51,8 +51,15 @@ def fill(aws: Aws, count: int) -> dict[str, str]:
     return {str(uri): CLASSES[number % 3] for number, uri in enumerate(uris)}
 
 
-def people_answer(job: str, truth: Mapping[str, str], *, workers: int = 3, accuracy: float = 1.0) -> None:
-    answer(os.environ["AWS_ENDPOINT_URL"], job, workers, accuracy, truth, seed=1)
+def people_answer(
+    job: str,
+    truth: Mapping[str, str],
+    *,
+    workers: int = 3,
+    accuracy: float = 1.0,
+    habits: Habits | None = None,
+) -> None:
+    answer(os.environ["AWS_ENDPOINT_URL"], job, workers, accuracy, truth, seed=1, habits=habits)
 
 
 def worker_says(job: str, answers: Mapping[str, dict[str, Any] | None]) -> None:

@@ -306,7 +306,7 @@ def test_only_what_is_wanted_is_unpacked(tmp_path: Path) -> None:
     assert found["dog/1.png"] == HONEST["dog/1.png"]
 
 
-@settings(max_examples=80, deadline=2000)
+@settings(max_examples=80)
 @given(
     kind=st.sampled_from(["zip", *PACK]),
     damage=st.lists(
