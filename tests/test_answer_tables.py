@@ -133,8 +133,10 @@ def test_who_answered_twice_counts_with_the_last_line_and_blanks_count_not(tmp_p
     found = read(table)
     assert [found.classes[said] for said in found.votes.classes] == ["y", "x"]
     assert len(found.notes) == 2
-    assert found.notes[0].endswith("the last answer counts: 1 are left out")
-    assert found.notes[1] == "answers that name no class are left out: 1"
+    assert found.notes == (
+        "of a worker who answered more than once about a picture, the newest answer counts: 1 are left out",
+        "answers that name no class are left out: 1",
+    )
 
 
 def test_a_newcomer_reports_on_a_table_and_writes_its_labels_as_another(tmp_path: Path) -> None:

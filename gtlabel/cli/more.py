@@ -62,7 +62,9 @@ def more(
 ) -> None:
     """Ask again about those pictures of a job that its answers leave in doubt, and print the new job's name.
 
-    Works wherever the job ran, in AWS too. It costs as many answers as pictures in doubt times --workers.
+    Works wherever the job ran, in AWS too. It costs as many answers as pictures in doubt times --workers. Who
+    answered about a picture before may get it again, and counts with the newer answer alone: the larger the
+    team, the more there is to gain.
     When the new job is done, make labels of both jobs' answers: gtlabel quality reconsolidate JOB JOB-more
 
     Example: gtlabel quality more trash-1f0c22ab --error 0.02 --dry-run

@@ -204,6 +204,7 @@ class _Reader:
         self._notes: list[str] = []
         self._done = 0
         self._unread = 0
+        self._repeated = 0
 
     def take(self, folder: AnswerFolder, on_progress: Callable[[int], object]) -> None:
         """Read one job."""
@@ -243,6 +244,7 @@ class _Reader:
             source = line.source if line else images.get(number) or f"{folder.name}, object {number}"
             place = self._numbers.setdefault(source, len(self._numbers))
             before = self._answers.get((place, worker))
+            self._repeated += before is not None
             if before is None or not said.moment < before.moment:
                 self._answers[place, worker] = said
             earlier = self._settled.get(place)
@@ -267,6 +269,11 @@ class _Reader:
             raise LabelingJobError(
                 f"pictures of {self._kinds[True]} may have several classes and those of "
                 f"{self._kinds[False]} have one; read them one after the other"
+            )
+        if self._repeated:
+            self._notes.append(
+                "of a worker who answered more than once about a picture, the newest answer counts: "
+                f"{self._repeated:,} are left out"
             )
         if self._unread:
             self._notes.append(f"answers that name no class are left out: {self._unread:,}")
@@ -360,21 +367,14 @@ class _Reader:
         table = read_table(folder.fetch(name), name)
         folder.gold = table.gold
         number_of: dict[str, int] = {}
-        given: set[tuple[int, str]] = set()
         answers: list[tuple[int, str, _Said]] = []
         for line in table.answers:
             number = number_of.setdefault(line.image, len(number_of))
             if line.label:
                 said = _Said(line.moment, len(answers), (line.label,), line.seconds)
                 answers.append((number, line.worker, said))
-                given.add((number, line.worker))
             else:
                 self._unread += 1
-        if len(given) < len(answers):
-            self._notes.append(
-                f"of workers who answered twice about a picture in {name}, the last answer counts: "
-                f"{len(answers) - len(given):,} are left out"
-            )
         self._done += 1
         on_progress(self._done)
         return answers, {number: image for image, number in number_of.items()}, {}
