@@ -193,6 +193,8 @@ def plan(
     from gtlabel.labeling.tasks import TeamKind
     from gtlabel.settings import Project
 
+    if plot is not None and plot.suffix.lower() not in (".html", ".svg"):
+        raise typer.BadParameter(f"{plot} ends neither in .html nor in .svg", param_hint="--plot")
     price = _dollars(price_per_answer)
     tried = ways(_numbers(votes), _methods(methods), adaptive=adaptive, automated=automated)
     stated = {"accuracy": accuracy, "spread": spread, "hard": hard}
