@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from gtlabel.datasets.places import Place
 from gtlabel.datasets.suspects import suspicious_labels
 from gtlabel.errors import DatasetError
 from gtlabel.labeling.answered import read_answered
-from gtlabel.labeling.doubtful import Doubts, find_doubts, plan_again, plan_more
+from gtlabel.labeling.doubtful import find_doubts, plan_again, plan_more
 from gtlabel.labeling.quality import judge
 from gtlabel.labeling.reconsolidation import reconsolidate
 from gtlabel.labeling.relabeled import relabeled
@@ -45,7 +46,7 @@ def asked_again(stage: Stage, aws: Aws) -> None:
     """`gtlabel quality more` and `suspects --relabel`."""
     answered = read_answered(lambda: aws, ["labeled"])
     doubts = find_doubts(answered, answers=1)
-    wanted = Doubts(answered.sources[:2], 1, doubts.pictures, doubts.given, 0.5, doubts.error, "going on")
+    wanted = replace(doubts, images=answered.sources[:2], why="going on")
     plan = plan_more(aws, "labeled", wanted, to=stage.name("more"), tags={"project": "trash"})
     start_successor(aws, plan)
     _doubt_labels(aws)
