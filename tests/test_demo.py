@@ -170,8 +170,10 @@ def interrupt(folder: Path, step: str) -> Interrupted:
             break
     # Into the middle of the next step.
     time.sleep(0.3)
-    started = list(children(demo.pid))
-    assert started, said
+    end = time.monotonic() + 60
+    while not (started := list(children(demo.pid))):
+        assert time.monotonic() < end, said
+        assert demo.poll() is None, said
     demo.send_signal(signal.SIGINT)
     _, rest = demo.communicate(timeout=120)
     return demo.returncode, [pid for pid in started if alive(pid)], said + rest

@@ -389,8 +389,13 @@ def test_a_program_that_hangs_is_killed_with_all_it_started(
     tmp_path: Path, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIDS", str(tmp_path / "pids"))
-    report = attempt(HANGS, timeout=0.7, grace=0.1)
-    assert (report.status, report.reason, report.code) == ("Stopped", "0.7 s are over", 128 + signal.SIGKILL)
+    # On a slow machine it takes the program longer to come to where it hangs.
+    for patience in (0.7, 4, 20):
+        report = attempt(HANGS, timeout=patience, grace=0.1)
+        if (tmp_path / "pids").exists():
+            break
+    assert (report.status, report.reason) == ("Stopped", f"{patience:g} s are over")
+    assert report.code == 128 + signal.SIGKILL
     for pid in (tmp_path / "pids").read_text().split():
         assert not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes()
 
@@ -438,7 +443,7 @@ def test_a_program_that_is_slower_than_its_pictures_is_told_so(tmp_path: Path, a
         """
 import time
 with open(os.environ["SM_CHANNEL_TRAIN"] + "_0", "rb") as fifo:
-    time.sleep(0.2)
+    time.sleep(1)
     fifo.read()
 """,
         tmp_path / "large",

@@ -61,7 +61,7 @@ class Office:
         """Take somebody in and return their token, once the server knows them."""
         self.crew.add(name, groups=groups, email=email)
         token = self.crew.give_token(name)
-        assert eventually(lambda: self.server.ask("held", token)[0] == 200, 3)
+        assert eventually(lambda: self.server.ask("held", token)[0] == 200)
         return token
 
     def team(self, name: str, *groups: str) -> str:
@@ -132,7 +132,7 @@ def test_whoever_guesses_a_token_waits_and_its_owner_works_on(office: Office) ->
     assert (status, headers["retry-after"]) == (429, "1")
     assert json.loads(body)["error"] == "too many failures; try again in 1 seconds"
     assert office.server.ask("held", other)[0] == 200
-    assert eventually(lambda: office.server.ask("held", token)[0] == 200, 3)
+    assert eventually(lambda: office.server.ask("held", token)[0] == 200)
 
 
 def test_a_deactivated_worker_is_out_and_others_get_their_task(office: Office, pictures: Aws) -> None:
@@ -143,7 +143,7 @@ def test_a_deactivated_worker_is_out_and_others_get_their_task(office: Office, p
     assert status == 200
     _, task = office.lease("Bins-3", ann)
     assert not office.crew.deactivate("ANN-3").active
-    out = eventually(lambda: (answer := office.server.ask("held", ann))[0] == 403 and answer[1], 3)
+    out = eventually(lambda: (answer := office.server.ask("held", ann))[0] == 403 and answer[1])
     assert out == {"error": "the worker ann-3 is deactivated; ask the owner"}
     status, _ = office.server.ask("submit", ann, lease=task["lease"], answer=COMPOST)
     assert status == 403
@@ -155,7 +155,7 @@ def test_a_deactivated_worker_is_out_and_others_get_their_task(office: Office, p
     assert task["source_ref"] in seen
     assert seen == {*IMAGES} - {given["source_ref"]}
     office.crew.activate("ann-3")
-    assert eventually(lambda: office.server.ask("held", ann) == (200, {"tasks": []}), 3)
+    assert eventually(lambda: office.server.ask("held", ann) == (200, {"tasks": []}))
 
 
 def test_a_job_is_for_the_groups_of_its_team(office: Office, pictures: Aws) -> None:
@@ -165,12 +165,12 @@ def test_a_job_is_for_the_groups_of_its_team(office: Office, pictures: Aws) -> N
     status, said = office.lease("Bins-4", ann)
     assert (status, said) == (403, {"error": "the job is for cans, four, and ann-4 is not in there"})
     office.crew.change("ann-4", groups=["cans"])
-    assert eventually(lambda: office.server.ask("lease", ann, job="Bins-4")[0] == 200, 3)
+    assert eventually(lambda: office.server.ask("lease", ann, job="Bins-4")[0] == 200)
     office.aws.sagemaker.update_workteam(
         WorkteamName="four", MemberDefinitions=[{"OidcMemberDefinition": {"Groups": ["four"]}}]
     )
-    assert eventually(lambda: office.server.ask("lease", ann, job="Bins-4")[0] == 403, 3)
-    assert eventually(lambda: office.server.ask("held", ann) == (200, {"tasks": []}), 3)
+    assert eventually(lambda: office.server.ask("lease", ann, job="Bins-4")[0] == 403)
+    assert eventually(lambda: office.server.ask("held", ann) == (200, {"tasks": []}))
 
 
 def test_a_lease_is_its_worker_s_and_unknown_to_everybody_else(office: Office, pictures: Aws) -> None:
@@ -240,12 +240,12 @@ def test_workers_are_managed_from_the_command_line_beside_the_server(office: Off
     assert (made["groups"], made["active"], "token" in made) == (["gtlabel"], True, False)
     assert file.stat().st_mode & 0o777 == 0o600
     token = file.read_text().strip()
-    assert eventually(lambda: office.server.ask("held", token)[0] == 200, 3)
+    assert eventually(lambda: office.server.ask("held", token)[0] == 200)
     gone = worker("deactivate", "dorotea")
     assert (gone.returncode, gone.stdout) == (1, "")
     assert gone.stderr == "gtlabel: there is no worker named 'dorotea'; did you mean dorothea?\n"
     assert json.loads(worker("deactivate", "dorothea").stdout)["active"] is False
-    assert eventually(lambda: office.server.ask("held", token)[0] == 403, 3)
+    assert eventually(lambda: office.server.ask("held", token)[0] == 403)
     shown = json.loads(worker("show", "dorothea").stdout)
     assert (shown["active"], len(shown["tokens"])) == (False, 1)
     logged = json.loads(worker("log").stdout)
@@ -321,7 +321,7 @@ def test_people_who_were_disabled_get_no_tasks_and_lose_theirs(
     status, said = ask(url, "lease", job="Bins-1", worker=BOB)
     assert status == 403
     assert said["error"].startswith(f"{BOB} is disabled in the user pool {team.pool}")
-    assert eventually(lambda: ask(url, "held", worker=BOB) == (200, {"tasks": []}), 3)
+    assert eventually(lambda: ask(url, "held", worker=BOB) == (200, {"tasks": []}))
     status, said = ask(url, "submit", lease=lost["lease"], answer=COMPOST)
     assert (status, said) == (409, {"error": "the task was released before; ask for a new one"})
     rest = {take(url, "Bins-1", ANN)["source_ref"] for _ in range(3)}

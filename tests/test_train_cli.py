@@ -275,7 +275,7 @@ def test_a_job_whose_spot_machine_was_taken_away_is_followed_to_the_next_one(
     def hear(line: LogLine) -> None:
         lines.append(line)
         if line.text == "Epoch[0] Validation-accuracy=0.5":
-            Spot(lambda: Served(account.environ["AWS_ENDPOINT_URL"])).interrupt(name, seconds=0.5)
+            Spot(lambda: Served(account.environ["AWS_ENDPOINT_URL"])).interrupt(name, seconds=2)
 
     follow_training_job(
         account.aws.sagemaker,
