@@ -186,6 +186,8 @@ def test_single_answers_are_told_and_judge_nobody() -> None:
         there.close()
     sure = said["certainty"]
     assert (sure["labels"], sure["single"], sure["one_asked"], sure["known"]) == (12, 12, True, None)
+    least, most = sure["wrong_range"]
+    assert least < 1 - sure["expected_right"] < most
     assert (said["running"], said["everybody"]) == (False, None)
     (ana,) = said["workers"]
     assert (ana["accuracy"], ana["confusion"], ana["gold"]) == (None, None, None)
@@ -201,7 +203,7 @@ def test_ties_are_told_and_beside_known_pictures_how_they_fare() -> None:
         sure = look(there, owner)["certainty"]
     finally:
         there.close()
-    assert (sure["method"], sure["tied"], sure["single"]) == ("majority", 3, 0)
+    assert (sure["method"], sure["tied"], sure["single"], sure["wrong_range"]) == ("majority", 3, 0, None)
     tied = sure["known"]["tied"]
     # The first class of the list is taken.
     assert (tied["labels"], tied["confidence"], tied["right"]["value"]) == (2, 0.5, 0.5)

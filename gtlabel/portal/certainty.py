@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from gtlabel.crowd.calibration import Group, Reliability, reliability
 from gtlabel.crowd.intervals import Estimate
 from gtlabel.crowd.methods import aggregate
+from gtlabel.crowd.redundancy import error_range
 
 if TYPE_CHECKING:
     from gtlabel.engine.jobs import Job
@@ -49,11 +50,16 @@ def told_of_certainty(
     """
     several = len(job.classes) if heard.several else 0
     made = _made(heard, several, job.spec.consensus)
+    right = float(made.confidence.mean())
     return {
         "method": job.spec.consensus,
         "one_asked": job.spec.workers_per_object == 1,
         "labels": len(made.labels),
-        "expected_right": round(float(made.confidence.mean()), 4),
+        "expected_right": round(right, 4),
+        # Of other methods it was not measured.
+        "wrong_range": [round(each, 4) for each in error_range(1 - right)]
+        if job.spec.consensus == "auto"
+        else None,
         "tied": int(made.tied.sum()),
         "single": int((made.answers == 1).sum()),
         "known": _known(job, heard, made, several, show),

@@ -19,6 +19,7 @@ export function drawCertainty(told, several) {
   byId('sure-state').textContent = state(told, several);
   const {known} = told;
   byId('sure-unknown').hidden = Boolean(known);
+  byId('sure-range').textContent = elsewhere(told);
   byId('sure-known').hidden = !known;
   if (!known) return;
   byId('known-state').textContent = `${spread(known.right)} of the labels of ${several ? 'the classes of ' : ''}`
@@ -42,6 +43,12 @@ function state({method, labels, expected_right: right, tied, single, one_asked: 
   if (single) found.push(`${single} ${single === 1 ? 'rests' : 'rest'} on one answer: how sure ${single === 1 ? 'it is' : 'they are'} is what the method thinks of its worker.`);
   if (one) found.push('Where one person is asked, the output states 0 for each label, as AWS does.');
   return found.join(' ');
+}
+
+/** How far such an expectation was off elsewhere. */
+function elsewhere({expected_right: right, wrong_range: wrong}) {
+  if (!wrong) return '';
+  return `With crowds whose truth is known, between ${percent(wrong[0], 1)} and ${percent(wrong[1], 1)} were wrong where ${percent(1 - right, 1)} was expected. `;
 }
 
 function row(name, {labels, confidence, right}) {
