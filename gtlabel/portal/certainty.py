@@ -51,15 +51,14 @@ def told_of_certainty(
     several = len(job.classes) if heard.several else 0
     made = _made(heard, several, job.spec.consensus)
     right = float(made.confidence.mean())
+    # Of other methods, of single answers and of yes and no about each class it was not measured.
+    measured = job.spec.consensus == "auto" and not heard.several and bool((made.answers > 1).all())
     return {
         "method": job.spec.consensus,
         "one_asked": job.spec.workers_per_object == 1,
         "labels": len(made.labels),
         "expected_right": round(right, 4),
-        # Of other methods it was not measured.
-        "wrong_range": [round(each, 4) for each in error_range(1 - right)]
-        if job.spec.consensus == "auto"
-        else None,
+        "wrong_range": [round(each, 4) for each in error_range(1 - right)] if measured else None,
         "tied": int(made.tied.sum()),
         "single": int((made.answers == 1).sum()),
         "known": _known(job, heard, made, several, show),
