@@ -85,7 +85,7 @@ def light(broker: Broker, *options: str, screen: bool = False, **environ: str) -
     )
     os.close(theirs)
     # Who waits for a line that never comes gets the end of the file.
-    overdue = threading.Timer(60, process.kill)
+    overdue = threading.Timer(240, process.kill)
     overdue.start()
     try:
         with os.fdopen(ours) as out:
