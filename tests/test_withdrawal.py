@@ -123,13 +123,14 @@ def test_a_stopped_job_keeps_no_label_that_nobody_stands_behind() -> None:
 
 
 class Meddled(Bucket):
-    """A bucket on which something happens while the output manifest is written for the first time."""
+    """A bucket on which something happens once, when a file is written whose name has a part."""
 
     meddle: Callable[[], object] | None = None
+    part = OUTPUT
 
     def put_object(self, Bucket: str, Key: str, Body: bytes, **more: Any) -> None:  # noqa: N803
         super().put_object(Bucket, Key, Body, **more)
-        if Key.endswith(OUTPUT) and self.meddle is not None:
+        if self.part in Key and self.meddle is not None:
             meddle, self.meddle = self.meddle, None
             meddle()
 
@@ -144,6 +145,23 @@ def test_a_job_whose_answers_are_withdrawn_while_it_writes_its_last_files_goes_o
     shop.finish(liar, ("ann", "bob"))
     assert [line["bin"] for line in lines(shop)] == [number % 3 for number in range(10)]
     assert json.loads(shop.tree()["gtlabel/withdrawn.json"])["workers"] == [worker_id(KEY, "eve")]
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_no_label_is_kept_whose_answers_are_withdrawn_while_it_is_made(*, stopped: bool) -> None:
+    bucket = Meddled()
+    bucket.part = "/consolidation-response/"
+    shop = Shop(30, workers_per_object=1, bucket=bucket).start()
+    bucket.meddle = lambda: shop.board.withdraw_worker(KEY, "eve")
+    answer_all(shop, "eve")
+    shop.turn()
+    if stopped:
+        shop.board.stop(KEY)
+        shop.turn()
+        assert not any("bin" in line for line in lines(shop))
+        return
+    shop.finish(liar, ("ann",))
+    assert [line["bin"] for line in lines(shop)] == [number % 3 for number in range(30)]
 
 
 def test_a_job_that_more_are_asked_about_while_it_writes_its_last_files_goes_on() -> None:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    or_,
     select,
     update,
 )
@@ -273,8 +274,9 @@ class Ledger:
     ) -> None:
         """Keep what became of a batch, now that its files are written.
 
-        An image that more people were asked about while the batch was being written stays with them; one
-        that fails and had a label before keeps that.
+        An image that more people were asked about while the batch was being written stays with them, and has
+        no label if all answers that it was made of were withdrawn meanwhile; one that fails and had a label
+        before keeps that.
 
         Args:
             job: the job.
@@ -284,20 +286,24 @@ class Ledger:
         """
 
         def keep(connection: Connection) -> None:
+            # Nobody withdraws answers between the look at them and the end.
+            hold_job(connection, job.number)
+            bare = _bare(connection, job, batch, [number for number, *_ in labels])
+            made = [each for each in labels if each[0] not in bare]
             known = select(results.c.object).where(results.c.job == job.number, results.c.label != "")
             failed = known.where(results.c.object.in_([number for number, _ in failures]))
             before = set(connection.execute(failed).scalars())
             lost = [(number, "", data) for number, data in failures if number not in before]
             rows = [
                 {"job": job.number, "object": number, "batch": batch.number, "label": label, "metadata": data}
-                for number, label, data in [*labels, *lost]
+                for number, label, data in [*made, *lost]
             ]
             mine = (results.c.job == job.number, results.c.object.in_([row["object"] for row in rows]))
             connection.execute(delete(results).where(*mine))
             if rows:
                 connection.execute(insert(results), rows)
-            if job.spec.announced and labels:
-                _announce(connection, job, [number for number, *_ in labels])
+            if job.spec.announced and made:
+                _announce(connection, job, [number for number, *_ in made])
             answered = (tasks.c.job == job.number, tasks.c.batch == batch.number, tasks.c.state == "answered")
             if lost:
                 gone = tasks.c.object.in_([number for number, *_ in lost])
@@ -377,6 +383,17 @@ def _announce(connection: Connection, job: Job, numbers: Sequence[int]) -> None:
     here = (announcements.c.job == job.number, announcements.c.object.in_(numbers))
     connection.execute(delete(announcements).where(*here))
     connection.execute(insert(announcements), [{"job": job.number, "object": number} for number in numbers])
+
+
+def _bare(connection: Connection, job: Job, batch: Batch, numbers: Sequence[int]) -> frozenset[int]:
+    """The images that were taken out of a batch again and have no answer any more that counts."""
+    out = or_(tasks.c.batch.is_(None), tasks.c.batch != batch.number)
+    here = select(tasks.c.object).where(tasks.c.job == job.number, tasks.c.object.in_(numbers), out)
+    moved = frozenset(connection.execute(here).scalars())
+    if not moved:
+        return moved
+    said = select(answers.c.object).where(answers.c.job == job.number, answers.c.object.in_(moved))
+    return moved - frozenset(connection.execute(said.where(counts(answers))).scalars())
 
 
 def _is_outdated(connection: Connection, job: Job, without: frozenset[str]) -> bool:
