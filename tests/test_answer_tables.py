@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -143,10 +143,11 @@ def test_a_newcomer_reports_on_a_table_and_writes_its_labels_as_another(tmp_path
     answers, labels = tmp_path / "birds.csv", tmp_path / "labels.csv"
     answers.write_text(f"object,worker,label,gold\n{BIRDS}")
     page = tmp_path / "page.html"
-    run = gtlabel("report", str(answers), "--report", str(page))
+    (tmp_path / "gold.csv").write_text("image,label\n0,true\n1,false\n2,true\n")
+    run = gtlabel("report", str(answers), "--report", str(page), "--gold", str(tmp_path / "gold.csv"))
     assert run.returncode == 0, run.stderr
     assert "36 of 3 workers about 12 images" in run.stdout
-    assert "right by gold   100.0%" in run.stdout
+    assert re.search(r"right by gold +100\.0% \(\d+% to 100%\) of 3\n", run.stdout)
     assert "other labels" not in run.stdout
     assert "Other labels than the job" not in page.read_text()
     run = gtlabel("reconsolidate", str(answers), "--into", str(labels), "--without", "cy")
@@ -158,23 +159,14 @@ def test_a_newcomer_reports_on_a_table_and_writes_its_labels_as_another(tmp_path
     assert all(0.5 < float(row["confidence"]) <= 1 for row in rows)
     # What was written is a table of gold for another crowd.
     assert set(read_gold(labels.read_bytes(), "labels.csv")) == {str(number) for number in range(12)}
-    run = gtlabel("report", str(answers), "--gold", str(labels), "--output", "json")
-    assert json.loads(run.stdout)["gold"] == 12
     # Cy makes every second one doubtful; who asks again, and where, is not ours to know.
     run = gtlabel("more", str(answers), "--method", "majority")
     assert run.stdout.split() == [str(number) for number in range(1, 12, 2)], run.stderr
-    for words, sentence in (
-        (
-            ("reconsolidate", str(answers), "--into", str(tmp_path / "x.manifest")),
-            "write a table, named .csv",
-        ),
-        (("report", str(answers), "--gold", str(tmp_path / "none.csv")), "none.csv"),
-    ):
-        run = gtlabel(*words)
-        assert run.returncode == 1
-        (line,) = run.stderr.splitlines()[-1:]
-        assert line.startswith("gtlabel: ")
-        assert sentence in line
+    run = gtlabel("reconsolidate", str(answers), "--into", str(tmp_path / "x.manifest"))
+    assert run.returncode == 1
+    (line,) = run.stderr.splitlines()
+    assert line.startswith("gtlabel: ")
+    assert "write a table, named .csv" in line
 
 
 def test_a_picture_of_a_class_that_nobody_named_is_wrong_and_said_to_be(tmp_path: Path) -> None:
