@@ -132,7 +132,7 @@ def name_only(aws: Aws, target: str, recipe: dict[str, Any]) -> None:
 
 def eventually(condition: Callable[[], bool]) -> None:
     """Wait until something is so."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.04)

@@ -65,7 +65,7 @@ def people_answer(
 def worker_says(job: str, answers: Mapping[str, dict[str, Any] | None]) -> None:
     """Let one person answer all of a job, in the words of its page; None declines the image."""
     url = os.environ["AWS_ENDPOINT_URL"]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         task = post(f"{url}/gtlabel/worker/lease", {"job": job, "worker": "somebody"})
         if task["lease"] is None:

@@ -67,7 +67,7 @@ def start(aws: Aws, page: str, lines: list[dict[str, Any]], **fields: Any) -> La
 def work(aws: Aws, server: Address, answers: dict[str, dict[str, Any]]) -> list[ManifestRecord]:
     """Let each worker answer every image as told, and return the records of the output manifest."""
     left = sum(len(said) for said in answers.values())
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     for worker in itertools.cycle(answers):
         task = post(f"{server.url}/gtlabel/worker/lease", {"job": "trash-1", "worker": worker})
         if task["lease"] is None:

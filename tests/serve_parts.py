@@ -137,7 +137,7 @@ def add_worker(name: str, *where: str) -> str:
 
 def take(server: Server, job: str, token: str) -> dict[str, Any]:
     """Take a task as soon as there is one."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         status, task = server.ask("lease", token, job=job)
         assert status == 200, task
@@ -167,7 +167,7 @@ def answer_all(
         next_too: whether to ask for the next task with each answer.
     """
     count, task = 0, {"lease": None}
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while count < most and time.monotonic() < deadline:
         if task["lease"] is None:
             status, task = server.ask("lease", token, job=job)

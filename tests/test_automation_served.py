@@ -77,7 +77,7 @@ def described(aws: Aws) -> dict[str, Any]:
 
 def answer_until(aws: Aws, truth: dict[str, str], enough: Callable[[dict[str, int]], int]) -> None:
     """Answer as one person, until the job's counters are so."""
-    url, end = aws.s3.meta.endpoint_url, time.monotonic() + 60
+    url, end = aws.s3.meta.endpoint_url, time.monotonic() + 240
     while not enough(described(aws)["LabelCounters"]):
         assert time.monotonic() < end, described(aws)["LabelCounters"]
         task = post(f"{url}/gtlabel/worker/lease", {"job": JOB, "worker": "ann"})

@@ -440,7 +440,7 @@ def component(environ: Mapping[str, str], *acts: list[Any]) -> Iterator[Callable
     )
     assert process.stdout is not None
     # Who waits for a line that never comes gets the end of the file.
-    overdue = threading.Timer(60, process.kill)
+    overdue = threading.Timer(240, process.kill)
     overdue.start()
     try:
         yield lambda: json.loads(process.stdout.readline())  # type: ignore[union-attr]
