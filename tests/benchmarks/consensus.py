@@ -9,9 +9,9 @@ Three sorts of crowds, each judged by itself: public ones (folders with labels.c
 simulated ones of the kinds that methods were chosen on (`KINDS` of gtlabel.crowd.simulated, each with several
 seeds), and simulated ones with other troubles (`OTHER_KINDS`). All our methods label them, and crowd-kit's
 where GTLABEL_CROWDKIT_PYTHON names a Python that has it. To make one: `python -m venv ck; ck/bin/pip install
-crowd-kit==1.4.2 scikit-learn==1.5.2`. Its GLAD takes minutes and is asked with `--slow` only; KOS and MMSR
-are for two classes alone and are not asked. Gold is seen by the figures only; all methods alike are told of a
-class that occurs in gold and in no answer.
+crowd-kit==1.4.2 scikit-learn==1.5.2`. Its MACE takes seconds for each crowd and is asked about public ones,
+its GLAD takes longer and is not asked, unless with `--slow`; KOS and MMSR are for two classes alone. Gold is
+seen by the figures only; all methods alike are told of a class that occurs in gold and in no answer.
 
 A tie of ours counts by its share; crowd-kit breaks ties by order, which is luck where the first class is
 frequent. Calibration is the expected calibration error over ten bins of equal width, of `auto` and of the
@@ -55,6 +55,7 @@ Floats = NDArray[np.float64]
 LEAD, BEHIND, CALIBRATION = 0.01, 0.02, 0.5
 OURS = ("majority", "wawa", "one_coin", "dawid_skene", "glad", "mace", "bayes", "auto")
 PUBLIC, SIMULATED, OTHER = "public crowds", "simulated crowds", "crowds with other troubles"
+PEERS, MEDIUM, SLOW = ("MajorityVote", "Wawa", "ZeroBasedSkill", "DawidSkene", "OneCoin"), "MACE", "GLAD"
 _BINS = 10
 
 
@@ -117,10 +118,11 @@ def peers(told: list[Told], python: str, slow: bool) -> list[dict[str, Floats]]:
     with tempfile.TemporaryDirectory() as folder:
         for number, crowd in enumerate(told):
             path, votes = Path(folder) / f"{number}.npz", crowd.votes
+            methods = [*PEERS, *[MEDIUM] * (slow or crowd.sort == PUBLIC), *[SLOW] * slow]
             columns = {"objects": votes.objects, "workers": votes.workers, "classes": votes.classes}
-            np.savez(path, allow_pickle=False, count=np.array(crowd.objects), **columns)
+            np.savez(path, allow_pickle=False, count=np.array(crowd.objects), methods=methods, **columns)
         program = Path(__file__).with_name("consensus_peer.py")
-        subprocess.run([python, str(program), folder, *["--slow"] * slow], check=True)
+        subprocess.run([python, str(program), folder], check=True)
         found = []
         for number, crowd in enumerate(told):
             given = np.load(Path(folder) / f"{number}.peer.npz")
@@ -219,7 +221,9 @@ def main() -> int:
     )
     parser.add_argument("--objects", type=int, default=1000, help="at most so many objects each")
     parser.add_argument("--crowds", type=Path, default=Path("/work/shared/data/crowd"), help="public crowds")
-    parser.add_argument("--slow", action="store_true", help="crowd-kit's GLAD too, which takes long")
+    parser.add_argument(
+        "--slow", action="store_true", help="crowd-kit's MACE and GLAD about all, which takes long"
+    )
     options = parser.parse_args()
     told = list(crowds(options))
     python = os.environ.get("GTLABEL_CROWDKIT_PYTHON")
