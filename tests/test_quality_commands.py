@@ -286,3 +286,19 @@ def test_the_page_has_no_flaws_in_the_dark_and_on_a_phone(browser: Browser, tmp_
 def test_the_lines_written_can_be_read_by_a_job(tmp_path: Path) -> None:
     for record in relabeled(reconsolidate(read(crowd(tmp_path))), NOW):
         assert json.loads(write_record(record)) == record.to_json()
+
+
+@pytest.mark.parametrize(
+    "command", [("report", "answers.csv"), ("more", "answers.csv"), ("suspects", "labels.manifest")]
+)
+def test_without_the_optional_part_its_name_is_told(command: tuple[str, ...]) -> None:
+    program = (
+        "import sys\nsys.modules['numpy'] = None\nfrom gtlabel.cli.main import main\n"
+        f"sys.argv = ['gtlabel', 'quality', {', '.join(map(repr, command))}]\nmain()"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr == (
+        "gtlabel: this command works with numpy, and needs an optional part; "
+        "install it with: pip install 'gtlabel[quality]'\n"
+    )

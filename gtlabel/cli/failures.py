@@ -10,6 +10,7 @@ from gtlabel.errors import (
     DeploymentEndedError,
     GtlabelError,
     JobEndedError,
+    MissingExtraError,
     TrainingEndedError,
     TrainingGoesOnError,
 )
@@ -30,6 +31,8 @@ _PASSING = (
     "ThrottlingException",
     "TooManyRequestsException",
 )
+# What judging labels needs beyond the base install; every other extra is asked for at its own door.
+_OPTIONAL = {"numpy": "numpy", "PIL": "Pillow", "jinja2": "jinja2"}
 _LOST = ("ConnectTimeoutError", "ConnectionClosedError", "ReadTimeoutError")
 
 FAILED, STOPPED, TIMED_OUT, INTERRUPTED = 3, 4, 5, 130
@@ -88,6 +91,8 @@ def _from_libraries(error: Exception) -> tuple[str, int] | None:
         return _from_pydantic(error), 1
     if library in ("botocore", "boto3"):
         return _from_botocore(error), 1
+    if isinstance(error, ModuleNotFoundError) and error.name in _OPTIONAL:
+        return str(MissingExtraError(f"this command works with {_OPTIONAL[error.name]}, and", "quality")), 1
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}", 1
     return None

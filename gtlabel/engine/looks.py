@@ -101,7 +101,7 @@ def look(
     except ImportError as error:
         from gtlabel.errors import MissingExtraError
 
-        raise MissingExtraError("automated labeling", "autolabel") from error
+        raise MissingExtraError("automated labeling", "quality") from error
     eye = _network(s3, network)
 
     def see(image: tuple[int, str]) -> NDArray[np.float32] | None:
