@@ -42,6 +42,11 @@ def test_who_waits_for_a_job_is_told_how_many_answers_were_not_needed(
     facts = json.loads(body)
     assert saved(facts) in waited.stderr
     assert facts["images"] == len(IMAGES)
+    # Each round's files state the answers of earlier rounds once more.
+    report = gtlabel("quality", "report", "Bins", "--endpoint-url", gtlabel_server.url)
+    assert report.returncode == 0, report.stderr
+    assert f"{answers} of 7 workers about 60 images" in report.stdout
+    assert "more than once" not in report.stderr + report.stdout
 
 
 def test_a_job_in_which_nobody_was_asked_has_nothing_to_divide_by() -> None:

@@ -244,7 +244,9 @@ class _Reader:
             source = line.source if line else images.get(number) or f"{folder.name}, object {number}"
             place = self._numbers.setdefault(source, len(self._numbers))
             before = self._answers.get((place, worker))
-            self._repeated += before is not None
+            # Later batches of a job that asks again state the earlier answers once more.
+            restated = before is not None and (before.moment, before.choice) == (said.moment, said.choice)
+            self._repeated += before is not None and not restated
             if before is None or not said.moment < before.moment:
                 self._answers[place, worker] = said
             earlier = self._settled.get(place)
