@@ -53,6 +53,40 @@ def test_the_steps_run_one_after_the_other_as_printed(tmp_path: Path) -> None:
     assert sum('"image"' in line for line in answers) == held_out
 
 
+@pytest.mark.slow
+def test_better_labels_for_fewer_answers_come_as_printed(tmp_path: Path) -> None:
+    (tmp_path / "samples").symlink_to(CHECKOUT / "samples")
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "GTLABEL_"))
+    }
+    text = section("Better labels for fewer answers")
+    plan, thrifty, again = blocks(text, "sh")
+    (shown,) = blocks(text, "text")
+
+    def run(script: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", "-euc", script],
+            cwd=tmp_path,
+            env={**inherited, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+
+    planned = run(plan)
+    assert planned.returncode == 0, planned.stderr
+    assert (tmp_path / "plan.html").stat().st_size > 10_000
+    saving = run(thrifty)
+    assert saving.returncode == 0, saving.stdout + saving.stderr
+    promised = re.search(r"`(thrifty: .*?)`", text, re.DOTALL)
+    assert promised is not None
+    told = next(line for line in saving.stderr.splitlines() if line.startswith("thrifty: "))
+    assert without_numbers(told) == without_numbers(promised[1])
+    assert (tmp_path / "quality.html").is_file()
+    anew = run(again)
+    assert without_numbers(anew.stdout) == without_numbers(shown), anew.stderr
+
+
 def test_a_program_is_tried_as_printed(tmp_path: Path) -> None:
     (command,) = blocks(section("Training"), "sh")
     (shown,) = blocks(section("Training"), "text")
@@ -120,7 +154,12 @@ def test_the_library_example_starts_a_job(gtlabel_aws: Aws) -> None:
     gtlabel_aws.sagemaker.create_workteam(
         WorkteamName="my-team", Description="people", MemberDefinitions=members
     )
-    (example,) = blocks(section("As a library"), "python")
+    example, answers = blocks(section("As a library"), "python")
+    said = subprocess.run([sys.executable, "-c", answers], capture_output=True, text=True, check=True)
+    assert [line.split()[:2] for line in said.stdout.splitlines()] == [
+        ["1.jpg", "Compost"],
+        ["2.jpg", "Recycle"],
+    ]
     run = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "'LabelingJobName': 'trash-" in run.stdout
