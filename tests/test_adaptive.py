@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from engine_parts import CLASSES, Bucket, PowerCut, Shop
 
+from gtlabel.crowd.redundancy import Redundancy
 from gtlabel.engine.adaptive import saving
 from gtlabel.engine.jobs import Counters, Kind, Status
+from gtlabel.engine.labels import verdict
 from gtlabel.engine.store import Store
 
 CROWD = tuple(f"worker-{number}" for number in range(7))
@@ -157,6 +159,17 @@ def test_several_classes_per_image_are_asked_about_where_one_is_in_doubt() -> No
     told = json.loads(shop.tree()[SAVED])
     assert 40 < told["answers"] < 80
     assert told["rounds"]
+    assert told["error_range"] is None
+
+
+def test_that_any_of_several_classes_is_wrong_is_likelier_than_that_one_is() -> None:
+    job = Shop(2, kind=Kind.MULTI, consensus="majority").start().job
+    three = tuple((name, frozenset({place})) for place, name in enumerate(("ann", "bob", "joe")))
+    made = verdict(job, {0: three, 1: tuple((name, frozenset({0})) for name, _ in three)})
+    assert made.error == pytest.approx([1 - (2 / 3) ** 3, 0], abs=0.01)
+    asked = Redundancy(first=2, most=5, error=0.3).ask(made.votes, made.posterior, error=made.error)
+    assert asked.more.tolist() == [1, 0]
+    assert asked.expected_error == pytest.approx(made.error.mean())
 
 
 def test_power_cuts_change_neither_the_labels_nor_who_was_asked() -> None:

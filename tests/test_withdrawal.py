@@ -77,6 +77,24 @@ def test_labels_that_were_made_are_made_again() -> None:
     assert [line["bin"] for line in lines(shop)] == [number % 3 for number in range(30)]
 
 
+def test_a_process_that_takes_over_knows_nobody_where_all_that_was_labeled_is_asked_again() -> None:
+    def made(*, anew: bool) -> dict[str, bytes]:
+        shop = Shop(55, workers_per_object=3, max_concurrent=10).start()
+        for _ in range(4):
+            answer_all(shop, "ann", "bob", "eve")
+            shop.turn()
+        assert len(shop.board.withdraw_worker(KEY, "eve")) == 40
+        if anew:
+            shop.foreman.forget()
+        return dict(shop.finish(liar, ("ann", "bob", "joe")).tree())
+
+    taken_over = made(anew=True)
+    assert made(anew=False) == taken_over
+    assert [json.loads(line)["bin"] for line in taken_over[OUTPUT].splitlines()] == [
+        number % 3 for number in range(55)
+    ]
+
+
 def test_what_they_have_in_hands_goes_back_and_counts_no_more_when_it_comes() -> None:
     shop = Shop(10, workers_per_object=1).start()
     task = shop.lease("eve")

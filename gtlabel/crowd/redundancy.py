@@ -155,6 +155,7 @@ class Redundancy:
         votes: Votes,
         posterior: NDArray[np.float64],
         *,
+        error: NDArray[np.float64] | None = None,
         pending: NDArray[np.intp] | None = None,
         limit: NDArray[np.intp] | None = None,
     ) -> Ask:
@@ -167,6 +168,7 @@ class Redundancy:
             votes: the answers so far.
             posterior: (objects, classes) what they say about each object, by any method. A majority's shares
                 are no probabilities: by them two answers that agree leave no doubt, and nobody is asked more.
+            error: (objects,) how likely each label is to be wrong; None for what the posterior says of it.
             pending: (objects,) answers that were asked for and have not come; None for none.
             limit: (objects,) how many answers each object can have at all, where that is fewer than `most`.
         """
@@ -174,15 +176,15 @@ class Redundancy:
         given = np.bincount(votes.objects, minlength=objects).astype(np.intp)
         coming = np.zeros(objects, dtype=np.intp) if pending is None else pending
         most = np.full(objects, self.most, dtype=np.intp) if limit is None else np.minimum(limit, self.most)
-        error = 1.0 - posterior.max(axis=1)
-        expected = float(error.mean()) if objects else 0.0
+        wrong = 1.0 - posterior.max(axis=1) if error is None else error
+        expected = float(wrong.mean()) if objects else 0.0
         left = np.inf if self.budget is None else self.budget - int(given.sum() + coming.sum())
 
         more = np.clip(np.minimum(self.first, most) - given - coming, 0, None)
         if more.any():
             more = _within(more, left)
         elif (given >= np.minimum(self.first, most)).sum() >= ceil(_ENOUGH_TO_JUDGE * objects):
-            more = self._further(votes, posterior, given, coming, most, left)
+            more = self._further(votes, posterior, wrong, given, coming, most, left)
         why: Why = "going on"
         if not more.any() and not coming.any():
             why = self._why(expected, left)
@@ -228,13 +230,13 @@ class Redundancy:
         self,
         votes: Votes,
         posterior: NDArray[np.float64],
+        error: NDArray[np.float64],
         given: NDArray[np.intp],
         coming: NDArray[np.intp],
         most: NDArray[np.intp],
         left: float,
     ) -> NDArray[np.intp]:
         more = np.zeros(len(posterior), dtype=np.intp)
-        error = 1.0 - posterior.max(axis=1)
         # If even the answers that are coming settled their objects for good, this much would be left.
         excess = float(error[coming == 0].sum()) - self.error * len(posterior)
         candidates = np.flatnonzero((coming == 0) & (given < most) & (error > 0))

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, func, insert, select
 from gtlabel.engine import labels
 from gtlabel.engine.counted import counts
 from gtlabel.engine.gold import Gold
-from gtlabel.engine.jobs import Job, Status, to_micros
+from gtlabel.engine.jobs import Job, Kind, Status, to_micros
 from gtlabel.engine.places import ask_more
 from gtlabel.engine.register import hold_job
 from gtlabel.engine.schema import answers, asks, tasks
@@ -46,7 +46,8 @@ class Saving:
         fixed: how many there would be at `most` for each image.
         expected_error: the share of labels that are likely to be wrong, as of the last look; None before it.
         error_range: between which shares the wrong labels were where truth was known and so much expected;
-            None where that was never measured for the job's method.
+            None where that was never measured: for other methods than `auto`, for several classes, and for
+            labels of one answer.
         rounds: how many images were asked about again in each round, and the error expected before it.
     """
 
@@ -129,7 +130,8 @@ class Adaptive:
                 closed[number] = (need or policy.most) > given or declines >= policy.most
         # One that is labeled no more lost an answer meanwhile, and is with people again.
         limit = [len(said) if closed.get(number, True) else policy.most for number, said in heard.items()]
-        return policy.ask(made.votes, made.posterior, limit=np.array(limit, dtype=np.intp))
+        most = np.array(limit, dtype=np.intp)
+        return policy.ask(made.votes, made.posterior, error=made.error, limit=most)
 
     def _open(self, connection: Connection, job: Job, wanted: dict[int, int], found: Ask) -> bool:
         now = to_micros(self._clock())
@@ -205,7 +207,8 @@ def saving(store: Store, job: Job, expected_error: float | None = None) -> Savin
         expected_error = rounds[-1][1]
     most = policy.most
     likely = None
-    if expected_error is not None and job.spec.consensus == "auto":
+    measured = job.spec.consensus == "auto" and job.spec.kind is Kind.SINGLE and policy.first > 1
+    if expected_error is not None and measured:
         from gtlabel.crowd.redundancy import error_range
 
         likely = error_range(expected_error)

@@ -44,12 +44,14 @@ class Pending:
     Attributes:
         standing: the last fit; None while nothing was asked of it.
         fitted: the number of the last batch in it.
+        without: the workers whose answers did not count in it.
     """
 
     batches: list[Batch]
     calls: dict[int, Future[Any]] = field(default_factory=dict)
     standing: Standing | None = None
     fitted: int = 0
+    without: frozenset[str] = frozenset()
 
 
 class Consolidator:
@@ -121,7 +123,7 @@ class Consolidator:
         for recorded in self._settlement.recorded(job):
             settled = [_settled(job, each, made[each.object]) for each in recorded if each.object in made]
             self._settlement.settle(job, sorted({*settled} - {*recorded}, key=lambda each: each.object))
-        return float((1 - verdict.posterior.max(axis=1)).mean())
+        return float(verdict.error.mean())
 
     def write(self, job: Job, files: Sequence[tuple[S3Uri, bytes]]) -> None:
         """Write files, several at once; all were tried when the first failure is raised."""
@@ -197,10 +199,13 @@ class Consolidator:
 
     def _standing(self, job: Job, batch: Batch, pending: Pending) -> Standing:
         """The fit that labels a batch."""
-        last = fitted_at(batch.number)
-        if pending.standing is None or pending.fitted != last:
-            heard = self._settlement.lately(job, last, LATEST, lambda said: labels.chosen(job, said))
-            pending.standing, pending.fitted = Standing(job, heard, self._gold.of(job)), last
+        made_of = fitted_at(batch.number), self._settlement.without(job)
+        if pending.standing is None or (pending.fitted, pending.without) != made_of:
+            pending.fitted, pending.without = made_of
+            heard = self._settlement.lately(
+                job, pending.fitted, LATEST, lambda said: labels.chosen(job, said)
+            )
+            pending.standing = Standing(job, heard, self._gold.of(job))
         return pending.standing
 
     def _answers(self, job: Job, batch: Batch, images: Sequence[Answered]) -> list[tuple[S3Uri, bytes]]:

@@ -2,23 +2,20 @@
 
 They are lines of the job like any other, and nobody who looks at them can tell. What is known of them says
 how good each worker is, and is taken as given when the answers of all are made into labels; so their own
-labels in the output are what is known.
+labels in the output are what is known. The way of AWS, which decides batch by batch, learns nothing of them.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from gtlabel.engine.jobs import Job
 from gtlabel.engine.schema import gold as known
 from gtlabel.engine.schema import tasks
 from gtlabel.engine.store import Store
-
-_CHUNK = 500
 
 
 class Gold:
@@ -40,16 +37,15 @@ class Gold:
                 for number, source in connection.execute(query)
                 if source in classes_of
             ]
-        # Known once already, if an interrupted start is repeated.
-        self._store.lead(
-            lambda connection: connection.execute(delete(known).where(known.c.job == job.number))
-        )
-        for first in range(0, len(rows), _CHUNK):
-            self._insert(rows[first : first + _CHUNK])
-        return len(rows)
 
-    def _insert(self, rows: list[dict[str, Any]]) -> None:
-        self._store.lead(lambda connection: connection.execute(insert(known), rows))
+        def write(connection: Connection) -> None:
+            # Known once already, if an interrupted start is repeated.
+            connection.execute(delete(known).where(known.c.job == job.number))
+            if rows:
+                connection.execute(insert(known), rows)
+
+        self._store.lead(write)
+        return len(rows)
 
     def of(self, job: Job) -> dict[int, frozenset[int]]:
         """The classes of the known pictures of a job, by their numbers."""

@@ -44,12 +44,16 @@ class Verdict:
         labels: of each image, by its number.
         votes: the answers, on images by their places in `labels`. Where several classes may be chosen,
             class 0 is to have chosen just those of the label, and class 1 is anything else.
-        posterior: the probability of each of the votes' classes, `(images, classes)`.
+        posterior: the probability of each of the votes' classes, `(images, classes)`. Class 1 of several is
+            at most as likely as class 0 here: it stands for many ways to be wrong, each less likely.
+        error: how likely the label of each image is to be wrong, `(images,)`; of several classes, anything
+            about it.
     """
 
     labels: Mapping[int, list[Label]]
     votes: Votes
     posterior: NDArray[np.float64]
+    error: NDArray[np.float64]
 
 
 def said(job: Job, answers: Iterable[Answer]) -> Said:
@@ -131,17 +135,21 @@ def _one(
         number: [Label(int(index), round(float(sure), 2))]
         for number, index, sure in zip(heard, found.labels, found.confidence, strict=True)
     }
-    return Verdict(labels, Votes.of(answers), found.posterior)
+    return Verdict(labels, Votes.of(answers), found.posterior, 1 - found.posterior.max(axis=1))
 
 
 def _several(heard: Mapping[int, Said], known: Sequence[frozenset[int] | None], weigh: Weigh) -> Verdict:
-    """Each class that anybody chose is a question of its own, answered with yes or no by everybody."""
+    """Each class that anybody chose, or that is known, is a question of its own, answered with yes or no."""
     import numpy as np
 
     from gtlabel.engine.consensus import Label, Votes
 
     everybody = list(heard.values())
-    named = [list(dict.fromkeys(c for _, picked in each for c in sorted(picked))) for each in everybody]
+    picks = [
+        (*(what for _, what in each), truth or frozenset())
+        for each, truth in zip(everybody, known, strict=True)
+    ]
+    named = [list(dict.fromkeys(c for picked in each for c in sorted(picked))) for each in picks]
     yes: dict[int, NDArray[np.float64]] = {}
     for index in sorted({c for order in named for c in order}):
         polled = [
@@ -164,7 +172,8 @@ def _several(heard: Mapping[int, Said], known: Sequence[frozenset[int] | None], 
             for who, what in each
         ]
     )
-    return Verdict(labels, votes, np.column_stack([right, 1 - right]))
+    likeliest = np.maximum(right, 0.5)
+    return Verdict(labels, votes, np.column_stack([likeliest, 1 - likeliest]), 1 - right)
 
 
 def fitted(

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, select, update
 
-from gtlabel.engine.counted import counts
+from gtlabel.engine.counted import counts, withdrawn
 from gtlabel.engine.entries import Recorded
 from gtlabel.engine.jobs import Job
 from gtlabel.engine.schema import answers, results, tasks
@@ -69,6 +69,10 @@ class Settlement:
                 if sum(map(len, found.values())) >= most:
                     break
         return found
+
+    def without(self, job: Job) -> frozenset[str]:
+        """Whose answers in a job count no more."""
+        return withdrawn(self._store, job)
 
     def recorded(self, job: Job) -> Iterator[list[Recorded]]:
         """The labels of a job, a page in memory at a time."""

@@ -4,7 +4,7 @@ The latest answers are fitted anew when the batches have grown by a half, and af
 the latest. In between, an image's answers are weighed by what their workers were like then, which costs next
 to nothing, so that a streaming job, whose batches are single images, can label each as it comes. Which batch
 is weighed by which fit depends on its number alone, and what is fitted is what the database has; so a process
-that takes over makes the same labels.
+that takes over makes the same labels, as long as nobody was asked again about what was fitted.
 """
 
 from __future__ import annotations
@@ -78,8 +78,9 @@ class Standing:
         for image, worker, index in answers:
             online.add(image, worker, index)
         found = online.settle()
-        # Methods to which all workers are alike have nothing to remember.
-        if found.confusion is not None or found.skill is not None:
+        # Methods to which all workers are alike have nothing to remember, nor has a fit of no answers: all
+        # that it was made of may have been withdrawn or be with people again.
+        if answers and (found.confusion is not None or found.skill is not None):
             self._questions[question] = online
         return found
 
