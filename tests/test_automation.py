@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from random import Random
 
+import numpy as np
 import pytest
 from automation_parts import (
     IMAGES,
@@ -21,10 +24,12 @@ from automation_parts import (
     work,
 )
 from edge_parts import tiny_network
-from engine_parts import CLASSES, KEY, PowerCut, Shop
+from engine_parts import CLASSES, KEY, Bucket, PowerCut, Shop
 
 from gtlabel.engine.automation import told
 from gtlabel.engine.jobs import Counters, Status, Task
+from gtlabel.engine.looks import Looks, keep, kept
+from gtlabel.uris import S3Uri
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +172,27 @@ def test_a_picture_that_cannot_be_decoded_is_not_labeled_by_a_machine() -> None:
     assert machine.keys().isdisjoint([*broken, 9])
     assert opened.job.status is Status.COMPLETED
     assert opened.board.counters(KEY).unlabeled == 0
+
+
+def test_what_was_seen_of_pictures_is_read_again_only_where_it_is_whole() -> None:
+    bucket, place, images = Bucket(), S3Uri("s3://trash/seen"), [(3, "s3://trash/a"), (1, "s3://trash/b")]
+
+    def read(seen: Looks, most: int | None = None) -> Looks | None:
+        keep(bucket.client, place, seen)
+        bucket.files["seen"] = bucket.files["seen"][:most]
+        return kept(bucket.client, place, images)
+
+    nobody = np.array([], np.int64)
+    whole = Looks(np.array([1, 3]), np.ones((2, 4), np.float32), np.array([3, 1]), nobody)
+    assert read(whole) is not None
+    assert [read(whole, most) for most in (0, 3, 100, -5)] == [None] * 4
+    assert read(replace(whole, numbers=np.array([1, 2]))) is None
+    assert read(replace(whole, numbers=np.array(1))) is None
+    assert read(replace(whole, features=np.ones((1, 4), np.float32))) is None
+    file = io.BytesIO()
+    np.save(file, nobody)
+    bucket.files["seen"] = file.getvalue()
+    assert kept(bucket.client, place, images) is None
 
 
 def test_pictures_can_be_looked_at_with_a_network_of_one_s_own(done: Shop) -> None:

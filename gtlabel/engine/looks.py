@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 from gtlabel import storage
 from gtlabel.errors import ArtifactError, EngineError, ObjectNotFoundError, UriError
@@ -65,11 +66,13 @@ def kept(s3: S3Client, place: S3Uri, images: Sequence[tuple[int, str]]) -> Looks
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as file:
             looks = Looks(**{name: file[name] for name in Looks.__slots__})
+        seen = sorted([*looks.numbers.tolist(), *looks.unreadable.tolist()])
+        described = (len(looks.numbers), int(looks.views.sum()))
     # Half a file, or somebody else's: looking again costs time and nothing more.
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile):
         return None
-    seen = sorted([*looks.numbers.tolist(), *looks.unreadable.tolist()])
-    return looks if seen == sorted(number for number, _ in images) else None
+    whole = seen == sorted(number for number, _ in images) and looks.features.shape == described
+    return looks if whole else None
 
 
 def look(
