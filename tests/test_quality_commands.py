@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from answers_parts import BIRDS, job
+from answers_parts import BIRDS, answer, job, response
 from browser import PHONE, flaws
 from lifecycle_parts import BUCKET, PHOTOS, USUAL, fill, lines, people_answer
 from playwright.sync_api import Browser
 
 from gtlabel.aws import Aws
+from gtlabel.cli import quality as commands
 from gtlabel.cli.qualityview import page_of
-from gtlabel.errors import ConsensusError, LabelingJobError
+from gtlabel.errors import ConsensusError, LabelingJobError, SettingsError
 from gtlabel.labeling.answered import Answered, read_answered
 from gtlabel.labeling.groups import wait_for_labeling
 from gtlabel.labeling.plan import plan_labeling, start_labeling
@@ -151,8 +152,8 @@ def test_several_classes_are_written_as_aws_writes_them(tmp_path: Path) -> None:
     }
     root = job(tmp_path / "bins", given, ["Compost"] * 6, BINS)
     made = reconsolidate(read(root, classes=BINS), "majority")
-    (first, *_) = relabeled(made, NOW)
-    values = first.to_json()
+    records = list(relabeled(made, NOW))
+    values = records[0].to_json()
     # Whatever somebody chose stands there; how sure that is tells what to keep.
     assert values["bin"] == [0, 2]
     meta = values["bin-metadata"]
@@ -162,12 +163,24 @@ def test_several_classes_are_written_as_aws_writes_them(tmp_path: Path) -> None:
     quality = judge(read(root, classes=BINS), gold={"s3://trash/0.jpg": ["Compost"]})
     assert quality.report.gold == 3
     assert [row.now for row in quality.classes] == [6, 0, 0]
+    # Read as a job's labels, what hardly anybody chose was not given, so that nothing differs.
+    (root / "manifests/output/output.manifest").write_bytes(
+        b"".join(write_record(record) + b"\n" for record in records)
+    )
+    again = read(root)
+    assert again.given.tolist() == [[True, False]] * 6
+    assert again.confidence.tolist() == pytest.approx([0.67] * 6)
+    assert reconsolidate(again, "majority").differences == []
 
 
 def test_what_cannot_be_written_is_told_in_one_sentence(tmp_path: Path) -> None:
     made = reconsolidate(read(job(tmp_path / "bins", CROWD)))
-    with pytest.raises(LabelingJobError, match="download manifests/ along with annotations/"):
-        list(relabeled(made, NOW))
+    for key in (None, "better"):
+        with pytest.raises(LabelingJobError, match="download manifests/ along with annotations/"):
+            list(relabeled(made, NOW, key))
+    for nowhere in ("", ".", "s3://trash", "s3://trash/better/", str(tmp_path), "better/"):
+        with pytest.raises(SettingsError, match="names no file; give one, such as better.manifest"):
+            commands.reconsolidate([str(tmp_path / "bins")], into=nowhere)
     waiting = tmp_path / "bins/output.manifest"
     waiting.write_text("".join(f'{{"source-ref":"s3://trash/{number}.jpg"}}\n' for number in range(30)))
     with pytest.raises(LabelingJobError, match="bins has written no label yet, .* name it with --as"):
@@ -183,6 +196,27 @@ def test_what_cannot_be_written_is_told_in_one_sentence(tmp_path: Path) -> None:
     assert json.loads(into.read_text())["bin"] == BINS.index("Recycle")
     with pytest.raises(ConsensusError, match="there is no method 'best'"):
         reconsolidate(made.answered, "best")
+
+
+def test_a_folder_of_a_private_team_is_read_without_an_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    issuer = "https://cognito-idp.us-west-2.amazonaws.com/us-west-2_abc"
+    for number in range(3):
+        said = [
+            {**answer(name, "Compost"), "workerMetadata": {"identityData": {"sub": name, "issuer": issuer}}}
+            for name in ("private.us-west-2.ann", "private.us-west-2.bob")
+        ]
+        response(tmp_path / "bins", number, said)
+    commands.report([str(tmp_path / "bins")], region="us-west-2")
+    printed = capsys.readouterr()
+    assert "workers go by their ids, since their user pool cannot be asked: there are no AWS" in printed.err
+    assert re.search(r"^ann +3 ", printed.out, re.MULTILINE)
 
 
 def test_a_crowd_of_which_nothing_can_be_learned_is_reported_on_without_a_complaint(tmp_path: Path) -> None:

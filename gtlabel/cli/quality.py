@@ -150,6 +150,8 @@ def reconsolidate(
     from gtlabel.labeling.relabeled import relabeled
     from gtlabel.manifests.lines import write_record
 
+    if into is not None:
+        _refuse_folder(into)
     aws = _account(profile, region, endpoint_url)
     answered = read(aws, places, attribute, classes, without)
     made = reconsolidate(answered, method)
@@ -209,6 +211,19 @@ def _ids(aws: Callable[[], Aws], answered: Answered, named: Sequence[str]) -> se
     if not set(named) <= {*ids, *answered.workers}:
         ids.update(zip(_people(aws, answered), answered.workers, strict=True))
     return {ids.get(name, name) for name in named}
+
+
+def _refuse_folder(into: str) -> None:
+    """What is written has a name of its own, which is known before anything is read."""
+    from gtlabel.errors import SettingsError
+    from gtlabel.uris import S3Uri
+
+    if into.startswith("s3://"):
+        named = bool(S3Uri(into).key)
+    else:
+        named = bool(Path(into).name) and not Path(into).is_dir()
+    if not named or into.endswith("/"):
+        raise SettingsError(f"--into {into!r} names no file; give one, such as better.manifest or labels.csv")
 
 
 def _write(aws: Callable[[], Aws], into: str, lines: Iterable[bytes]) -> None:
@@ -288,8 +303,17 @@ def _people(aws: Callable[[], Aws], answered: Answered) -> list[str]:
     """What to call the workers: by their address where the user pool tells it, else by their id."""
     if not any(sub for sub, _ in answered.people):
         return list(answered.workers)
+    from botocore.exceptions import BotoCoreError
+
+    from gtlabel.cli.failures import explain
     from gtlabel.labeling.throughput import people
 
-    person_of = people(aws().cognito_idp)
-    names = (person_of(sub, issuer) for sub, issuer in answered.people)
+    try:
+        person_of = people(aws().cognito_idp)
+        names = [person_of(sub, issuer) for sub, issuer in answered.people]
+    except BotoCoreError as error:
+        # A folder that was downloaded can be read without an account, too.
+        why, _ = explain(error) or (str(error), 1)
+        say(f"workers go by their ids, since their user pool cannot be asked: {why}")
+        return list(answered.workers)
     return [name or worker for name, worker in zip(names, answered.workers, strict=True)]

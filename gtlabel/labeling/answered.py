@@ -56,9 +56,10 @@ class Answered:
         chosen: of each answer, the classes it names, `(answers, classes)`.
         seconds: of each answer, how long it took; NaN where the job does not say, `(answers,)`.
         moments: of each answer, when it was sent, in seconds since 1970 UTC; NaN where unknown, `(answers,)`.
-        given: the classes that the (first) job settled on for each picture, `(pictures, classes)`.
-        confidence: how sure the job was of that, of several classes the least; NaN where it settled on
-            nothing or does not say, `(pictures,)`.
+        given: the classes that the (first) job settled on for each picture, of several the likely ones,
+            `(pictures, classes)`.
+        confidence: how sure the job was of that, of several classes of the least sure decision; NaN where it
+            settled on nothing or does not say, `(pictures,)`.
         batches: which pictures were consolidated together; -1 where nothing tells, `(pictures,)`.
         several: whether a picture may have several classes.
         folders: the jobs that were read.
@@ -250,7 +251,7 @@ class _Reader:
             if before is None or not said.moment < before.moment:
                 self._answers[place, worker] = said
             earlier = self._settled.get(place)
-            if line is not None and (earlier is None or not earlier.names):
+            if line is not None and (earlier is None or not earlier.indices):
                 self._settled[place] = line
             moment = batches.get(number) or (line.moment if line else None)
             if moment is not None:

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from gtlabel.crowd.methods import aggregate
 from gtlabel.crowd.votes import Consensus, Votes
 from gtlabel.labeling.answered import Answered
+from gtlabel.labeling.settled import LIKELY
 
 AWS = "aws"
 # No label of Ground Truth is surer than this (contract/ground-truth.md §5.4).
 _CEILING = 0.95
-# From where on a class of a picture with several counts as given.
-_GIVEN = 0.5
 # Less than this apart, it is not their skill that sets two workers apart.
 _TELLING = 0.05
 
@@ -161,7 +160,7 @@ def reconsolidate(answered: Answered, method: str = "auto") -> Reconsolidation:
     if answered.several:
         questions = [settle(answered, answered.question(index), 2, method) for index in range(classes)]
         probabilities = np.stack([found.posterior[:, 1] for found in questions], axis=1)
-        chosen = (probabilities >= _GIVEN) & (counts > 0)
+        chosen = (probabilities >= LIKELY) & (counts > 0)
         skills = [found.skill for found in questions if found.skill is not None]
         skill = np.mean(skills, axis=0) if skills else None
     else:
@@ -188,14 +187,22 @@ def settle(answered: Answered, votes: Votes, classes: int, method: str) -> Conse
     if method != AWS or (answered.batches < 0).any():
         return aggregate(votes, pictures, classes, method)
     posterior = np.full((pictures, classes), 1 / classes)
-    for batch in np.unique(answered.batches):
-        members = np.flatnonzero(answered.batches == batch)
-        inside = np.isin(votes.objects, members)
-        if inside.any():
-            place = np.searchsorted(members, votes.objects[inside])
-            part = Votes(place, votes.workers[inside], votes.classes[inside])
+    batch_of = np.unique(answered.batches, return_inverse=True)[1]
+    batches = int(batch_of.max()) + 1
+    # Of streaming jobs nearly each picture is a batch, so all are told apart in one go.
+    pairs = zip(_grouped(batch_of, batches), _grouped(batch_of[votes.objects], batches), strict=True)
+    for members, answers in pairs:
+        if len(answers):
+            place = np.searchsorted(members, votes.objects[answers])
+            part = Votes(place, votes.workers[answers], votes.classes[answers])
             posterior[members] = aggregate(part, len(members), classes, method).posterior
     return Consensus(posterior, None, None, AWS, 0, None)
+
+
+def _grouped(group_of: NDArray[np.intp], groups: int) -> list[NDArray[np.intp]]:
+    """The places of each group, in rising order."""
+    ends = np.cumsum(np.bincount(group_of, minlength=groups))
+    return np.split(np.argsort(group_of, kind="stable"), ends[:-1])
 
 
 def _differences(made: Reconsolidation) -> Iterator[Difference]:

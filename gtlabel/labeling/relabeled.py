@@ -37,15 +37,15 @@ def relabeled(
     folders = [folder for folder in answered.folders if folder.manifests]
     first = folders[0].attribute if folders else None
     wanted = attribute or first
-    if wanted is None and folders:
-        raise LabelingJobError(
-            f"{folders[0].name} has written no label yet, so nothing tells under which key to write new "
-            "ones; name it with --as"
-        )
-    if wanted is None:
+    if not folders:
         raise LabelingJobError(
             f"{answered.folders[0].place} has no manifest with labels, so new ones cannot be written beside "
             "its pictures; download manifests/ along with annotations/, or write a table, named .csv"
+        )
+    if wanted is None:
+        raise LabelingJobError(
+            f"{folders[0].name} has written no label yet, so nothing tells under which key to write new "
+            "ones; name it with --as"
         )
     _check_numbers(made)
     place_of = {source: number for number, source in enumerate(answered.sources)}

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # So many labeled lines tell which attributes a manifest has.
 _ENOUGH = 50
+# From where on a class of a picture with several counts as given.
+LIKELY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +26,12 @@ class Settled:
 
     Attributes:
         source: its address.
-        names: the classes it was given; empty where it failed or was not reached.
+        names: the classes it was given; empty where it failed or was not reached. Of several the likely ones:
+            AWS writes all that a single worker named, with what is thought of each (contract/ground-truth.md
+            §5.2).
         indices: what the job writes for each of them.
-        confidence: how sure the job was, of several classes of the least sure; None where it does not say.
+        confidence: how sure the job was, of several classes of the decision, yes or no, that is the least
+            sure; 0.0 where nothing is known of a single worker's; None where it does not say.
         moment: the second in which its batch was consolidated, as text.
         several: whether it may have several classes.
     """
@@ -115,8 +120,11 @@ def _settled(record: ManifestRecord, attribute: str | None) -> Settled:
     if isinstance(value, list):
         names = metadata.class_map or {}
         pairs = tuple((names[str(index)], index) for index in value if str(index) in names)
-        sure = min((metadata.confidence_map or {}).values(), default=None)
-        return Settled(record.address, tuple(name for name, _ in pairs), pairs, sure, moment, several=True)
+        stated = metadata.confidence_map or {}
+        known = any(stated.values())
+        likely = tuple(name for name, index in pairs if not known or stated.get(str(index), 1.0) >= LIKELY)
+        sure = min((max(each, 1 - each) if known else each for each in stated.values()), default=None)
+        return Settled(record.address, likely, pairs, sure, moment, several=True)
     if metadata.class_name is None:
         return Settled(record.address, moment=moment)
     pair = (metadata.class_name, record.class_index(attribute))
