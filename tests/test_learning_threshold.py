@@ -83,3 +83,9 @@ def test_rare_events_add_up_to_certainty() -> None:
     assert chance_of_at_most(-1, 0.5) == 0
     assert abs(chance_of_at_most(0, 0.5) - 0.6065306597) < 1e-9
     assert abs(chance_of_at_most(60, 5.0) - 1) < 1e-12
+
+
+def test_of_hundreds_of_expected_mistakes_a_few_more_are_as_likely_as_they_are() -> None:
+    # By scipy.stats.poisson.cdf; the chance of none at all, exp(-800), is too small for a number.
+    assert abs(chance_of_at_most(820, 800.0) - 0.7665677351) < 1e-9
+    assert chance_of_at_most(1000, 800.0) > 0.999

@@ -109,20 +109,27 @@ def chance_of_at_most(count: int, expected: float) -> float:
         count: how many; below 0 it is impossible.
         expected: how many there are on the mean.
     """
-    term = total = math.exp(-expected)
-    for number in range(1, count + 1):
-        term *= expected / number
-        total += term
-    return min(1.0, total) if count >= 0 else 0.0
+    if count < 0:
+        return 0.0
+    if expected <= 0:
+        return 1.0
+    # In logarithms: nothing is as small as the chance of none at all where hundreds are expected.
+    counts = np.arange(count + 1)
+    logs = counts * math.log(expected) - expected - _log_factorials(_size(count))[counts]
+    return float(min(1.0, np.exp(logs).sum()))
 
 
 def _ways(of: int, some: NDArray[np.intp]) -> Floats:
     """The logarithm of how many ways there are to choose some."""
-    table = _log_factorials(1 << max(10, of.bit_length()))
+    table = _log_factorials(_size(of))
     found: Floats = table[of] - table[some] - table[of - some]
     return found
 
 
-@lru_cache(maxsize=4)
+def _size(of: int) -> int:
+    return 1 << max(10, of.bit_length())
+
+
+@lru_cache(maxsize=16)
 def _log_factorials(up_to: int) -> Floats:
     return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, up_to + 1)))])
