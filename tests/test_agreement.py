@@ -13,7 +13,7 @@ from gtlabel.crowd.agreement import agreement, fleiss_kappa, krippendorff_alpha
 from gtlabel.crowd.calibration import expected_calibration_error, reliability
 from gtlabel.crowd.intervals import beta_quantile, share, shares
 from gtlabel.crowd.votes import Votes
-from gtlabel.errors import EvaluationError
+from gtlabel.errors import ConsensusError, EvaluationError
 
 # Krippendorff (2011), section C: four observers, twelve units, missing data.
 OBSERVERS = """1 2 3 3 2 1 4 1 2 * * *
@@ -192,3 +192,17 @@ def test_the_order_of_labels_changes_no_calibration_error(labels: list[tuple[flo
 def test_what_are_no_probabilities_is_refused(stated: list[float], right: list[bool]) -> None:
     with pytest.raises(EvaluationError, match="calibration wants"):
         expected_calibration_error(stated, right)
+
+
+def test_bins_and_columns_that_do_not_go_with_the_labels_are_refused() -> None:
+    with pytest.raises(EvaluationError, match="there are no 0 bins of equal width"):
+        expected_calibration_error([0.5], [True], bins=0)
+    with pytest.raises(EvaluationError, match="leave out labels without a probability"):
+        expected_calibration_error([np.nan], [True])
+    with pytest.raises(EvaluationError, match="answers wants one value for each of 1 labels"):
+        reliability([0.5], [True], answers=[1, 2])
+
+
+def test_agreement_is_not_told_of_answers_that_cannot_be() -> None:
+    with pytest.raises(ConsensusError, match="an answer names object 1, and there are 1"):
+        krippendorff_alpha(Votes(np.array([1]), np.array([0]), np.array([0])), 1, 2)

@@ -59,6 +59,10 @@ def test_a_tie_goes_to_the_class_that_stands_first() -> None:
     assert (list(counted.labels), list(counted.confidence), list(counted.tied)) == ([1], [0.5], [True])
 
 
+def test_of_one_class_only_every_label_is_that_one() -> None:
+    assert single(Votes.of([(0, "a", 0), (1, "a", 0)]), 2, 1) == [Label(0, 0.95)] * 2
+
+
 def test_a_worker_who_is_often_right_outweighs_one_who_is_not() -> None:
     answers = []
     for number in range(20):

@@ -249,6 +249,7 @@ def test_a_method_that_is_not_there_is_told_with_those_that_are() -> None:
         (votes_of([(-1, 0, 0)]), 2, 2, "an answer names object -1"),
         (votes_of([(0, -2, 0)]), 2, 2, "by a worker below 0; number the workers from 0"),
         (votes_of([(0, 0, 0)]), 1, 0, "at least one class"),
+        (votes_of([]), -1, 2, "there cannot be -1 objects"),
         (votes_of([(0, 10**9, 0)]), 1, 2, "by worker 1000000000, and there are 1 answers; .* without gaps"),
     ],
 )
@@ -331,9 +332,31 @@ def test_an_option_goes_to_the_method_that_takes_it() -> None:
         aggregate(votes, method="mace", spread=1.0)
 
 
-def test_certainty_beforehand_is_refused() -> None:
-    with pytest.raises(ConsensusError, match=r"smoothing is 0; give a number above 0"):
-        dawid_skene(votes_of([(0, 0, 0)]), 1, 2, smoothing=0)
+@pytest.mark.parametrize(
+    ("method", "options", "sentence"),
+    [
+        ("dawid_skene", {"smoothing": 0}, "smoothing is 0; give a number above 0"),
+        ("one_coin", {"smoothing": np.inf}, "smoothing is inf; give a number above 0"),
+        ("dawid_skene", {"rounds": 0}, "rounds=0 would leave nothing learned"),
+        ("glad", {"rounds": 0}, "rounds=0 would leave nothing learned"),
+        ("mace", {"tolerance": -1}, "the tolerance is below 0, or no number"),
+        ("mace", {"frequency": [1.0]}, r"class frequencies are \[1.0\]; give .* each of 2"),
+        ("aws", {"batch": 0}, "batch=0 objects cannot be looked at together"),
+        ("auto", {"known": [0, -1]}, "give a numpy array with the class of each"),
+        ("bayes", {"known": np.array([0, np.nan])}, "no row of whole numbers"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_in_a_sentence(
+    method: str, options: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ConsensusError, match=sentence):
+        aggregate(votes_of([(0, 0, 0), (1, 0, 1)]), method=method, **options)
+
+
+def test_sums_of_other_classes_are_not_taken_for_these() -> None:
+    sums = Sums(votes_of([(0, 0, 0)]), 1, 2)
+    with pytest.raises(ConsensusError, match="these sums are of 1 objects and 2 classes, and 1 and 3 are"):
+        aggregate(sums, classes=3)
 
 
 def test_the_benchmark_of_speed_prints_its_table_and_judges_it() -> None:

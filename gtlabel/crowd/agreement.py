@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtlabel.crowd.intervals import Estimate
+from gtlabel.crowd.sums import check_votes
 from gtlabel.crowd.votes import Votes
 
 # More objects than this are resampled in so many random groups: their sums are as good as independent, and
@@ -144,6 +145,7 @@ class _Sums:
 
     @classmethod
     def of(cls, votes: Votes, objects: int, classes: int) -> _Sums:
+        check_votes(votes, objects, classes)
         given = np.bincount(votes.objects, minlength=objects)
         paired = np.flatnonzero(given > 1)
         groups = max(1, min(len(paired), _GROUPS))

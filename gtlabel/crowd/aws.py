@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gtlabel.crowd.sums import Sums, sums_of
 from gtlabel.crowd.votes import Consensus, Votes
+from gtlabel.errors import ConsensusError
 
 # The diagonal a worker's confusion matrix starts with.
 _FIRST_ACCURACY = 0.7
@@ -32,7 +33,12 @@ def aws(votes: Votes | Sums, objects: int, classes: int, *, batch: int = _BATCH)
             batch.
         classes: how many classes there are, also those that nobody chose.
         batch: so many objects are looked at together, in their order.
+
+    Raises:
+        ConsensusError: the answers name an object or class that is not there, or the batch is empty.
     """
+    if batch < 1:
+        raise ConsensusError(f"batch={batch} objects cannot be looked at together; give 1 or more")
     plain = sums_of(votes, objects, classes).votes
     order = np.argsort(plain.objects, kind="stable")
     sorted_objects = plain.objects[order]
@@ -40,8 +46,6 @@ def aws(votes: Votes | Sums, objects: int, classes: int, *, batch: int = _BATCH)
     for first in range(0, objects, batch):
         size = min(batch, objects - first)
         begin, end = np.searchsorted(sorted_objects, [first, first + size])
-        if begin == end or classes == 1:
-            continue
         part = order[begin:end]
         _, workers = np.unique(plain.workers[part], return_inverse=True)
         some = Votes(plain.objects[part] - first, workers, plain.classes[part])
@@ -55,8 +59,10 @@ def posteriors(votes: Votes, objects: int, classes: int) -> NDArray[np.float64]:
     The confusion matrices are never written out: only their columns for answers that were given, and their
     row sums, are needed. Time and memory grow with answers times classes, not with classes squared.
     """
-    answers, workers = len(votes.objects), int(votes.workers.max()) + 1
-    others = classes - 1
+    answers, others = len(votes.objects), classes - 1
+    if not answers or not others:
+        return np.full((objects, classes), 1 / classes)
+    workers = int(votes.workers.max()) + 1
     likelihood = np.full((answers, classes), (1 - _FIRST_ACCURACY) / others)
     likelihood[np.arange(answers), votes.classes] = _FIRST_ACCURACY
     posterior = _expect(votes, np.log(likelihood), np.full(classes, 1 / classes), objects)

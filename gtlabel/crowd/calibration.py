@@ -98,9 +98,9 @@ def expected_calibration_error(
         From 0 to 1; nan without labels.
 
     Raises:
-        EvaluationError: if there is not one probability from 0 to 1 and one truth for each label.
+        EvaluationError: if there is not one probability from 0 to 1 and one truth for each label, or no bin.
     """
-    stated, correct = _checked(confidence, right)
+    stated, correct = _checked(confidence, right, bins, kind)
     if not len(stated):
         return math.nan
     where, number = _places(stated, bins, kind)
@@ -133,9 +133,14 @@ def reliability(
         seed: of the drawing.
 
     Raises:
-        EvaluationError: if there is not one probability from 0 to 1 and one truth for each label.
+        EvaluationError: if there is not one probability from 0 to 1 and one truth for each label, or no bin.
     """
-    stated, correct = _checked(confidence, right)
+    stated, correct = _checked(confidence, right, bins, kind)
+    for name, given in (("tied", tied), ("answers", answers)):
+        if given is not None and np.shape(given) != stated.shape:
+            raise EvaluationError(
+                f"{name} wants one value for each of {len(stated)} labels; got {np.shape(given)}"
+            )
     where, number = _places(stated, bins, kind) if len(stated) else (np.zeros(0, np.intp), 0)
     found = []
     for index in range(number):
@@ -165,15 +170,23 @@ def reliability(
     )
 
 
-def _checked(confidence: ArrayLike, right: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _checked(
+    confidence: ArrayLike, right: ArrayLike, bins: int, kind: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     stated, correct = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
     if stated.shape != correct.shape or stated.ndim != 1:
         raise EvaluationError(
             f"calibration wants one probability and one truth for each label; got arrays of the shapes "
             f"{stated.shape} and {correct.shape}"
         )
-    if len(stated) and not (np.nanmin(stated) >= 0 and stated.max() <= 1):
+    if np.isnan(stated).any() or np.isnan(correct).any():
+        raise EvaluationError("calibration wants numbers; leave out labels without a probability or truth")
+    if len(stated) and not (stated.min() >= 0 and stated.max() <= 1):
         raise EvaluationError("calibration wants probabilities from 0 to 1; divide percentages by 100")
+    if bins < 1 or kind not in ("width", "count"):
+        raise EvaluationError(
+            f"there are no {bins} bins of equal {kind}; give 1 or more, of equal width or count"
+        )
     return stated, correct
 
 

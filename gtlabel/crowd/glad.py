@@ -21,6 +21,7 @@ import numpy as np
 from gtlabel.crowd.rounds import End, clamped
 from gtlabel.crowd.sums import Floats, Indices, Sums, check_known, normalized, positive, shares, sums_of
 from gtlabel.crowd.votes import Consensus, Votes
+from gtlabel.errors import ConsensusError
 
 # The mean of an ability, and of the logarithm of an ease.
 _MEAN = 1.0
@@ -50,11 +51,14 @@ def glad(
         known: as in `dawid_skene`.
 
     Raises:
-        ConsensusError: the answers, or what is known, name an object or class that is not there.
+        ConsensusError: the answers, or what is known, name an object or class that is not there; or an
+            option is none that makes sense.
     """
     sums = sums_of(votes, objects, classes)
     check_known(known, objects, classes)
     positive("spread", spread)
+    if rounds < 1:
+        raise ConsensusError(f"rounds={rounds} would leave nothing learned; give 1 or more")
     fit = _Fit(sums, spread, known)
     end = End(tolerance * max(len(sums.votes.objects), 1))
     done, bound = 0, -np.inf

@@ -27,6 +27,7 @@ from gtlabel.crowd.sums import (
     sums_of,
 )
 from gtlabel.crowd.votes import Consensus, Votes
+from gtlabel.errors import ConsensusError
 
 # So often knowledge and habit are told apart between two looks at the objects.
 _INNER = 3
@@ -58,13 +59,19 @@ def mace(
         frequency: how frequent each class is taken to be, `[classes]`, in any unit; all alike if None.
 
     Raises:
-        ConsensusError: the answers, or what is known, name an object or class that is not there.
+        ConsensusError: the answers, or what is known, name an object or class that is not there; or an
+            option is none that makes sense.
     """
     sums = sums_of(votes, objects, classes)
     check_known(known, objects, classes)
     positive("competence", competence)
     positive("habit", habit)
-    workers = _Workers(sums, competence, habit, np.ones(classes) if frequency is None else frequency)
+    frequency = np.ones(classes) if frequency is None else np.asarray(frequency, np.float64)
+    if frequency.shape != (classes,) or not (frequency > 0).all():
+        raise ConsensusError(
+            f"class frequencies are {frequency.tolist()}; give a number above 0 for each of {classes}"
+        )
+    workers = _Workers(sums, competence, habit, frequency)
     fit = Rounds(sums, shares(sums), workers.speak, known)
     end = End(tolerance * max(len(sums.votes.objects), 1))
     done, bound = fit.run(lambda value: end.reached(value, fit.resumed), rounds)

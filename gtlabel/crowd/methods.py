@@ -68,7 +68,8 @@ def aggregate(
                 + (f"it takes {', '.join(taken)}" if taken else "leave it out")
             )
     if isinstance(votes, Sums):
-        return found(votes, votes.objects, votes.classes, **options)
+        objects = votes.objects if objects is None else objects
+        return found(votes, objects, votes.classes if classes is None else classes, **options)
     objects = int(votes.objects.max(initial=-1)) + 1 if objects is None else objects
     classes = max(int(votes.classes.max(initial=-1)) + 1, 1) if classes is None else classes
     return found(votes, objects, classes, **options)

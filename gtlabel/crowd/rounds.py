@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtlabel.crowd.sums import Floats, Indices, Sums, normalized
+from gtlabel.errors import ConsensusError
 
 # From so many numbers on beliefs stand in single precision, and those that rest are left out.
 _LARGE = 1 << 17
@@ -52,9 +53,16 @@ class End:
 
     Args:
         tolerance: what may still be missing.
+
+    Raises:
+        ConsensusError: less than nothing may.
     """
 
     def __init__(self, tolerance: float) -> None:
+        if not tolerance >= 0:
+            raise ConsensusError(
+                "the tolerance is below 0, or no number; give 0 to go on while anything is gained"
+            )
         self._tolerance = tolerance
         self._value, self._gain, self._ratio = -np.inf, np.inf, np.inf
 
@@ -136,7 +144,12 @@ class Rounds:
 
         Returns:
             How many rounds it took, and the bound: the logarithm of the likelihood times the priors.
+
+        Raises:
+            ConsensusError: there may be none.
         """
+        if most < 1:
+            raise ConsensusError(f"rounds={most} would leave nothing learned; give 1 or more")
         done, bound = 0, -np.inf
         while done < most:
             done += 1

@@ -165,7 +165,7 @@ class Sums:
     """
 
     def __init__(self, votes: Votes, objects: int, classes: int) -> None:
-        _check(votes, objects, classes)
+        check_votes(votes, objects, classes)
         self.votes, self.objects, self.classes = votes, objects, classes
         self.workers = int(votes.workers.max()) + 1 if len(votes.workers) else 0
         self.answers: Indices = np.bincount(votes.objects, minlength=objects)
@@ -264,8 +264,19 @@ class Sums:
 
 
 def sums_of(votes: Votes | Sums, objects: int, classes: int) -> Sums:
-    """The answers sorted, or as they are where somebody did that before."""
-    return votes if isinstance(votes, Sums) else Sums(votes, objects, classes)
+    """The answers sorted, or as they are where somebody did that before.
+
+    Raises:
+        ConsensusError: they do not go with so many objects and classes.
+    """
+    if not isinstance(votes, Sums):
+        return Sums(votes, objects, classes)
+    if (votes.objects, votes.classes) != (objects, classes):
+        raise ConsensusError(
+            f"these sums are of {votes.objects} objects and {votes.classes} classes, and {objects} and "
+            f"{classes} are asked for; make them of the answers again"
+        )
+    return votes
 
 
 def normalized(scores: Floats) -> tuple[Floats, Floats]:
@@ -323,10 +334,16 @@ def check_known(known: Indices | None, objects: int, classes: int) -> None:
     """Refuse classes of objects that cannot be known.
 
     Raises:
-        ConsensusError: there is not one for each object, or one names a class that is not there.
+        ConsensusError: they are no array of whole numbers, there is not one for each object, or one names a
+            class that is not there.
     """
     if known is None:
         return
+    if not isinstance(known, np.ndarray) or known.ndim != 1 or known.dtype.kind not in "iu":
+        raise ConsensusError(
+            "what is known of objects is no row of whole numbers; give a numpy array with the class of each, "
+            "-1 where it is not known"
+        )
     if len(known) != objects:
         raise ConsensusError(
             f"{len(known)} objects are said to be known or not, and there are {objects}; "
@@ -341,16 +358,23 @@ def check_known(known: Indices | None, objects: int, classes: int) -> None:
 
 
 def positive(name: str, value: float) -> None:
-    """Refuse an option that has to be above zero.
+    """Refuse an option that has to be above zero, and a number.
 
     Raises:
         ConsensusError: it is not.
     """
-    if not value > 0:
+    if not 0 < value < np.inf:
         raise ConsensusError(f"{name} is {value}; give a number above 0, since nothing is impossible")
 
 
-def _check(votes: Votes, objects: int, classes: int) -> None:
+def check_votes(votes: Votes, objects: int, classes: int) -> None:
+    """Refuse answers that do not go with the objects and classes that there are.
+
+    Raises:
+        ConsensusError: there are less than none, or answers name others, or workers without end.
+    """
+    if objects < 0:
+        raise ConsensusError(f"there cannot be {objects} objects; say how many have or want answers")
     if classes < 1:
         raise ConsensusError("answers need at least one class to choose from; say how many the job has")
     for name, values, end in (("object", votes.objects, objects), ("class", votes.classes, classes)):

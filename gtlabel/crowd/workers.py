@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from gtlabel.crowd import collusion, drift
 from gtlabel.crowd.beliefs import Beliefs, believe, spread_of_informed
 from gtlabel.crowd.intervals import Estimate, share, shares
+from gtlabel.crowd.sums import check_votes
 from gtlabel.crowd.votes import Votes
 from gtlabel.errors import ConsensusError
 
@@ -114,8 +115,9 @@ def profiles(
         beliefs: what `believe` found, where it was asked before.
 
     Raises:
-        ConsensusError: if an array is not as long as it must be.
+        ConsensusError: if an array is not as long as it must be, or answers name what is not there.
     """
+    check_votes(votes, objects, classes)
     known = believe(votes, objects, classes, gold) if beliefs is None else beliefs
     took = _times("seconds", seconds, votes)
     when = _times("moments", moments, votes)
