@@ -19,6 +19,7 @@ from gtlabel.errors import LearningError
 from gtlabel.learning.classifier import Learner, cross_fitted
 from gtlabel.learning.faithful import Faithful
 from gtlabel.learning.policies import Automation, Decision
+from gtlabel.learning.suspects import find_suspects
 
 Indices = NDArray[np.intp]
 Floats = NDArray[np.float64]
@@ -253,6 +254,19 @@ def test_arrays_that_nobody_can_learn_from_are_refused_in_a_sentence() -> None:
         cross_fitted(PIXELS, np.array([0, 1]), 10)
     with pytest.raises(LearningError, match="leaves nothing to learn from"):
         cross_fitted(PIXELS, DIGITS, 10, folds=1)
+    with pytest.raises(LearningError, match="views of .-4, 68. columns do not make up 64 features"):
+        Learner(PIXELS, 10, views=(-4, 68))
+    for policy in (Automation(PIXELS, 10), Faithful(PIXELS, 10)):
+        with pytest.raises(LearningError, match="there is no object -1; there are 900"):
+            policy.learn(np.array([-1]), np.array([0]))
+    with pytest.raises(LearningError, match="object 3 was not labeled by the machine"):
+        (policy := Automation(PIXELS, 10)).audited(policy.decide(), np.array([3]), np.array([1]))
+    with pytest.raises(LearningError, match="label -1 at place 1 is none of 2 classes"):
+        find_suspects(np.full((2, 2), 0.5), np.array([0, -1]))
+    with pytest.raises(LearningError, match="give each object a row of two classes or more"):
+        find_suspects(np.ones((2, 1)), np.array([0, 0]))
+    with pytest.raises(LearningError, match="leave out the objects that have none"):
+        find_suspects(np.full((1, 2), np.nan), np.array([0]))
 
 
 def test_the_table_of_policies_is_printed() -> None:

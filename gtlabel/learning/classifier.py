@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gtlabel.errors import LearningError
 
@@ -66,7 +66,7 @@ def cross_fitted(
     Raises:
         LearningError: at arrays that do not go together, or folds of which none would be left to learn from.
     """
-    count = len(labels)
+    labels, count = np.asarray(labels), len(labels)
     if count != len(features):
         raise LearningError(f"{len(features)} rows of features have {count} labels; give one for each")
     if folds < 2:
@@ -109,14 +109,18 @@ class Learner:
         self, features: NDArray[np.floating], classes: int, *, views: Sequence[int] | None = None
     ) -> None:
         features = np.asarray(features)
-        if features.ndim != 2 or not np.isfinite(features).all():
+        numbers = features.dtype.kind in "biuf"
+        if features.ndim != 2 or not numbers or not np.isfinite(features).all():
             raise LearningError(
                 f"features of shape {features.shape} are not a row of finite numbers for each object; "
                 "leave out, or replace, what is missing or endless"
             )
-        ends = np.cumsum([0, *(views or [features.shape[1]])])
-        if ends[-1] != features.shape[1]:
-            raise LearningError(f"views of {ends[-1]} columns do not make up {features.shape[1]} features")
+        widths = list(views or [features.shape[1]])
+        ends = np.cumsum([0, *widths])
+        if ends[-1] != features.shape[1] or min(widths) < 1:
+            raise LearningError(
+                f"views of {widths} columns do not make up {features.shape[1]} features; give what each has"
+            )
         self._views = [_scaled(features[:, start:end]) for start, end in pairwise(ends)]
         self._count = len(features)
         self._classes = classes
@@ -165,13 +169,31 @@ def check_labels(labels: Indices, classes: int) -> None:
     """Refuse labels that are none of the classes.
 
     Raises:
-        LearningError: naming the first of them.
+        LearningError: naming the first of them, or that they are no whole numbers.
     """
+    if len(labels) and labels.dtype.kind not in "iu":
+        raise LearningError(f"labels such as {labels[0]!r} are no whole numbers; number the classes from 0")
     strange = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(strange):
         raise LearningError(
             f"label {labels[strange[0]]} at place {strange[0]} is none of {classes} classes, counted from 0"
         )
+
+
+def answered(objects: ArrayLike, labels: ArrayLike, count: int, classes: int) -> tuple[Indices, Indices]:
+    """Which objects people labeled, and how.
+
+    Raises:
+        LearningError: at a label that is none of the classes, or not one for each object that is there.
+    """
+    found, told = np.asarray(objects, dtype=np.intp), np.asarray(labels, dtype=np.intp)
+    if found.shape != told.shape:
+        raise LearningError(f"{len(found)} objects have {len(told)} labels; give one for each")
+    check_labels(told, classes)
+    strange = found[(found < 0) | (found >= count)]
+    if len(strange):
+        raise LearningError(f"there is no object {strange[0]}; there are {count}, counted from 0")
+    return found, told
 
 
 def _scaled(features: NDArray[np.floating]) -> Floats:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gtlabel.learning.classifier import Learner
+from gtlabel.learning.classifier import Learner, answered
 from gtlabel.learning.policies import Decision, Scores
 
 Floats = NDArray[np.float64]
@@ -53,6 +53,7 @@ class Faithful:
         self._known = np.full(count, -1, dtype=np.intp)
         self._machine = np.full(count, -1, dtype=np.intp)
         self._confidence = np.zeros(count)
+        self._classes = classes
         self._threshold: float | None = None
 
     def ask(self, n: int) -> Indices:
@@ -66,8 +67,13 @@ class Faithful:
         return waiting[ordered][:n]
 
     def learn(self, objects: Indices, labels: Indices) -> None:
-        """Take the labels that people gave."""
-        self._known[np.asarray(objects, dtype=np.intp)] = labels
+        """Take the labels that people gave.
+
+        Raises:
+            LearningError: at a label that is none of the classes, or not one for each object that is there.
+        """
+        objects, labels = answered(objects, labels, len(self._known), self._classes)
+        self._known[objects] = labels
 
     def decide(self) -> Decision:
         """Everything that the machine labeled so far, after another round of it."""

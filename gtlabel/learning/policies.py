@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtlabel.errors import LearningError
-from gtlabel.learning.classifier import Learner, check_labels
+from gtlabel.learning.classifier import Learner, answered
 from gtlabel.learning.threshold import Region, chance_of_at_most, chance_of_few, most_wrong
 
 Floats = NDArray[np.float64]
@@ -228,12 +228,9 @@ class Automation:
         """Take the labels that people gave; those of an object known before are replaced.
 
         Raises:
-            LearningError: at a label that is none of the classes, or not one for each object.
+            LearningError: at a label that is none of the classes, or not one for each object that is there.
         """
-        objects, labels = np.asarray(objects, dtype=np.intp), np.asarray(labels, dtype=np.intp)
-        if objects.shape != labels.shape:
-            raise LearningError(f"{len(objects)} objects have {len(labels)} labels; give one for each")
-        check_labels(labels, self._classes)
+        objects, labels = answered(objects, labels, len(self._known), self._classes)
         self._known[objects] = labels
         self._scored = None
         self._decided = False
@@ -295,8 +292,14 @@ class Automation:
             decision: what was labeled.
             objects: those of `audit` that people have labeled.
             labels: what people said.
+
+        Raises:
+            LearningError: at objects that the machine did not label.
         """
         objects = np.asarray(objects, dtype=np.intp)
+        strange = objects[~np.isin(objects, decision.objects)]
+        if len(strange):
+            raise LearningError(f"object {strange[0]} was not labeled by the machine; audit those that were")
         machine = decision.labels[np.searchsorted(decision.objects, objects)]
         sample, total = len(objects), len(decision.objects)
         wrong = int((machine != np.asarray(labels)).sum())

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gtlabel.errors import LearningError
+from gtlabel.learning.classifier import check_labels
+
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
@@ -50,8 +53,20 @@ def find_suspects(probabilities: Floats, labels: Indices) -> Suspects:
         probabilities: (n, classes), two classes or more; of each object, by a model that never saw its label,
             such as `gtlabel.learning.classifier.cross_fitted` makes them.
         labels: (n,) from zero.
+
+    Raises:
+        LearningError: at arrays that do not go together, fewer than two classes, or labels that are none.
     """
+    probabilities, labels = np.asarray(probabilities), np.asarray(labels)
+    if probabilities.ndim != 2 or probabilities.shape[1] < 2 or len(labels) != len(probabilities):
+        raise LearningError(
+            f"{len(labels)} labels and probabilities of shape {probabilities.shape} do not go together; give "
+            "each object a row of two classes or more, and a label"
+        )
+    if not np.isfinite(probabilities).all():
+        raise LearningError("some probabilities are no numbers; leave out the objects that have none")
     count, classes = probabilities.shape
+    check_labels(labels, classes)
     rows = np.arange(count)
     own = probabilities[rows, labels]
     others = probabilities.copy()
