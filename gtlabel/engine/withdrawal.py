@@ -6,7 +6,7 @@ and those that were labeled get a new label once these are filled. What a machin
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, exists, insert, select, update
+from sqlalchemy import Connection, Select, delete, exists, insert, select, update
 
 from gtlabel.engine import drafts
 from gtlabel.engine.counted import counts, is_withdrawn
@@ -56,8 +56,8 @@ def withdraw_worker(connection: Connection, job: Job, worker: str, now: int) -> 
     )
     back = update(leases).where(*mine, leases.c.state == "leased")
     connection.execute(back.values(state="expired", seat=None, ended=now, paused=None))
-    for number in numbers:
-        _reopen(connection, job, number, now)
+    lost = select(leases.c.object).where(*mine, leases.c.state == "withdrawn")
+    _reopen(connection, job, lost, now)
     for number in sorted({*numbers, *in_hands}):
         settle(connection, job, lock_task(connection, job.number, number), now)
     if job.spec.automation is not None:
@@ -65,9 +65,9 @@ def withdraw_worker(connection: Connection, job: Job, worker: str, now: int) -> 
     return numbers
 
 
-def _reopen(connection: Connection, job: Job, number: int, now: int) -> None:
-    """Offer an image again that workers were done with; a label that nobody stands behind goes."""
-    here = (tasks.c.job == job.number, tasks.c.object == number)
+def _reopen(connection: Connection, job: Job, numbers: Select[tuple[int]], now: int) -> None:
+    """Offer images again that workers were done with; labels that nobody stands behind go."""
+    here = (tasks.c.job == job.number, tasks.c.object.in_(numbers))
     again = {
         "state": "open",
         "answered": None,
@@ -78,5 +78,5 @@ def _reopen(connection: Connection, job: Job, number: int, now: int) -> None:
     left = exists().where(
         answers.c.job == results.c.job, answers.c.object == results.c.object, counts(answers)
     )
-    mine = (results.c.job == job.number, results.c.object == number)
+    mine = (results.c.job == job.number, results.c.object.in_(numbers))
     connection.execute(delete(results).where(*mine, results.c.label != "", ~left))
