@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from answers_parts import job
 from lifecycle_parts import OUTPUT, PHOTOS, USUAL, fill, jobs, lines, people_answer
 
 from gtlabel.aws import Aws
+from gtlabel.cli.more import more
 from gtlabel.errors import ConsensusError, LabelingJobError
 from gtlabel.labeling.answered import read_answered
 from gtlabel.labeling.doubtful import find_doubts, plan_again, plan_more
@@ -81,6 +84,17 @@ def test_the_command_asks_again_only_about_what_is_in_doubt_and_both_jobs_make_t
     assert "in crowds whose truth is known" in after.stderr
     # That was measured for `auto`, and not for the method of the command before.
     assert "in crowds whose truth is known" not in run.stderr
+
+
+def test_of_a_folder_the_pictures_in_doubt_are_named_and_nobody_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {n: [("ann", "Compost"), ("bob", "Landfill" if n == 4 else "Compost")] for n in range(6)}
+    folder = job(tmp_path / "bins", said, ["Compost"] * 6, ["Compost", "Landfill"])
+    more([str(folder)], method="majority", region="us-west-2")
+    printed = capsys.readouterr()
+    assert printed.out == "s3://trash/4.jpg\n"
+    assert "name the job itself in place of its folder" in printed.err
 
 
 def test_a_lower_error_asks_about_more_and_a_budget_about_fewer(gtlabel_aws: Aws) -> None:

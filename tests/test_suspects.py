@@ -120,6 +120,24 @@ def test_pictures_in_a_wrong_folder_are_found_without_an_account(tmp_path: Path)
     assert (len(found.ranked), found.unreadable) == (24, (str(tmp_path / CLASSES[0] / "torn.png"),))
 
 
+def test_a_picture_that_is_gone_is_left_out(gtlabel_aws: Aws) -> None:
+    gtlabel_aws.s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    labeled = []
+    for number in range(13):
+        uri = f"s3://{BUCKET}/photos/{number}.png"
+        if number != 7:
+            gtlabel_aws.s3.put_object(
+                Bucket=BUCKET, Key=f"photos/{number}.png", Body=picture(number % 2, number)
+            )
+        name = CLASSES[number % 2]
+        labeled.append(
+            json.dumps({"source-ref": uri, "bin": number % 2, "bin-metadata": {"class-name": name}})
+        )
+    gtlabel_aws.s3.put_object(Bucket=BUCKET, Key="known.manifest", Body="\n".join(labeled).encode())
+    found = suspicious_labels(Place.of(f"s3://{BUCKET}/known.manifest", lambda: gtlabel_aws.s3))
+    assert (len(found.ranked), found.unreadable) == (12, (f"s3://{BUCKET}/photos/7.png",))
+
+
 def test_of_pictures_that_tell_little_it_is_said_that_most_suspects_are_right(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for number in range(20):

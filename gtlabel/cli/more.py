@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,8 +29,8 @@ def more(
         list[str],
         typer.Argument(
             metavar="JOB...",
-            help="The ended job; behind it the rounds that followed it already. Of a table of answers "
-            "(.csv), the pictures in doubt are printed.",
+            help="The ended job; behind it the rounds that followed it already. Of a folder or a table of "
+            "answers (.csv), the pictures in doubt are printed.",
         ),
     ],
     error: Annotated[
@@ -81,14 +82,17 @@ def more(
         if output is Format.JSON:
             put_json({"name": None, **doubts.to_json()})
         return
-    if answered.folders[0].table is not None:
-        # No page and no team stand behind a table: whoever asks again needs to know the pictures.
+    first = jobs[0]
+    folder = "/" in first or Path(first).is_dir()
+    if folder or answered.folders[0].table is not None:
+        # No page and no team stand behind them: whoever asks again needs to know the pictures.
+        if folder:
+            say("to have people asked, name the job itself in place of its folder")
         if output is Format.JSON:
             put_json({"name": None, **doubts.to_json()})
         for image in doubts.images if output is Format.TEXT else ():
             put(image)
         return
-    first = jobs[0]
     called = name or (f"{first}-more" if len(jobs) == 1 else f"{first}-more-{len(jobs)}")
     plan = plan_more(
         aws,

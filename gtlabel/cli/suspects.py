@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # More rows than this nobody reads in a terminal.
 _ROWS = 20
+_UNREADABLE = 5
 _CERTAIN = 1_000
 
 
@@ -125,8 +126,10 @@ def suspects(
 
 
 def _tell(found: Suspicious) -> None:
-    for image in found.unreadable:
-        say(f"{image} is no picture that can be read; it is left out")
+    for image in found.unreadable[:_UNREADABLE]:
+        say(f"{image} is gone, or no picture that can be read; it is left out")
+    if len(found.unreadable) > _UNREADABLE:
+        say(f"and {len(found.unreadable) - _UNREADABLE:,} more that are left out")
     seem = (
         f"{found.wrong:,} of {len(found.ranked):,} labels seem to be wrong, as far as the other pictures tell"
     )

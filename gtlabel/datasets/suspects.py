@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gtlabel.datasets.places import Place
 from gtlabel.datasets.survey import open_dataset
 from gtlabel.datasets.truth import Known, open_truth
-from gtlabel.errors import DatasetError
+from gtlabel.errors import DatasetError, ObjectNotFoundError
 from gtlabel.images.parallel import in_parallel
 from gtlabel.networks.preprocess import UnreadablePictureError
 
@@ -74,7 +74,7 @@ class Suspicious:
     Attributes:
         ranked: all labels, the most doubtful first.
         wrong: how many are expected to be wrong: the first so many are the suspects.
-        unreadable: pictures that could not be looked at.
+        unreadable: pictures that could not be looked at, those that are gone among them.
         agreeing: the share of the labels that the other pictures would have told.
     """
 
@@ -136,9 +136,10 @@ def suspicious_labels(
         rows.append(row)
     names = sorted({label for _, label in images})
     if len(names) < 2 or len(images) < _LEAST_PICTURES:
+        gone = f" ({len(unreadable)} more are gone, or no pictures)" if unreadable else ""
         raise DatasetError(
-            f"{place} has {len(images)} pictures in {len(names)} classes, which is not enough to tell wrong "
-            f"labels from right ones; it takes {_LEAST_PICTURES} pictures and 2 classes"
+            f"{place} has {len(images)} pictures in {len(names)} classes{gone}, which is not enough to tell "
+            f"wrong labels from right ones; it takes {_LEAST_PICTURES} pictures and 2 classes"
         )
     labels = np.array([names.index(label) for _, label in images], dtype=np.intp)
     features = np.stack(rows)
@@ -165,7 +166,7 @@ def _look(known: Known) -> NDArray[np.float32] | None:
 
     try:
         return one_picture(known.read())
-    except UnreadablePictureError:
+    except (UnreadablePictureError, ObjectNotFoundError):
         return None
 
 
