@@ -60,6 +60,12 @@ _OFFER = Prepared(
     .where(*_this)
     .values(open_slots=bindparam("places"), queued=bindparam("tick"), declines=bindparam("said_no"))
 )
+_WANT = Prepared(update(tasks).where(*_this).values(need=bindparam("wanted")))
+_REOPEN = Prepared(
+    update(tasks)
+    .where(*_this)
+    .values(state=literal_column("'open'"), answered=None, batch=None, deadline=bindparam("until"))
+)
 _END = Prepared(
     update(leases)
     .where(leases.c.id == bindparam("lease"))
@@ -212,12 +218,10 @@ def ask_more(connection: Connection, job: Job, number: int, need: int, now: int)
     tired = max(need, job.spec.workers_per_object) <= task.declines
     if need <= need_of(job, task) or tired or task.state not in _ASKED:
         return False
-    this = (tasks.c.job == job.number, tasks.c.object == number)
-    connection.execute(update(tasks).where(*this).values(need=need))
+    here = {"of_job": job.number, "of_object": number}
+    _WANT.run(connection, **here, wanted=need)
     if task.state in DONE_WITH:
-        deadline = now + job.spec.availability_seconds * _SECOND
-        again = {"state": "open", "answered": None, "batch": None, "deadline": deadline}
-        connection.execute(update(tasks).where(*this).values(again))
+        _REOPEN.run(connection, **here, until=now + job.spec.availability_seconds * _SECOND)
     settle(connection, job, lock_task(connection, job.number, number), now)
     return True
 
