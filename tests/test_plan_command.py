@@ -36,7 +36,7 @@ def stated(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object],
 
 
 def test_the_cheapest_way_that_is_good_enough_is_named(stated: tuple[dict[str, object], Path]) -> None:
-    found, _ = stated
+    found, page = stated
     offers = found["offers"]
     assert isinstance(offers, list)
     assert {(each["votes"], each["adaptive"], each["automated"]) for each in offers} == {
@@ -53,6 +53,8 @@ def test_the_cheapest_way_that_is_good_enough_is_named(stated: tuple[dict[str, o
         assert each["accuracy"]["low"] <= each["accuracy"]["mean"] <= each["accuracy"]["high"]
     fixed = next(each for each in offers if each["way"] == "5 people, majority")
     assert fixed["dollars_by_aws"]["mean"] == pytest.approx(50 + 16)
+    # Ten people, three to ten seconds for each of 200 answers.
+    assert '<td class="number">1.0 to 3.3 minutes</td>' in page.read_text()
 
 
 def test_the_page_holds_the_same_figures_and_suits_a_phone(
@@ -103,6 +105,7 @@ def test_people_are_taken_from_an_old_job_and_the_chart_stands_alone(tmp_path: P
         ((), "nothing says how many classes there are; give --classes, or --from a job"),
         (("--classes", "2", "--from", "x"), "--from and --classes both tell what people are asked"),
         (("--classes", "2", "--accuracy", "0.4"), "an accuracy lies between 0.50 and 1"),
+        (("--classes", "2", "--answers-per-hour", "inf"), "inf to inf answers an hour is no pace"),
     ],
 )
 def test_what_cannot_be_planned_gets_one_sentence(options: tuple[str, ...], sentence: str) -> None:

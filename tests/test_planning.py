@@ -88,6 +88,8 @@ def test_ways_are_tried_on_the_same_draws_whatever_else_is_tried() -> None:
 def test_too_few_people_are_told_before_anything_is_tried() -> None:
     with pytest.raises(SettingsError, match="4 people are too few for 5 answers by different ones"):
         tried(assumed(2, people=4), Way(5))
+    with pytest.raises(SettingsError, match="1 person is too few for 3 answers"):
+        tried(assumed(2, people=1), Way(3))
 
 
 def test_a_machine_labels_where_it_is_good_and_costs_nothing_where_it_is_not() -> None:
@@ -223,6 +225,13 @@ def test_nobody_is_right_nearly_always_about_pictures_that_are_often_hard() -> N
         ValueError, match="where 30% of the pictures are hard, answers cannot be right in 95%"
     ):
         assumed(2, accuracy=0.95, hard=0.3)
+
+
+def test_crowds_that_could_not_disagree_are_refused() -> None:
+    with pytest.raises(ValueError, match="0 people and 2 classes, .* are no crowd that could disagree"):
+        assumed(2, people=0)
+    with pytest.raises(ConsensusError, match="2 answers between 1 classes do not tell what people are like"):
+        fitted(Votes.of([(0, "a", 0), (0, "b", 0)]), np.ones((1, 1)), source="told")
 
 
 @pytest.mark.parametrize(("accuracy", "hard"), [(0.9, 0.0), (0.75, 0.2)])

@@ -53,6 +53,7 @@ def plan(
         typer.Option(
             "--spread",
             min=0,
+            max=0.5,
             help="Without --from: how far people differ in that, as a standard deviation. (default: 0.1)",
             rich_help_panel=_PEOPLE,
         ),

@@ -169,10 +169,11 @@ def _money(span: Span) -> str:
 
 
 def _time(offer: Offer, plan: Plan) -> str:
-    """Days of work, or hours where it is less than a day of them."""
+    """Days of work, or hours or minutes where it is less than one of them."""
     low, high, unit = offer.days.low, offer.days.high, "days"
-    if high < 1:
-        hours = Decimal(plan.terms.hours_per_day)
-        low, high, unit = low * hours, high * hours, "hours"
+    for shorter, as_many in (("hours", Decimal(plan.terms.hours_per_day)), ("minutes", Decimal(60))):
+        if high >= 1:
+            break
+        low, high, unit = low * as_many, high * as_many, shorter
     least, most = f"{low:,.1f}", f"{high:,.1f}"
     return f"{most} {unit}" if least == most else f"{least} to {most} {unit}"

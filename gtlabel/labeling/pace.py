@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -34,7 +35,7 @@ class Pace:
 
     def __post_init__(self) -> None:
         low, high = self.answers_per_hour
-        if not 0 < low <= high:
+        if not 0 < low <= high < math.inf:
             raise SettingsError(f"{low:g} to {high:g} answers an hour is no pace; give a number above 0")
 
     @classmethod

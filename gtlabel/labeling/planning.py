@@ -177,8 +177,8 @@ def try_out(
     most = max(way.votes for way in tried)
     if population.people < most:
         raise SettingsError(
-            f"{population.people} people are too few for {most} answers by different ones;"
-            " give more --people, or fewer --votes"
+            f"{population.people} {'people are' if population.people != 1 else 'person is'} too few for "
+            f"{most} answers by different ones; give more --people, or fewer --votes"
         )
     classes = len(population.prior)
     machine = None
