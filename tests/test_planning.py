@@ -227,13 +227,6 @@ def test_nobody_is_right_nearly_always_about_pictures_that_are_often_hard() -> N
         assumed(2, accuracy=0.95, hard=0.3)
 
 
-def test_crowds_that_could_not_disagree_are_refused() -> None:
-    with pytest.raises(ValueError, match="0 people and 2 classes, .* are no crowd that could disagree"):
-        assumed(2, people=0)
-    with pytest.raises(ConsensusError, match="2 answers between 1 classes do not tell what people are like"):
-        fitted(Votes.of([(0, "a", 0), (0, "b", 0)]), np.ones((1, 1)), source="told")
-
-
 @pytest.mark.parametrize(("accuracy", "hard"), [(0.9, 0.0), (0.75, 0.2)])
 def test_people_told_from_answers_answer_as_those_did(accuracy: float, hard: float) -> None:
     right, told = drawn_answers(assumed(3, accuracy=accuracy, hard=hard), 5, 1200, seed=8)

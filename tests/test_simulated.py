@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from gtlabel.crowd.majority import majority
+from gtlabel.crowd.population import assumed, fitted
 from gtlabel.crowd.simulated import KINDS, OTHER_KINDS, Crowd, Kind, simulated
+from gtlabel.crowd.votes import Votes
+from gtlabel.errors import ConsensusError
 
 PLAIN = Kind(200, 4, 30, 3, skew=0, guessers=0, stubborn=0, mistakes="even", lopsided=0, hard=0, tail=0)
 
@@ -118,3 +121,10 @@ def test_workers_of_one_school_make_the_same_mistakes_and_copyists_all_of_them()
     independent = agreement_in_error(PLAIN)
     assert agreement_in_error(replace(PLAIN, mistakes="schools")) > independent + 0.02
     assert agreement_in_error(replace(PLAIN, copyists=0.4)) > independent + 0.05
+
+
+def test_crowds_that_could_not_disagree_are_refused() -> None:
+    with pytest.raises(ValueError, match="0 people and 2 classes, .* are no crowd that could disagree"):
+        assumed(2, people=0)
+    with pytest.raises(ConsensusError, match="2 answers between 1 classes do not tell what people are like"):
+        fitted(Votes.of([(0, "a", 0), (0, "b", 0)]), np.ones((1, 1)), source="told")

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtlabel.crowd.votes import Votes
+from gtlabel.errors import ConsensusError
 
 Floats = NDArray[np.float64]
 Answers = NDArray[np.intp]
@@ -147,11 +148,16 @@ def assumed(
     Raises:
         ValueError: if no crowd is like that.
     """
+    if classes < 2 or people < 1 or not spread >= 0:
+        raise ValueError(
+            f"{people} people and {classes} classes, with a spread of {spread}, are no crowd that could "
+            "disagree; give 1 or more people, 2 or more classes and a spread from 0"
+        )
     chance = 1 / classes
     if not chance < accuracy < 1:
         raise ValueError(
-            f"answers that are right in {accuracy:.0%} of all cases are no better than chance, or are never"
-            f" wrong; among {classes} classes, an accuracy lies between {chance:.2f} and 1"
+            f"answers that are right in {100 * accuracy:.4g}% of all cases are no better than chance, or are "
+            f"never wrong; among {classes} classes, an accuracy lies between {chance:.2f} and 1"
         )
     if hard is None:
         others = (1 + accuracy) / 2
@@ -159,8 +165,8 @@ def assumed(
     easy = _easy_accuracy(accuracy, hard, classes)
     if easy > _SUREST:
         raise ValueError(
-            f"where {hard:.0%} of the pictures are hard, answers cannot be right in {accuracy:.0%} of all "
-            "cases"
+            f"where {100 * hard:.3g}% of the pictures are hard, answers cannot be right in "
+            f"{100 * accuracy:.4g}% of all cases"
         )
     # Of a beta distribution no more can be asked than that.
     most = 0.95 * np.sqrt(easy * (1 - easy))
@@ -202,7 +208,15 @@ def fitted(
         people: how many people like them will be asked, all as busy; the busier somebody was, the more of
             them are like that. None for those very people.
         seed: of the draws that are compared with the answers.
+
+    Raises:
+        ConsensusError: if there are no answers, or no two classes, to tell people from.
     """
+    if not len(votes.workers) or posterior.shape[1] < 2:
+        raise ConsensusError(
+            f"{len(votes.workers)} answers between {posterior.shape[1]} classes do not tell what people are "
+            "like; take answers that choose between 2 or more"
+        )
     classes, known = posterior.shape[1], int(votes.workers.max()) + 1
     counts = np.zeros((known, classes, classes))
     np.add.at(counts.transpose(0, 2, 1), (votes.workers, votes.classes), posterior[votes.objects])
