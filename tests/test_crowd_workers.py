@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtlabel.crowd.beliefs import believe
+from gtlabel.crowd.collusion import colluders
 from gtlabel.crowd.confusions import Confusions
 from gtlabel.crowd.drift import change
 from gtlabel.crowd.simulated import Kind, simulated
@@ -185,6 +186,20 @@ def test_other_names_and_another_order_give_the_same_judgment(seed: int) -> None
         assert other.answers == one.answers
         assert other.accuracy.value == pytest.approx(one.accuracy.value, abs=1e-6)
         assert other.informed.value == pytest.approx(one.informed.value, abs=1e-6)
+
+
+def test_what_everybody_has_answered_hides_nobody_who_copies() -> None:
+    random = np.random.default_rng(0)
+    objects, workers = np.repeat(np.arange(600), 3), np.tile(np.arange(3), 600)
+    truth = random.integers(0, 3, 600)
+    said = np.where(random.random(1800) < 0.8, truth[objects], random.integers(0, 3, 1800))
+    copied = random.integers(0, 3, 60)
+    votes = Votes(
+        np.concatenate([objects, np.repeat(np.arange(60), 2), np.repeat(np.arange(600, 605), 1800)]),
+        np.concatenate([workers, np.tile([3, 4], 60), np.tile(np.arange(1800), 5)]),
+        np.concatenate([said, np.repeat(copied, 2), np.zeros(9000, np.intp)]),
+    )
+    assert [(pair.first, pair.second) for pair in colluders(believe(votes, 605, 3))] == [(3, 4)]
 
 
 def test_a_change_is_found_where_it_happened() -> None:

@@ -197,9 +197,12 @@ def _mixture(parts: Floats, of: NDArray[np.intp], workers: int) -> Floats:
 def _together(votes: Votes, objects: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """All ordered pairs of answers that two workers gave about one object."""
     given = np.bincount(votes.objects, minlength=objects)
+    pairs = given * (given - 1)
     drawn = np.random.default_rng(objects).permutation(objects)
+    # What nearly everybody has answered, as a test for all, would leave no room for anything else.
+    drawn = drawn[pairs[drawn] <= _MOST_PAIRS // 2]
     kept = np.zeros(objects, dtype=bool)
-    kept[drawn[np.cumsum((given * (given - 1))[drawn]) <= _MOST_PAIRS]] = True
+    kept[drawn[np.cumsum(pairs[drawn]) <= _MOST_PAIRS]] = True
     order = np.flatnonzero(kept[votes.objects])
     order = order[np.argsort(votes.objects[order], kind="stable")]
     sorted_objects = votes.objects[order]

@@ -58,6 +58,9 @@ class Confusions:
     Args:
         beliefs: what everybody else says.
         level: how often intervals hold the truth.
+
+    Attributes:
+        everybody: how many answers, by what everybody else takes the object for, `[true class, class said]`.
     """
 
     def __init__(self, beliefs: Beliefs, level: float = 0.95) -> None:
@@ -67,7 +70,7 @@ class Confusions:
         self._backed = np.flatnonzero(beliefs.backed > 0)
         self._order = self._backed[np.argsort(beliefs.votes.workers[self._backed], kind="stable")]
         self._ends = np.searchsorted(beliefs.votes.workers[self._order], np.arange(beliefs.workers + 1))
-        self._all = _counts(beliefs, self._backed)
+        self.everybody = _counts(beliefs, self._backed)
 
     def of(self, workers: Sequence[int | None]) -> list[Confusion]:
         """What workers say about objects of each class, all at once; None for everybody.
@@ -116,11 +119,11 @@ class Confusions:
 
     def _counts(self, worker: int | None) -> NDArray[np.float64]:
         if worker is None:
-            return self._all
+            return self.everybody
         return _counts(self._beliefs, self._order[self._ends[worker] : self._ends[worker + 1]])
 
     def _typical(self) -> NDArray[np.float64]:
-        crowd = self._all + 1 / self._beliefs.classes
+        crowd = self.everybody + 1 / self._beliefs.classes
         typical: NDArray[np.float64] = crowd / crowd.sum(axis=1, keepdims=True)
         return typical
 

@@ -191,7 +191,7 @@ def report_on(
             profiles(votes, objects, classes, gold=among, seconds=seconds, moments=moments, beliefs=beliefs)
         ),
         mixups=tuple(map(tuple, people.mixups(range(beliefs.workers), most=_WORST))),
-        confusion=people.of([None])[0].counts,
+        confusion=people.everybody,
         methods=tuple(methods),
         gold=0 if truth is None else int((truth >= 0).sum()),
         reliability=None
