@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from engine_parts import CLASSES, KEY, Bucket, Shop, answer
 from sqlalchemy import func, select
 from visitor_parts import Premises, Visitor
 
+from gtlabel.engine.crew import Worker
 from gtlabel.engine.holding import Holding
 from gtlabel.engine.jobs import Counters, Receipt, Status, Task
 from gtlabel.engine.output import worker_id
@@ -232,6 +234,33 @@ def test_owners_withdraw_answers_and_see_whose(here: Premises, boss: Visitor, an
     assert [one["withdrawn"] for one in boss.get(path).json["people"]] == [True]
     refused = ana.post("/api/lease", {"job": here.number})
     assert (refused.status, "were withdrawn" in refused.json["error"]) == (403, True)
+
+
+def test_what_an_owner_looks_at_meanwhile_is_not_shown_afterwards(
+    here: Premises, boss: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.shop.say(here.shop.lease(here.add("zara").sub))
+    path, names = f"/api/owner/jobs/{here.number}", here.crew.workers
+    read, done = threading.Event(), threading.Event()
+
+    def slowly(**asked: Any) -> list[Worker]:
+        """Names are looked up when a view was read; the first time, not before all is withdrawn."""
+        if not read.is_set():
+            read.set()
+            assert done.wait(60)
+            # What is read in no time is not kept for later.
+            assert not threading.Event().wait(0.1)
+        return names(**asked)
+
+    monkeypatch.setattr(here.crew, "workers", slowly)
+    looking = threading.Thread(target=boss.get, args=(path,))
+    looking.start()
+    assert read.wait(60)
+    assert boss.post(f"{path}/withdraw", {"worker": "zara"}).json == {"withdrawn": 1}
+    done.set()
+    looking.join()
+    shown = {one["name"]: one["withdrawn"] for one in boss.get(path).json["people"]}
+    assert shown["zara"]
 
 
 def test_who_reads_the_answers_later_is_told_whose_count_no_more(tmp_path: Path) -> None:

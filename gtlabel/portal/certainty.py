@@ -2,7 +2,7 @@
 
 The labels are made here of the answers alone, by the job's own method, which is not told what is known of any
 picture: only so the known pictures can say whether its probabilities tell the truth. In the output, their
-labels are what is known.
+labels are what is known, unless the job labels as AWS does.
 """
 
 from __future__ import annotations

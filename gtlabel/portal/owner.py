@@ -76,6 +76,8 @@ class OwnerSite:
         self._latest: tuple[float, list[dict[str, Any]]] = (0.0, [])
         self._views: _Views = {}
         self._judgments: _Views = {}
+        # How often answers were withdrawn: what was read before one of these is not good enough after it.
+        self._withdrawals = 0
         # One at a time of each: a large crowd takes seconds to judge, and nobody waits for that to see a job.
         self._reading, self._judging = asyncio.Lock(), asyncio.Lock()
 
@@ -144,9 +146,11 @@ class OwnerSite:
             status, good_until, view = views.get(number, (None, 0.0, {}))
             # How a job ended is not to be waited for.
             if began >= good_until or status is not job.status:
+                before = self._withdrawals
                 view = await asyncio.to_thread(read, job)
                 took = time.monotonic() - began
-                until = began + _VIEW_SHARE * took if took > _QUICK_SECONDS else began
+                lasting = took > _QUICK_SECONDS and before == self._withdrawals
+                until = began + _VIEW_SHARE * took if lasting else began
                 views[number] = job.status, until, view
         return JSONResponse(view, headers=API_HEADERS)
 
@@ -169,6 +173,7 @@ class OwnerSite:
         # Who came by the API alone is known by nothing but an id.
         worker = next((one.sub for one in people if one.name == named), named)
         lost = await asyncio.to_thread(self._board.withdraw_worker, job.key, worker)
+        self._withdrawals += 1
         self._views.pop(job.number, None)
         self._judgments.pop(job.number, None)
         return JSONResponse({"withdrawn": len(lost)}, headers=API_HEADERS)

@@ -27,7 +27,8 @@ export function drawAutomation(told) {
 
 function facts(told) {
   const {promise, baseline, audit} = told;
-  if (!promise) return [['Promise', sentence(told.why)]];
+  const notes = told.notes.map((note) => ['Note', sentence(note)]);
+  if (!promise) return [['Promise', sentence(told.why)], ...notes];
   const found = [['Promise', `At least ${share(promise.precision)} of the machine's labels are right, except with a risk `
     + `of ${share(promise.risk)}. Of ${promise.sample} pictures like these that people labeled, chosen at random, `
     + `it had ${promise.wrong} wrong.`]];
@@ -37,5 +38,5 @@ function facts(told) {
   }
   found.push(['Audit', audit ? sentence(audit.why) : 'People have not looked at its labels yet.']);
   if (told.withdrawn) found.push(['Verdict', 'The machine\'s labels were taken back, and people label these pictures too.']);
-  return found;
+  return [...found, ...notes];
 }

@@ -24,7 +24,7 @@ export function drawCertainty(told, several) {
   if (!known) return;
   byId('known-state').textContent = `${spread(known.right)} of the labels of ${several ? 'the classes of ' : ''}`
     + `${plural(known.pictures, 'known picture')} are right, and they say ${percent(known.confidence)}. `
-    + 'They are made of the answers alone here; in the output, these pictures get what is known of them.';
+    + `They are made of the answers alone here${told.method === 'aws' ? ', as in the output' : '; in the output, these pictures get what is known of them'}.`;
   byId('calibration').replaceChildren(drawing(known.bins));
   byId('calibration-words').textContent = `On the dashed line, labels are as sure as they should be; below it, less often right than they say. `
     + `The larger a dot, the more labels; lines are 95\u00a0% intervals. Expected calibration error: ${spread(known.error, 1)}; `
