@@ -123,6 +123,16 @@ def test_a_large_crowd_ends_where_rounds_over_all_its_objects_end() -> None:
     assert np.mean(found.labels == truth) > np.mean(aggregate(votes, 14_000, 10, "majority").labels == truth)
 
 
+def test_a_large_crowd_may_have_more_answers_about_one_object_than_another() -> None:
+    votes, truth = planted(14_000, 10, 5, list(np.linspace(0.7, 0.9, 200)))
+    kept = np.random.default_rng(1).random(len(votes.objects)) < 0.9
+    some = Votes(votes.objects[kept], votes.workers[kept], votes.classes[kept])
+    expected = _written_out(some, 14_000, 10, rounds=25)
+    assert np.abs(dawid_skene(some, 14_000, 10).posterior - expected).mean() < 3e-4
+    for method in ("one_coin", "mace", "bayes"):
+        assert np.mean(aggregate(some, 14_000, 10, method).labels == truth) > 0.976
+
+
 def test_the_end_is_not_where_a_slow_estimation_adds_little() -> None:
     slow = [1 - 0.99**number for number in range(2000)]
     end = End(1e-3)

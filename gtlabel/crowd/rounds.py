@@ -193,7 +193,11 @@ class Rounds:
             return
         self._add_up()
         self._store()
-        self._sweep, self._recent = self._sweep.part(moves), self._recent[:, moves]
+        column_of = np.empty(self._sums.objects, dtype=np.intp)
+        column_of[self._sweep.places] = np.arange(len(moves))
+        self._sweep = self._sweep.part(moves)
+        # Objects with unequal numbers of answers stand in another order in a part.
+        self._recent = self._recent[:, column_of[self._sweep.places]]
         # Differences of sums in single precision may fall below nothing.
         counts = np.maximum(self.counts - self._sweep.to_pairs(self._recent), 0)
         mass = np.maximum(self._mass - self._recent.sum(axis=1, dtype=np.float64), 0)
