@@ -15,7 +15,7 @@ from gtlabel.crowd.beliefs import believe
 from gtlabel.crowd.collusion import colluders
 from gtlabel.crowd.confusions import Confusions
 from gtlabel.crowd.drift import change
-from gtlabel.crowd.simulated import Kind, simulated
+from gtlabel.crowd.simulated import KINDS, Kind, simulated
 from gtlabel.crowd.votes import Votes
 from gtlabel.crowd.workers import Profile, profiles, spammer_score
 from gtlabel.errors import ConsensusError
@@ -133,6 +133,18 @@ def test_intervals_hold_what_a_worker_is_really_like() -> None:
         mine = votes.workers == one.worker
         real = float((votes.classes[mine] == truth[votes.objects[mine]]).mean())
         assert one.accuracy.low < real < one.accuracy.high
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_with_three_answers_the_doubt_of_others_is_not_held_against_anybody(seed: int) -> None:
+    drawn = simulated(KINDS["photos"], seed)
+    votes, truth = drawn.votes, drawn.truth
+    right = votes.classes == truth[votes.objects]
+    busy = [each for each in profiles(votes, drawn.objects, drawn.classes) if each.answers >= 30]
+    real = np.array([right[votes.workers == each.worker].mean() for each in busy])
+    inside = [each.accuracy.low <= at <= each.accuracy.high for each, at in zip(busy, real, strict=True)]
+    assert np.mean(inside) >= 0.9
+    assert abs(np.mean([each.accuracy.value for each in busy]) - real.mean()) < 0.05
 
 
 def test_a_map_shows_which_classes_somebody_swaps() -> None:

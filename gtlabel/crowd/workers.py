@@ -38,6 +38,8 @@ _SPAMMER_SHARE = 0.5
 _GUESSING = 0.1
 # Somebody changed when his accuracy moved by so much; less is not worth a talk.
 _LEAST_CHANGE = 0.1
+# So that nothing is divided by nothing.
+_TINY = 1e-12
 # Below this nobody can be told from somebody who does not look.
 _LEAST_INFORMED = 0.05
 
@@ -65,7 +67,9 @@ class Profile:
         worker: who.
         answers: how many answers they gave.
         backed: how many of them are about objects that somebody else answered or whose class is known.
-        accuracy: how often they are right, as everybody else has it; of backed answers.
+        accuracy: how often they are right, of backed answers: halfway between what everybody else says and
+            what that says together with their own answers, and as sure as both. Mistakes that all make
+            alike leave no trace in answers, and make it too high.
         gold_answers: how many answers are about objects whose class is known.
         gold: how often those are right; None without any.
         informed: how often they know the class rather than guess.
@@ -127,9 +131,7 @@ def profiles(
     order = np.argsort(votes.workers, kind="stable")
     ends = np.searchsorted(votes.workers[order], np.arange(known.workers + 1))
     backed = _sums(votes, known.backed > 0, known.workers)
-    accuracy = shares(
-        _sums(votes, np.where(known.backed > 0, known.right, 0.0), known.workers), backed, level
-    )
+    accuracy = _accuracies(known, backed, level)
     golden = _sums(votes, known.golden, known.workers)
     gold_accuracy = shares(_sums(votes, known.golden & (known.right > 0.5), known.workers), golden, level)
     found = []
@@ -184,6 +186,25 @@ def spammer_score(confusion: NDArray[np.float64]) -> float:
 def _sums(votes: Votes, values: ArrayLike, workers: int) -> NDArray[np.float64]:
     weights = np.asarray(values, np.float64)
     return np.bincount(votes.workers, weights=weights, minlength=workers).astype(np.float64)
+
+
+def _accuracies(beliefs: Beliefs, backed: NDArray[np.float64], level: float) -> list[Estimate]:
+    """How often each worker is right, between what others say alone and together with his own answers.
+
+    Where objects have few answers others are in doubt, which is no mistake of his: by them alone he is right
+    less often than he is. Where people err alike, both are too high.
+    """
+    votes, others = beliefs.votes, beliefs.right
+    knows = beliefs.informed[votes.workers]
+    guessed = (1 - knows) * beliefs.habit[votes.workers, votes.classes]
+    together = others * (knows + guessed) / np.maximum(others * knows + guessed, _TINY)
+    low, high = (
+        shares(_sums(votes, np.where(beliefs.backed > 0, right, 0.0), beliefs.workers), backed, level)
+        for right in (others, np.where(beliefs.golden, others, together))
+    )
+    return [
+        Estimate((one.value + two.value) / 2, one.low, two.high) for one, two in zip(low, high, strict=True)
+    ]
 
 
 def _middle(degrees: NDArray[np.float64], below: NDArray[np.float64], level: float) -> Estimate:
