@@ -1,7 +1,8 @@
 """Who to believe: how good each worker is, how sure that is, and who needs a talk.
 
 A worker is judged by what others say about the same objects, his own answer left out, and by gold where there
-is some: whoever answers alone is never right by having said so himself. The model behind it is that of a
+is some: whoever answers alone is never right by having said so himself. Only `accuracy`, since the doubt of
+others is no mistake of his, weighs his answers with theirs. The model behind it is that of a
 worker who knows the class of an object with a probability of his own and otherwise answers from a hat of his
 own (as in MACE: Hovy et al. 2013, https://aclanthology.org/N13-1132). That probability is called `informed`
 here: 1 for whoever is always right, 0 for whoever does not look.

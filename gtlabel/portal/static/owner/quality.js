@@ -79,7 +79,7 @@ function flagged(several) {
   const count = workers.filter((one) => one.flags.length).length;
   const rule = 'A flag is a reason to look, and no proof: where nothing is wrong, one job in twenty at most gets one of a kind by chance.';
   return `${count === 0 ? 'Nobody is' : count === 1 ? 'One is' : `${count} are`} flagged. ${count ? `${rule} ` : ''}`
-    + 'Each worker is judged by what others say, their own answer left out. The ranges in parentheses are 95\u00a0% intervals.';
+    + 'Each worker is judged by what others say; how often they are right, where others are in doubt, by their own answers as well. The ranges in parentheses are 95\u00a0% intervals.';
 }
 
 let waiting = 0;
