@@ -181,6 +181,11 @@ def test_what_holds_no_answers_is_told_in_one_sentence(tmp_path: Path) -> None:
     wrong = job(tmp_path / "bins", {7: [("ann", "Compost")], 8: [("ann", "Compost")]}, ["Compost"], BINS)
     with pytest.raises(LabelingJobError, match="has 1 lines, and answers are about object 8"):
         read(wrong)
+    gone = job(tmp_path / "gone", {0: [("ann", "Compost")]}, ["Compost"], BINS)
+    (gone / "gtlabel").mkdir()
+    (gone / "gtlabel/withdrawn.json").write_text('{"workers": ["ann"]}')
+    with pytest.raises(LabelingJobError, match="all answers in .*gone/ were withdrawn: 1"):
+        read(gone)
 
 
 @settings(max_examples=25, deadline=None)

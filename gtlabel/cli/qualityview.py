@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _DIFFERENCES = 40
 _WORKERS = 20
 _DOUBTFUL = 5
+_NARROW = 0.02
 
 
 def put_quality(quality: Quality, names: Sequence[str]) -> None:
@@ -287,7 +288,9 @@ def _said(said: Sequence[tuple[str, int]]) -> str:
 def _rate(value: Estimate | None) -> str:
     if value is None or math.isnan(value.value):
         return "-"
-    return f"{value.value:.1%} ({value.low:.0%} to {value.high:.0%})"
+    # Of many answers an interval is narrower than a percent.
+    digits = 0 if value.high - value.low >= _NARROW else 1
+    return f"{value.value:.1%} ({value.low:.{digits}%} to {value.high:.{digits}%})"
 
 
 def _degree(value: Estimate) -> str:

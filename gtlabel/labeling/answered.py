@@ -205,6 +205,7 @@ class _Reader:
         self._notes: list[str] = []
         self._done = 0
         self._unread = 0
+        self._withdrawn = 0
         self._repeated = 0
 
     def take(self, folder: AnswerFolder, on_progress: Callable[[int], object]) -> None:
@@ -215,10 +216,9 @@ class _Reader:
         if folder.withdrawn is not None:
             gone = read_withdrawn(folder.fetch(folder.withdrawn), folder.withdrawn)
             kept = [said for said in answers if said[1] not in gone]
-            if len(kept) < len(answers):
-                self._notes.append(
-                    f"{len(answers) - len(kept):,} answers in {folder.name} were withdrawn, and are left out"
-                )
+            if fewer := len(answers) - len(kept):
+                self._withdrawn += fewer
+                self._notes.append(f"{fewer:,} answers in {folder.name} were withdrawn, and are left out")
             answers = kept
         manifest = folder.manifests[0] if folder.manifests else None
         settled: dict[int, Settled] = {}
@@ -263,6 +263,8 @@ class _Reader:
 
     def finish(self, folders: tuple[AnswerFolder, ...]) -> Answered:
         """Everything as arrays."""
+        if not self._answers and self._withdrawn:
+            raise LabelingJobError(f"all answers in {folders[0].place} were withdrawn: {self._withdrawn:,}")
         if not self._answers:
             raise LabelingJobError(
                 f"{folders[0].place} has answers that name no class; reports and new labels can be made "

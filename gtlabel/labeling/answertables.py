@@ -110,7 +110,10 @@ def read_gold(body: bytes, name: str) -> dict[str, str]:
 
 
 def written_table(rows: Iterable[tuple[str, str, float | None]]) -> Iterator[bytes]:
-    """The lines of a table of labels: each picture, its class, and how sure that is."""
+    """The lines of a table of labels: each picture, its class, and how sure that is.
+
+    Texts are as they are, as in `gtlabel.datasets.formats.csv`: names that look like formulas, too.
+    """
     # What may end a line is put in quotes where it stands in a cell.
     writer = csv.writer(line := _Line(), lineterminator="\r\n")
     for row in (("image", "label", "confidence"), *rows):
