@@ -167,6 +167,7 @@ def test_that_any_of_several_classes_is_wrong_is_likelier_than_that_one_is() -> 
     three = tuple((name, frozenset({place})) for place, name in enumerate(("ann", "bob", "joe")))
     made = verdict(job, {0: three, 1: tuple((name, frozenset({0})) for name, _ in three)})
     assert made.error == pytest.approx([1 - (2 / 3) ** 3, 0], abs=0.01)
+    assert made.posterior[:, 1] == pytest.approx([1 / 3, 0], abs=0.01)
     asked = Redundancy(first=2, most=5, error=0.3).ask(made.votes, made.posterior, error=made.error)
     assert asked.more.tolist() == [1, 0]
     assert asked.expected_error == pytest.approx(made.error.mean())

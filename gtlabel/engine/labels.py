@@ -44,10 +44,11 @@ class Verdict:
         labels: of each image, by its number.
         votes: the answers, on images by their places in `labels`. Where several classes may be chosen,
             class 0 is to have chosen just those of the label, and class 1 is anything else.
-        posterior: the probability of each of the votes' classes, `(images, classes)`. Class 1 of several is
-            at most as likely as class 0 here: it stands for many ways to be wrong, each less likely.
-        error: how likely the label of each image is to be wrong, `(images,)`; of several classes, anything
-            about it.
+        posterior: the probability of each of the votes' classes, `(images, classes)`. Where several may be
+            chosen, class 1 is only as likely as the likeliest of all other choices is beside the label.
+        error: how likely the label of each image is to be wrong, `(images,)`. Where several classes may be
+            chosen, that is anything about it, and the classes are taken for independent: small doubts about
+            many of them add up, so that it is rather too much than too little.
     """
 
     labels: Mapping[int, list[Label]]
@@ -162,9 +163,10 @@ def _several(heard: Mapping[int, Said], known: Sequence[frozenset[int] | None], 
         for place, (number, order) in enumerate(zip(heard, named, strict=True))
     }
     likely = [frozenset(c for c in yes if yes[c][place] > 0.5) for place in range(len(heard))]
-    right = np.ones(len(heard))
+    right, doubt = np.ones(len(heard)), np.zeros(len(heard))
     for each in yes.values():
         right *= np.maximum(each, 1 - each)
+        doubt = np.maximum(doubt, np.minimum(each, 1 - each))
     votes = Votes.of(
         [
             (place, who, int(what != likely[place]))
@@ -172,8 +174,7 @@ def _several(heard: Mapping[int, Said], known: Sequence[frozenset[int] | None], 
             for who, what in each
         ]
     )
-    likeliest = np.maximum(right, 0.5)
-    return Verdict(labels, votes, np.column_stack([likeliest, 1 - likeliest]), 1 - right)
+    return Verdict(labels, votes, np.column_stack([1 - doubt, doubt]), 1 - right)
 
 
 def fitted(
