@@ -173,7 +173,7 @@ def test_one_command_sends_suspects_to_be_labeled_again(gtlabel_aws: Aws, tmp_pa
     people_answer("bins", said, workers=1)
     wait_for_labeling(gtlabel_aws.sagemaker, gtlabel_aws.s3, "bins", poll=0.02, timeout=120)
 
-    ranked = tmp_path / "ranked.jsonl"
+    ranked = tmp_path / "new/ranked.jsonl"
     command = [sys.executable, "-m", "gtlabel", "quality", "suspects"]
     command += [str(OUTPUT / "bins/manifests/output/output.manifest"), "--out", str(ranked)]
     run = subprocess.run(

@@ -94,6 +94,7 @@ def suspects(
     count = found.wrong if limit is None else limit
     _tell(found)
     if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text("".join(json.dumps(each.to_json()) + "\n" for each in found.ranked), encoding="utf-8")
         say(f"all of them, in this order: {out}")
     if relabel is None:
