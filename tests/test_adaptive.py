@@ -145,6 +145,8 @@ def test_any_way_to_consolidate_can_ask_for_more(method: str) -> None:
     shop = Shop(30, workers_per_object=3, redundancy="first=2 error=0.02", consensus=method)
     told = run(shop)
     assert 60 < told["answers"] < 90
+    # What is expected in the end is not what was before the last answers.
+    assert told["expected_error"] < told["rounds"][-1]["expected_error"]
 
 
 def test_several_classes_per_image_are_asked_about_where_one_is_in_doubt() -> None:

@@ -108,19 +108,22 @@ class Consolidator:
         """Label every image again by all answers of the job, and keep what changed.
 
         It gives the same however often it is done; done after a crash, it goes on where that came. The files
-        of batches stay: they tell what was thought then, and the manifest tells what it came to.
+        of batches stay: they tell what was thought then, and the manifest tells what it came to. Labels made
+        as AWS makes them stay as they are.
 
         Returns:
-            The share of the labels that is likely to be wrong; None where the job's labels stay as they are.
+            The share of the labels that is likely to be wrong, by all answers; None where nobody asked.
         """
-        if job.spec.consensus == labels.AWS or job.spec.kind is Kind.CUSTOM or job.spec.streaming:
+        stay = job.spec.consensus == labels.AWS
+        unasked = stay and job.spec.redundancy is None
+        if unasked or job.spec.kind is Kind.CUSTOM or job.spec.streaming:
             return None
         heard = self._settlement.heard(job, lambda content: labels.chosen(job, content))
         if not heard:
             return None
         verdict = labels.verdict(job, heard, self._gold.of(job))
         made = verdict.labels
-        for recorded in self._settlement.recorded(job):
+        for recorded in () if stay else self._settlement.recorded(job):
             settled = [_settled(job, each, made[each.object]) for each in recorded if each.object in made]
             self._settlement.settle(job, sorted({*settled} - {*recorded}, key=lambda each: each.object))
         return float(verdict.error.mean())
