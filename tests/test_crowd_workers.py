@@ -146,6 +146,17 @@ def test_with_three_answers_the_doubt_of_others_is_not_held_against_anybody(seed
     assert np.mean(inside) >= 0.9
     assert abs(np.mean([each.accuracy.value for each in busy]) - real.mean()) < 0.05
 
+    maps = Confusions(believe(votes, drawn.objects, drawn.classes)).of([each.worker for each in busy])
+    cells = []
+    for each, found in zip(busy, maps, strict=True):
+        said = np.zeros((drawn.classes, drawn.classes))
+        mine = votes.workers == each.worker
+        np.add.at(said, (truth[votes.objects[mine]], votes.classes[mine]), 1)
+        met = said.sum(axis=1) >= 8
+        of_class = (said / np.maximum(said.sum(axis=1, keepdims=True), 1))[met]
+        cells.append((found.low[met] <= of_class + 1e-3) & (of_class <= found.high[met] + 1e-3))
+    assert np.concatenate(cells).mean() >= 0.9
+
 
 def test_a_map_shows_which_classes_somebody_swaps() -> None:
     votes, *_ = crowd(SWAPPED)

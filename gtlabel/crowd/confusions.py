@@ -1,7 +1,9 @@
 """What people say about objects of each class, and which two classes they mix up most.
 
-Rows are the classes that all other answers, or gold, take objects for (`gtlabel.crowd.beliefs`): who answers
-has no say in what the object is.
+Rows are the classes that objects are taken for: by all other answers or gold (`gtlabel.crowd.beliefs`), where
+who answers has no say, and by those together with his own answer (`with_own`). Where objects have few
+answers others are in doubt, which the first takes for his mistakes; the second believes him where people err
+alike. What is shown is halfway between the two, and its interval reaches as far as both.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from gtlabel.crowd.intervals import Estimate, beta_quantile
 
 # Less than this many answers is what others' doubt leaves in every cell, and no mistake of anybody.
 _LEAST_MISTAKES = 0.5
+# So that nothing is divided by nothing.
+_TINY = 1e-300
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class Confusion:
     """What a worker, or everybody, says about objects of each class.
 
     Attributes:
-        counts: how many answers, by what everybody else takes the object for, `[true class, class said]`.
+        counts: how many answers, by what the object is taken for, `[true class, class said]`.
         share: the share of each row, drawn a little to the crowd's.
         low, high: between what the share lies: the margins of a Dirichlet distribution, which are beta.
     """
@@ -40,7 +44,7 @@ class Mixup:
     """Two classes that a worker, or everybody, mixes up.
 
     Attributes:
-        truth: the class of the objects, as everybody else has it.
+        truth: the class that the objects are taken for.
         said: the class that is said instead.
         count: how many answers say so; others' doubt makes parts of answers of it.
         share: of the answers about objects of that class.
@@ -60,7 +64,7 @@ class Confusions:
         level: how often intervals hold the truth.
 
     Attributes:
-        everybody: how many answers, by what everybody else takes the object for, `[true class, class said]`.
+        everybody: how many answers, by what the object is taken for, `[true class, class said]`.
     """
 
     def __init__(self, beliefs: Beliefs, level: float = 0.95) -> None:
@@ -70,7 +74,9 @@ class Confusions:
         self._backed = np.flatnonzero(beliefs.backed > 0)
         self._order = self._backed[np.argsort(beliefs.votes.workers[self._backed], kind="stable")]
         self._ends = np.searchsorted(beliefs.votes.workers[self._order], np.arange(beliefs.workers + 1))
-        self.everybody = _counts(beliefs, self._backed)
+        self._taken_for = (beliefs.others, with_own(beliefs))
+        self._all = self._added(self._backed)
+        self.everybody: NDArray[np.float64] = self._all.mean(axis=0)
 
     def of(self, workers: Sequence[int | None]) -> list[Confusion]:
         """What workers say about objects of each class, all at once; None for everybody.
@@ -82,9 +88,10 @@ class Confusions:
             return []
         counts = np.stack([self._counts(worker) for worker in workers])
         drawn = counts + self._typical()
-        rows = drawn.sum(axis=2, keepdims=True)
+        rows = drawn.sum(axis=3, keepdims=True)
         low, high = self._ends_of(drawn, rows)
-        return [Confusion(*each) for each in zip(counts, drawn / rows, low, high, strict=True)]
+        each = (counts.mean(axis=1), (drawn / rows).mean(axis=1), low.min(axis=1), high.max(axis=1))
+        return [Confusion(*worker) for worker in zip(*each, strict=True)]
 
     def mixups(self, workers: Sequence[int | None], most: int = 8) -> list[list[Mixup]]:
         """Which classes workers mix up in the most answers, at most so many each; None for everybody."""
@@ -93,25 +100,28 @@ class Confusions:
         if not cells:
             return found
         typical = self._typical()
-        counts = np.array([count for *_, count, _ in cells])
-        given = np.array([given for *_, given in cells])
+        counts = np.stack([count for *_, count, _ in cells])
+        given = np.stack([given for *_, given in cells])
         # Each row weighs one answer more.
-        drawn = counts + np.array([typical[truth, said] for _, truth, said, *_ in cells])
+        drawn = counts + np.stack([typical[:, truth, said] for _, truth, said, *_ in cells])
         low, high = self._ends_of(drawn, given + 1)
-        spreads = zip(drawn / (given + 1), low, high, strict=True)
+        spreads = zip((drawn / (given + 1)).mean(axis=1), low.min(axis=1), high.max(axis=1), strict=True)
         for (place, truth, said, count, _), spread in zip(cells, spreads, strict=True):
-            found[place].append(Mixup(truth, said, count, Estimate(*map(float, spread))))
+            found[place].append(Mixup(truth, said, float(count.mean()), Estimate(*map(float, spread))))
         return found
 
-    def _worst(self, worker: int | None, most: int) -> Iterator[tuple[int, int, float, float]]:
+    def _worst(
+        self, worker: int | None, most: int
+    ) -> Iterator[tuple[int, int, NDArray[np.float64], NDArray[np.float64]]]:
         """The worst mistakes: a class, what was said of it, in how many answers, of how many about it."""
-        counts = self._counts(worker)
+        both = self._counts(worker)
+        counts = both.mean(axis=0)
         mistakes = counts.copy()
         np.fill_diagonal(mistakes, 0.0)
         for cell in np.argsort(-mistakes, axis=None, kind="stable")[:most].tolist():
             truth, said = divmod(cell, len(counts))
             if mistakes[truth, said] >= _LEAST_MISTAKES:
-                yield truth, said, float(counts[truth, said]), float(counts[truth].sum())
+                yield truth, said, both[:, truth, said], both[:, truth].sum(axis=1)
 
     def _ends_of(self, drawn: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.float64]:
         tails = np.array([self._tail, 1 - self._tail]).reshape(2, *(1 for _ in drawn.shape))
@@ -119,18 +129,32 @@ class Confusions:
 
     def _counts(self, worker: int | None) -> NDArray[np.float64]:
         if worker is None:
-            return self.everybody
-        return _counts(self._beliefs, self._order[self._ends[worker] : self._ends[worker + 1]])
+            return self._all
+        return self._added(self._order[self._ends[worker] : self._ends[worker + 1]])
 
     def _typical(self) -> NDArray[np.float64]:
-        crowd = self.everybody + 1 / self._beliefs.classes
-        typical: NDArray[np.float64] = crowd / crowd.sum(axis=1, keepdims=True)
+        crowd = self._all + 1 / self._beliefs.classes
+        typical: NDArray[np.float64] = crowd / crowd.sum(axis=2, keepdims=True)
         return typical
 
+    def _added(self, answers: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Answers counted by what their objects are taken for in either way, `[2, classes, classes]`."""
+        counts = np.zeros((2, self._beliefs.classes, self._beliefs.classes))
+        said = self._beliefs.votes.classes[answers]
+        for way, taken_for in zip(counts, self._taken_for, strict=True):
+            objects = taken_for[answers]
+            for each in np.unique(said).tolist():
+                way[:, each] = objects[said == each].sum(axis=0)
+        return counts
 
-def _counts(beliefs: Beliefs, answers: NDArray[np.intp]) -> NDArray[np.float64]:
-    counts = np.zeros((beliefs.classes, beliefs.classes))
-    said, others = beliefs.votes.classes[answers], beliefs.others[answers]
-    for each in np.unique(said).tolist():
-        counts[:, each] = others[said == each].sum(axis=0)
-    return counts
+
+def with_own(beliefs: Beliefs) -> NDArray[np.float64]:
+    """What each answer's object is by all answers, its own included, or by gold: `[answers, classes]`."""
+    votes = beliefs.votes
+    knows = beliefs.informed[votes.workers]
+    guessed = (1 - knows) * beliefs.habit[votes.workers, votes.classes]
+    found = beliefs.others * guessed[:, None]
+    every = np.arange(len(knows))
+    found[every, votes.classes] += beliefs.right * knows
+    found /= np.maximum(found.sum(axis=1, keepdims=True), _TINY)
+    return np.where(beliefs.golden[:, None], beliefs.others, found)

@@ -11,7 +11,7 @@ from gtlabel.crowd.gamma import log_gamma
 
 # The steps of the continued fraction; it needs about the square root of the larger parameter.
 _MOST_STEPS = 2000
-_HALVINGS = 44
+_HALVINGS = 34
 _TINY = 1e-300
 
 

@@ -82,8 +82,8 @@ class CrowdReport:
         agreement: how far people agree.
         workers: every worker.
         mixups: which classes each worker mixes up in the most answers, three at most.
-        confusion: how many answers name the second class of an object that is of the first, as everybody
-            else has it, `[classes, classes]`; without answers that nobody else backs.
+        confusion: how many answers name the second class of an object that is taken for the first,
+            `[classes, classes]`, see `confusions`; without answers that nobody else backs.
         methods: the methods side by side, the report's own first.
         gold: how many objects have a class that is known.
         reliability: how far the method's confidence can be believed; None without gold.

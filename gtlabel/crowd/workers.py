@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gtlabel.crowd import collusion, drift
 from gtlabel.crowd.beliefs import Beliefs, believe, spread_of_informed
+from gtlabel.crowd.confusions import with_own
 from gtlabel.crowd.intervals import Estimate, share, shares
 from gtlabel.crowd.sums import check_votes
 from gtlabel.crowd.votes import Votes
@@ -39,8 +40,6 @@ _SPAMMER_SHARE = 0.5
 _GUESSING = 0.1
 # Somebody changed when his accuracy moved by so much; less is not worth a talk.
 _LEAST_CHANGE = 0.1
-# So that nothing is divided by nothing.
-_TINY = 1e-12
 # Below this nobody can be told from somebody who does not look.
 _LEAST_INFORMED = 0.05
 
@@ -195,13 +194,11 @@ def _accuracies(beliefs: Beliefs, backed: NDArray[np.float64], level: float) -> 
     Where objects have few answers others are in doubt, which is no mistake of his: by them alone he is right
     less often than he is. Where people err alike, both are too high.
     """
-    votes, others = beliefs.votes, beliefs.right
-    knows = beliefs.informed[votes.workers]
-    guessed = (1 - knows) * beliefs.habit[votes.workers, votes.classes]
-    together = others * (knows + guessed) / np.maximum(others * knows + guessed, _TINY)
+    votes = beliefs.votes
+    together = np.take_along_axis(with_own(beliefs), votes.classes[:, None], axis=1)[:, 0]
     low, high = (
         shares(_sums(votes, np.where(beliefs.backed > 0, right, 0.0), beliefs.workers), backed, level)
-        for right in (others, np.where(beliefs.golden, others, together))
+        for right in (beliefs.right, together)
     )
     return [
         Estimate((one.value + two.value) / 2, one.low, two.high) for one, two in zip(low, high, strict=True)
