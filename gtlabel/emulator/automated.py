@@ -82,14 +82,20 @@ def _settings(said: str) -> dict[str, Any]:
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < 1:
         raise ValueError("give a share between 0 and 1")
     return value
 
 
 def _seed(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
     if not 0 <= value < _LARGEST_SEED:
         raise ValueError(f"give a number from 0 to {_LARGEST_SEED - 1}")
     return value

@@ -149,9 +149,10 @@ class OwnerSite:
                 before = self._withdrawals
                 view = await asyncio.to_thread(read, job)
                 took = time.monotonic() - began
-                lasting = took > _QUICK_SECONDS and before == self._withdrawals
-                until = began + _VIEW_SHARE * took if lasting else began
-                views[number] = job.status, until, view
+                for past in [each for each, (_, until, _) in views.items() if until <= began]:
+                    del views[past]
+                if took > _QUICK_SECONDS and before == self._withdrawals:
+                    views[number] = job.status, began + _VIEW_SHARE * took, view
         return JSONResponse(view, headers=API_HEADERS)
 
     async def stop(self, request: Request) -> Response:
