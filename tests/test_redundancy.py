@@ -126,6 +126,8 @@ def test_a_job_that_asks_all_alike_gets_the_objects_on_which_so_many_answers_hel
     paid = Redundancy(first=1, most=6, error=0.0, budget=13).at_once(votes_on(2, 2, 2, 2), posterior, 2)
     assert paid.more.tolist() == [2, 0, 0, 2]
     assert Redundancy(first=1, error=0.31).at_once(votes_on(2, 2, 2, 2), posterior, 2).why == "error"
+    with pytest.raises(RedundancyError, match="0 further answers each are none"):
+        Redundancy().at_once(votes_on(2, 2, 2, 2), posterior, 0)
 
 
 @given(st.data())

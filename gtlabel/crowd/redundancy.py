@@ -209,7 +209,12 @@ class Redundancy:
             posterior: (objects, classes) what they say about each object.
             answers: how many each of the objects gets that get any.
             limit: (objects,) how many answers each object can have at all, where that is fewer than `most`.
+
+        Raises:
+            RedundancyError: if that is none.
         """
+        if answers < 1:
+            raise RedundancyError(f"{answers} further answers each are none; give 1 or more")
         objects = len(posterior)
         given = np.bincount(votes.objects, minlength=objects).astype(np.intp)
         most = np.full(objects, self.most, dtype=np.intp) if limit is None else np.minimum(limit, self.most)
