@@ -32,8 +32,6 @@ are printed, and nothing is demanded but a lead.
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import os
 import subprocess
 import sys
@@ -43,6 +41,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from crowd_files import read
 from numpy.typing import NDArray
 
 from gtlabel.crowd.methods import METHODS
@@ -84,10 +83,7 @@ class Told:
 
 def _public(folder: Path) -> Told:
     """A folder with labels.csv.gz and gold.csv.gz; a worker's last answer about an object counts."""
-    with gzip.open(folder / "labels.csv.gz", "rt", encoding="utf-8") as file:
-        said = {(row["task"], row["worker"]): row["label"] for row in csv.DictReader(file)}
-    with gzip.open(folder / "gold.csv.gz", "rt", encoding="utf-8") as file:
-        gold = {row["task"]: row["label"] for row in csv.DictReader(file)}
+    said, gold = read(folder)
     tasks = {name: number for number, name in enumerate(dict.fromkeys(task for task, _ in said))}
     workers = {name: number for number, name in enumerate(dict.fromkeys(worker for _, worker in said))}
     classes = {name: number for number, name in enumerate(sorted({*said.values(), *gold.values()}))}

@@ -28,8 +28,6 @@ peer is: over the public crowds, and over the simulated ones.
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -38,6 +36,7 @@ from math import comb
 from pathlib import Path
 
 import numpy as np
+from crowd_files import read
 from numpy.typing import NDArray
 
 from gtlabel.crowd.methods import METHODS
@@ -73,10 +72,7 @@ class Finding:
 
 def public(folder: Path, most: int) -> Recorded:
     """A crowd that was recorded: its objects with five answers or more, whose truth is known."""
-    with gzip.open(folder / "labels.csv.gz", "rt", encoding="utf-8") as file:
-        said = {(row["task"], row["worker"]): row["label"] for row in csv.DictReader(file)}
-    with gzip.open(folder / "gold.csv.gz", "rt", encoding="utf-8") as file:
-        gold = {row["task"]: row["label"] for row in csv.DictReader(file)}
+    said, gold = read(folder)
     counts = Counter(task for task, _ in said)
     able = sorted(task for task in gold if counts[task] >= ENOUGH)
     tasks = {task: number for number, task in enumerate(able[:most])}

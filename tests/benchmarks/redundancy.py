@@ -34,8 +34,6 @@ two for the first two, three and five answers of each object. Both must be insid
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -44,6 +42,7 @@ from math import log
 from pathlib import Path
 
 import numpy as np
+from crowd_files import read
 from numpy.typing import NDArray
 
 from gtlabel.crowd.methods import METHODS
@@ -87,10 +86,7 @@ class Run:
 
 def public(folder: Path, most: int, seed: int) -> Recorded:
     """A crowd that was recorded: its objects with five answers or more, those with known truth first."""
-    with gzip.open(folder / "labels.csv.gz", "rt", encoding="utf-8") as file:
-        said = {(row["task"], row["worker"]): row["label"] for row in csv.DictReader(file)}
-    with gzip.open(folder / "gold.csv.gz", "rt", encoding="utf-8") as file:
-        gold = {row["task"]: row["label"] for row in csv.DictReader(file)}
+    said, gold = read(folder)
     counts = Counter(task for task, _ in said)
     able = sorted(task for task, count in counts.items() if count >= FIVE)
     drawn = np.random.default_rng(seed).permutation(len(able))
