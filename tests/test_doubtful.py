@@ -95,6 +95,11 @@ def test_of_a_folder_the_pictures_in_doubt_are_named_and_nobody_is_asked(
     printed = capsys.readouterr()
     assert printed.out == "s3://trash/4.jpg\n"
     assert "name the job itself in place of its folder" in printed.err
+    # One class alone leaves nothing to doubt, and nothing to compare that with.
+    more([str(job(tmp_path / "cans", {0: [("ann", "Compost")]}))], region="us-west-2")
+    printed = capsys.readouterr()
+    assert "no picture needs another answer" in printed.err
+    assert "in crowds whose truth is known" not in printed.err
 
 
 def test_a_lower_error_asks_about_more_and_a_budget_about_fewer(gtlabel_aws: Aws) -> None:

@@ -13,10 +13,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from answers_parts import BIRDS
+from answers_parts import BIRDS, job
 from browser import PHONE, colors, flaws
 from emulator_parts import gtlabel
 from playwright.sync_api import Browser
+
+from gtlabel.cli.plan import plan
+from gtlabel.errors import SettingsError
 
 FEW = ("--images", "200", "--seeds", "2")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -113,6 +116,12 @@ def test_what_cannot_be_planned_gets_one_sentence(options: tuple[str, ...], sent
     assert run.returncode == 1
     assert sentence in run.stderr
     assert run.stderr.count("\n") == 1
+
+
+def test_people_who_chose_several_classes_tell_nothing_of_those_who_choose_one(tmp_path: Path) -> None:
+    folder = job(tmp_path / "bins", {0: [("ann", ["Compost", "Recycle"]), ("bob", ["Compost"])]})
+    with pytest.raises(SettingsError, match="plans are of pictures that have one; say with --classes"):
+        plan(100, places=[str(folder)])
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ def _tell(doubts: Doubts) -> None:
         f"{doubts.given:,} answers about {doubts.pictures:,} pictures: {doubts.expected_error:.1%} of the "
         f"labels are expected to be wrong, {doubts.error:.1%} are allowed"
     )
-    if doubts.error_range is not None:
+    # Where all say one class there is nothing else that a picture could be.
+    if doubts.error_range is not None and doubts.expected_error > 0:
         least, most = doubts.error_range
         say(
             f"in crowds whose truth is known {least:.1%} to {most:.1%} were wrong where so much was "

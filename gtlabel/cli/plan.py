@@ -35,8 +35,9 @@ def plan(
         list[str] | None,
         typer.Option(
             "--from",
-            metavar="JOB|FOLDER",
-            help="Ask people like those of this earlier job, of its name or folder (repeatable).",
+            metavar="JOB|FOLDER|TABLE",
+            help="Ask people like those of this earlier job, of its name or folder, or of a table of answers "
+            "(repeatable).",
             rich_help_panel=_PEOPLE,
         ),
     ] = None,
@@ -293,12 +294,18 @@ def _measured(
     from gtlabel.cli.quality import read
     from gtlabel.crowd.methods import aggregate
     from gtlabel.crowd.population import fitted
+    from gtlabel.errors import SettingsError
     from gtlabel.labeling.offers import pace_in
 
     answered = read(cache(lambda: connect(profile, region, endpoint_url)[1]), places, None, None, None)
+    names = ", ".join(folder.name for folder in answered.folders)
+    if answered.several:
+        raise SettingsError(
+            f"a picture of {names} may have several classes, and plans are of pictures that have one; say "
+            "with --classes and --accuracy what people are like"
+        )
     votes = answered.votes
     found = aggregate(votes, len(answered.sources), len(answered.classes))
-    names = ", ".join(folder.name for folder in answered.folders)
     source = (
         f"like the {len(answered.workers):,} of {names}, who gave {len(votes.objects):,} answers "
         f"about {len(answered.sources):,} pictures"
