@@ -167,6 +167,8 @@ def test_a_class_list_tells_the_numbers_of_classes_that_nobody_got(tmp_path: Pat
 def test_what_holds_no_answers_is_told_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(LabelingJobError, match="there is no folder"):
         read(tmp_path / "none")
+    with pytest.raises(LabelingJobError, match="an empty text names no job"):
+        read_answered(no_account, [""])
     with pytest.raises(LabelingJobError, match="there are no answers of workers below"):
         read(tmp_path)
     box = {"workerId": "ann", "answerContent": {"boxes": []}, "submissionTime": "2026-11-22T12:00:00Z"}

@@ -83,6 +83,9 @@ def find_folders(aws: Callable[[], Aws], places: Sequence[str | LabelingJob]) ->
     for place in places:
         if isinstance(place, LabelingJob):
             found.append(_of_job(aws(), place))
+        elif not place:
+            # It would be this folder, and is rather a variable that somebody forgot to set.
+            raise LabelingJobError("an empty text names no job, no folder and no table of answers")
         elif is_table(place):
             found.append(_of_table(aws, place))
         elif place.startswith("s3://"):
