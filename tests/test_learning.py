@@ -17,8 +17,9 @@ from sklearn.linear_model import LogisticRegression
 
 from gtlabel.errors import LearningError
 from gtlabel.learning.classifier import Learner, cross_fitted
+from gtlabel.learning.decisions import Decision
 from gtlabel.learning.faithful import Faithful
-from gtlabel.learning.policies import Automation, Decision
+from gtlabel.learning.policies import Automation
 from gtlabel.learning.suspects import find_suspects
 
 Indices = NDArray[np.intp]

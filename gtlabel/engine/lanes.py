@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from gtlabel.learning.policies import Automation, Decision
+    from gtlabel.learning.decisions import Decision
+    from gtlabel.learning.policies import Automation
 
 # As many try the task out as in every other job (contract/ground-truth.md 5.1).
 _PROBES = 10
@@ -189,7 +190,7 @@ class Play:
         """A decision as the policy knows it, without images that have left the game."""
         import numpy as np
 
-        from gtlabel.learning.policies import Decision, Promise
+        from gtlabel.learning.decisions import Decision, Promise
 
         found = sorted((self._places[each[0]], *each[1:]) for each in labels if each[0] in self._places)
         return Decision(

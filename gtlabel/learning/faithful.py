@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gtlabel.learning.classifier import Learner, answered
-from gtlabel.learning.policies import Decision, Scores
+from gtlabel.learning.decisions import Decision
+from gtlabel.learning.policies import Scores
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from gtlabel.errors import LearningError
 from gtlabel.learning.classifier import Learner, answered
+from gtlabel.learning.decisions import Audit, Decision, Promise, nothing
 from gtlabel.learning.threshold import Region, chance_of_at_most, chance_of_few, most_wrong
 
 Floats = NDArray[np.float64]
@@ -60,65 +61,6 @@ class Scores(Protocol):
     def out_of_fold(self, objects: Indices, labels: Indices, folds: Indices) -> Floats:
         """See `Learner.out_of_fold`."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """What is stated about the objects that a machine labels.
-
-    Attributes:
-        precision: at least this share of them has the label that people would give it.
-        risk: the probability that this is wrong, at most.
-        sample: how many randomly chosen objects of that kind people had labeled.
-        wrong: how many of those the machine had wrong.
-    """
-
-    precision: float
-    risk: float
-    sample: int
-    wrong: int
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Which objects a machine may label.
-
-    Attributes:
-        objects: they, in ascending order; empty where nothing can be promised.
-        labels: the class of each.
-        confidence: how likely each label is right, as the machine sees it.
-        threshold: the least confidence among them; None where there are none.
-        promise: what holds for them; None where there are none.
-        why: one sentence for people.
-    """
-
-    objects: Indices
-    labels: Indices
-    confidence: Floats
-    threshold: float | None
-    promise: Promise | None
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """What people found when they looked at machine labels at random.
-
-    Attributes:
-        sample: how many they looked at.
-        wrong: how many of those were wrong.
-        precision: the share that was right; nan where none was looked at.
-        at_least: the precision of all machine labels, except with the risk of the promise.
-        holds: False where the promise is refuted, which happens to a promise kept with its risk at most.
-        why: one sentence for people.
-    """
-
-    sample: int
-    wrong: int
-    precision: float
-    at_least: float
-    holds: bool
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +124,7 @@ class Automation:
         self._alpha = alpha
         self._at_random = at_random
         self.spent = spent
-        self._standing = standing or _nothing(f"not enough: nobody labeled any of {count} objects yet")
+        self._standing = standing or nothing(f"not enough: nobody labeled any of {count} objects yet")
         random = np.random.default_rng(seed)
         self._lane = random.permutation(count)
         self._audit_order = random.permutation(count)
@@ -331,7 +273,7 @@ class Automation:
 
     def _refuse(self, why: str) -> None:
         if not len(self._standing.objects):
-            self._standing = _nothing(f"not enough: {why}")
+            self._standing = nothing(f"not enough: {why}")
 
     def _ranked(self, drawn: int) -> _Ranked:
         scores = self._scores()
@@ -409,8 +351,3 @@ def _ends(count: int) -> list[int]:
     """How many objects lie above each threshold that is considered, the most first."""
     steps = max(0, math.floor(math.log(count / _SMALLEST) / math.log(_STEP))) if count else 0
     return [int(count / _STEP**step) for step in range(steps + 1)]
-
-
-def _nothing(why: str) -> Decision:
-    empty = np.empty(0, dtype=np.intp)
-    return Decision(empty, empty, np.empty(0), None, None, why)
