@@ -100,7 +100,7 @@ class Play:
         return self._ask(now, self.standing.waiting)
 
     def _ask_or_label(self, now: datetime) -> Round | None:
-        if not self.numbers:
+        if not self._numbers:
             return self._ask(now, self.standing.waiting)
         spent = self.before[-1].facts.get("spent", 0.0) if self.before else 0.0
         policy = self._policy(self.standing.labels, self._decided(), spent)
@@ -228,7 +228,7 @@ class Play:
         return tuple(number for number in order if number not in failed)
 
     @cached_property
-    def numbers(self) -> tuple[int, ...]:
+    def _numbers(self) -> tuple[int, ...]:
         """The images that take part, by the places at which the policy has them."""
         import numpy as np
 
@@ -244,7 +244,7 @@ class Play:
 
     @cached_property
     def _places(self) -> dict[int, int]:
-        return {number: place for place, number in enumerate(self.numbers)}
+        return {number: place for place, number in enumerate(self._numbers)}
 
     def _policy(
         self, told: Mapping[int, int], decided: Decision | None = None, spent: float = 0.0
@@ -254,7 +254,7 @@ class Play:
 
         from gtlabel.learning.policies import Automation
 
-        rows = np.searchsorted(self.looks.numbers, self.numbers)
+        rows = np.searchsorted(self.looks.numbers, self._numbers)
         policy = Automation(
             self.looks.features[rows],
             len(self.job.classes),
@@ -270,7 +270,7 @@ class Play:
         return policy
 
     def _named(self, places: Iterable[int]) -> tuple[int, ...]:
-        return tuple(self.numbers[place] for place in places)
+        return tuple(self._numbers[place] for place in places)
 
     def _placed(self, numbers: Iterable[int]) -> NDArray[np.intp]:
         import numpy as np
@@ -281,7 +281,7 @@ class Play:
         if not self.before:
             return _PROBES
         missing = _FIRST - len(self.standing.labels)
-        return missing if missing > 0 else max(_LEAST_BATCH, len(self.numbers) // _BATCHES)
+        return missing if missing > 0 else max(_LEAST_BATCH, len(self._numbers) // _BATCHES)
 
     def _round(self, now: datetime, **decided: Any) -> Round:
         return Round(
