@@ -44,7 +44,8 @@ class Doubts:
         expected_error: the share of the labels that are expected to be wrong now; where a picture may have
             several classes, of the decisions whether it has one of them.
         error_range: between which shares the wrong labels were where truth was known and so much expected;
-            None where that was never measured: for other methods than `auto`, and for several classes.
+            None where that was never measured: for other methods than `auto`, for several classes, and for
+            fewer than two answers to a picture.
         error: the share that is wanted.
         why: `going on` where there are pictures; else why there are none: the `error` is small enough, the
             `budget` does not suffice, or no picture has room for so many answers that could do good, `most`.
@@ -106,7 +107,7 @@ def find_doubts(
     )
     ask: Ask = policy.at_once(votes, posterior, answers)
     asked = np.flatnonzero(ask.more.reshape(-1, questions).any(axis=1))
-    measured = method == "auto" and not answered.several
+    measured = method == "auto" and not answered.several and given >= 2 * len(np.unique(answered.objects))
     likely = error_range(ask.expected_error) if measured else None
     return Doubts(
         images=tuple(answered.sources[number] for number in asked),
