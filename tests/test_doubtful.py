@@ -120,6 +120,7 @@ def test_a_lower_error_asks_about_more_and_a_budget_about_fewer(gtlabel_aws: Aws
     usual = find_doubts(answered, error=0.1)
     assert usual.error_range is not None
     assert usual.error_range[0] < usual.expected_error < usual.error_range[1]
+    assert find_doubts(answered.without([answered.workers[0]])).error_range is None
     with pytest.raises(ConsensusError, match="no method 'coin flip'"):
         find_doubts(answered, method="coin flip")
 
