@@ -380,7 +380,7 @@ def waiting(greengrass: Account, status: dict[str, Any], state: str = "RUNNING")
         "camera",
         identifier,
         component,
-        timeout=120,
+        timeout=30,
         sleep=clock.sleep,
         clock=clock.seconds,
     )

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+# Numpy would load this part at its first use, under way, and its compiled modules swallow a Ctrl-C meanwhile.
+from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from gtlabel.crowd.votes import Votes
@@ -308,7 +311,7 @@ def _likelihoods(
 ) -> Floats:
     """How likely majorities are as clear as in the answers, `(natures,)`, the likeliest 1."""
     classes = len(prior)
-    rng = np.random.default_rng(seed)
+    rng = default_rng(seed)
     observed, compared = _observed(votes, objects, classes, usual, rng)
     drawn = rng.standard_gamma(strength)
     drawn /= drawn.sum(axis=2, keepdims=True)
@@ -319,7 +322,7 @@ def _likelihoods(
     found = []
     for nature in natures:
         # All by the same chances, so that what differs is the nature.
-        said = nature.crew(drawn).says(truth, workers, np.random.default_rng([seed, 1]))
+        said = nature.crew(drawn).says(truth, workers, default_rng([seed, 1]))
         expected = (_clarity(said, classes) + 0.5 / usual) / (_TRIED_OBJECTS + 0.5 * (usual + 1))
         found.append(float((observed * np.log(expected)).sum()))
     # What is expected is known from so many draws only.
