@@ -17,6 +17,7 @@ from answers_parts import BIRDS, job
 from browser import PHONE, colors, flaws
 from emulator_parts import gtlabel
 from playwright.sync_api import Browser
+from programs import ending
 
 from gtlabel.cli.plan import plan
 from gtlabel.errors import SettingsError
@@ -136,7 +137,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
         start_new_session=True,
     )
     os.close(theirs)
-    with process, os.fdopen(ours, "rb", 0) as terminal:
+    with ending(process), os.fdopen(ours, "rb", 0) as terminal:
         said = b""
         # The bar appears when the first draw is under way.
         while b"trying ways out" not in said and (piece := _read(terminal.fileno())):
