@@ -16,6 +16,9 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+# Loaded before SIGTERM means anything to us: numpy would load this part at its first use, and while its
+# compiled modules load, what a signal raises is lost.
+import numpy.random  # noqa: F401
 from pydantic import ValidationError
 
 from gtlabel.errors import GtlabelError, TrainingError
