@@ -52,7 +52,7 @@ def rollback(stage: Stage, aws: Aws) -> None:
     chosen = find_revision(aws.greengrass, target, arn, NAME)
     plan = with_configuration(aws.greengrass, plan_return(aws.greengrass, arn, NAME, chosen.revision))
     assert [change.name for change in plan.configuration] == ["top"]
-    with camera(stage.address.url):
+    with camera(stage.address.url, aws):
         made, devices = carry_out(
             aws.greengrass, target, plan, timeout=120, sleep=lambda _seconds: time.sleep(0.01)
         )
@@ -90,7 +90,7 @@ def _deploy_twice(stage: Stage) -> None:
     target = find_target(admin.greengrass, admin.iot, THING)
     known = [revision.merge_of(NAME) for revision in revisions(admin.greengrass, target.arn)]
     assert stage.model is not None
-    with camera(stage.address.url):
+    with camera(stage.address.url, admin):
         for top in ("1", "2"):
             if {"top": top} not in known:
                 gtlabel.deploy(

@@ -231,14 +231,14 @@ def fetch(_stage: Stage, aws: Aws) -> None:
 def deploy(stage: Stage, aws: Aws) -> None:
     """The second half, to a device that has seen deployments before."""
     assert stage.model is not None
-    with camera(stage.address.url):
+    with camera(stage.address.url, aws):
         gtlabel.deploy(aws, stage.model, THING, name="deeplens-bins", poll=0.01, timeout=120)
 
 
 def deploy_new(stage: Stage, aws: Aws) -> None:
     """The second half, of a bundle that was never published."""
     assert stage.model is not None
-    with camera(stage.address.url):
+    with camera(stage.address.url, aws):
         name = stage.name("deeplens-bins")
         gtlabel.deploy(aws, stage.model, THING, name=name, poll=0.01, timeout=120, beside=True)
 
@@ -246,7 +246,7 @@ def deploy_new(stage: Stage, aws: Aws) -> None:
 def deploy_to_group(stage: Stage, aws: Aws) -> None:
     """The second half, to a group that the device is in."""
     assert stage.model is not None
-    with camera(stage.address.url):
+    with camera(stage.address.url, aws):
         gtlabel.deploy(aws, stage.model, f"thinggroup/{GROUP}", name="deeplens-bins", poll=0.01, timeout=120)
 
 
@@ -357,22 +357,34 @@ def _picture(number: int) -> bytes:
 
 
 @contextmanager
-def camera(url: str) -> Iterator[None]:
-    """A device that takes every deployment at once, and says that all of it runs."""
+def camera(url: str, owner: Aws) -> Iterator[None]:
+    """A device that takes every deployment, and says that all of it runs once its owner has asked for it.
+
+    Before that nothing would be left to wait for, and what waiting needs would not be needed.
+    """
     platform = {"os": "linux", "architecture": "amd64", "runtime": "aws_nucleus_lite"}
     _say(url, "register", platform=platform)
     over = threading.Event()
+    asked = threading.Event()
+
+    def ask(**_call: object) -> None:
+        asked.set()
 
     def look() -> None:
         while not over.wait(0.02):
             deployment = _say(url, "next")["deployment"]
             if deployment is not None:
+                while not asked.wait(0.01) and not over.is_set():
+                    continue
+                asked.clear()
                 running = [
                     {"name": name, "version": spec["version"], "state": "RUNNING"}
                     for name, spec in deployment["components"].items()
                 ]
                 _say(url, "report", deployment=deployment["id"], status="SUCCEEDED", components=running)
 
+    events = owner.greengrass.meta.events
+    events.register("before-call.greengrassv2.GetCoreDevice", ask)
     thread = threading.Thread(target=look, name="camera")
     thread.start()
     try:
@@ -380,6 +392,7 @@ def camera(url: str) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+        events.unregister("before-call.greengrassv2.GetCoreDevice", ask)
 
 
 def _say(url: str, what: str, **more: Any) -> dict[str, Any]:
