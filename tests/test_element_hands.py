@@ -176,6 +176,9 @@ def test_an_answer_is_sent_once_however_often_somebody_clicks(at_desk: Desk) -> 
 @pytest.mark.parametrize("name", REACHED)
 def test_every_control_is_reached_by_tab_and_shows_that_it_has_the_focus(at_desk: Desk, name: str) -> None:
     at_desk.open(template(name), TASK)
+    if at_desk.find(".viewport").count():
+        # With the picture come new buttons in place of those before.
+        at_desk.message("image")
     stops = at_desk.frame.evaluate(_STOPS)
     assert stops > 0
     # What scrolls is a stop as well, and a date has several.
