@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from gtlabel.crowd.agreement import agreement, fleiss_kappa, krippendorff_alpha
 from gtlabel.crowd.calibration import expected_calibration_error, reliability
@@ -133,7 +134,6 @@ def test_nineteen_in_twenty_intervals_hold_the_agreement_of_the_whole_crowd() ->
 
 @pytest.mark.parametrize(("right", "given_"), [(0, 0), (0, 9), (9, 9), (3, 10), (80_000, 100_000)])
 def test_intervals_of_shares_are_jeffreys(right: int, given_: int) -> None:
-    stats = pytest.importorskip("scipy.stats")
     found = share(right, given_)
     low, high = stats.beta.ppf([0.025, 0.975], right + 0.5, given_ - right + 0.5)
     assert found.low == pytest.approx(0 if right == 0 else low, abs=1e-8)

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import csv
 import gzip
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gtlabel.crowd.votes import Votes
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Answers with the truth, as far as it is known; -1 elsewhere."""
+
+    votes: Votes
+    objects: int
+    classes: int
+    truth: NDArray[np.intp]
 
 
 def read(folder: Path) -> tuple[dict[tuple[str, str], str], dict[str, str]]:

@@ -36,7 +36,7 @@ from math import comb
 from pathlib import Path
 
 import numpy as np
-from crowd_files import read
+from crowd_files import Recorded, read
 from numpy.typing import NDArray
 
 from gtlabel.crowd.methods import METHODS
@@ -48,16 +48,6 @@ from gtlabel.labeling.planning import Span, Tries, Way, try_out
 
 WAYS = (Way(1, "majority"), Way(3, "majority"), Way(3, "auto"), Way(5, "majority"), Way(5, "auto"))
 ENOUGH = 5
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """Answers with the truth, as far as it is known; -1 elsewhere."""
-
-    votes: Votes
-    objects: int
-    classes: int
-    truth: NDArray[np.intp]
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ from math import log
 from pathlib import Path
 
 import numpy as np
-from crowd_files import read
+from crowd_files import Recorded, read
 from numpy.typing import NDArray
 
 from gtlabel.crowd.methods import METHODS
@@ -60,16 +60,6 @@ EARLY = (2, 3, 5)
 MARGIN = 0.5
 # Two-sided 95 % points of Student's t by degrees of freedom, up to 19; beyond that nearly the normal's.
 _STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12)
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """Answers with the truth, as far as it is known; -1 elsewhere."""
-
-    votes: Votes
-    objects: int
-    classes: int
-    truth: NDArray[np.intp]
 
 
 @dataclass(frozen=True)
